@@ -64,7 +64,7 @@ impl Engine {
     pub(crate) fn sweep_states(&mut self) {
         let folder = self.ctx.store.folder();
         let checkpoints = cleanup::sweep(&checkpoints::folder(folder), |id| !self.ctx.is_over(id));
-        let histories = cleanup::sweep(&histories::folder(folder), |id| self.needs_history(id));
+        let histories = cleanup::sweep(&histories::folder(folder), |id| self.exchange.needs_history(&self.ctx, id));
         if checkpoints + histories > 0 {
             self.ctx.store.holds().note_deleted();
             self.measure_disk();
@@ -88,14 +88,16 @@ impl Engine {
                     self.ctx.announce_job(*id);
                     let ended = self.tasks.announce_end(&mut self.ctx, *id, Some(JobState::Failed));
                     // Requesters want their jobs no longer than to the deadline.
-                    let given_up = ended.and_then(|()| if self.ctx.store.is_hosted(*id)? { self.end_hosted(*id, "the deadline passed") } else { Ok(()) });
+                    let given_up = ended.and_then(|()| {
+                        if self.ctx.store.is_hosted(*id)? { self.exchange.end_hosted(&mut self.ctx, *id, "the deadline passed") } else { Ok(()) }
+                    });
                     if let Err(error) = given_up {
                         tracing::warn!(%error, "a job whose deadline passed still holds its files");
                     }
                 }
                 for id in late {
-                    let synced = self.sync_job(id);
-                    if let Err(error) = synced.and(self.host_ended(id)) {
+                    let synced = self.exchange.sync_job(&mut self.ctx, id);
+                    if let Err(error) = synced.and(self.exchange.host_ended(&mut self.ctx, id)) {
                         tracing::error!(%error, "other devices were not told that a deadline passed");
                     }
                 }
@@ -118,7 +120,7 @@ impl Engine {
         self.sweep_states();
         cleanup::sweep_old(&transfers::folder(self.ctx.store.folder()), lived, TRANSFER_KEPT);
         cleanup::sweep_old(&self.ctx.store.folder().join("set-aside"), lived, ASIDE_KEPT);
-        if let Err(error) = self.look_back() {
+        if let Err(error) = self.exchange.look_back(&mut self.ctx) {
             tracing::error!(%error, "history cannot be read");
         }
         self.duty.end_snooze(&mut self.ctx, now);

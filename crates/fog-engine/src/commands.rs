@@ -1,6 +1,6 @@
 //! Commands of front ends: which subsystem answers them.
 
-use fog_api::{ApiError, Command, JobCommand, Reply};
+use fog_api::{ApiError, Command, JobCommand, NetworkCommand, NetworkView, Reply};
 use fog_types::UnixMillis;
 
 use crate::doctor;
@@ -15,16 +15,17 @@ impl Engine {
             Command::Duty(command) => self.duty.command(&mut self.ctx, command),
             Command::Settings(command) => self.duty.settings_command(&mut self.ctx, command),
             Command::Jobs(JobCommand::Show { id, tasks_from }) => {
-                let withheld = self.grid.why_waiting(id).map(str::to_owned);
+                let withheld = self.exchange.why_waiting(id).map(str::to_owned);
                 return self.tasks.show(&mut self.ctx, id, tasks_from, withheld, answer);
             }
             Command::Jobs(command) => return self.tasks.command(&mut self.ctx, command, answer),
-            Command::Placement(command) => return self.placement_command(command, answer),
-            Command::Network(command) => return self.network_command(command, answer),
+            Command::Placement(command) => return self.exchange.command(&mut self.ctx, command, answer),
+            Command::Network(NetworkCommand::Invite { group }) => return self.network.invite_when_listening(&mut self.ctx, group, answer),
+            Command::Network(command) => self.network_command(command),
             Command::Chat(command) => return self.chat.command(&mut self.ctx, command, answer),
             Command::Snapshot => self.snapshot().map(|snapshot| Reply::Snapshot(Box::new(snapshot))),
             Command::History { hours, points } => self.history(hours, points),
-            Command::Credits => self.credits(),
+            Command::Credits => self.exchange.credits(&self.ctx),
             Command::Metrics => self.metrics(),
             Command::Doctor => Ok(self.doctor()),
             Command::Shutdown => {
@@ -33,6 +34,22 @@ impl Engine {
             }
         };
         self.ctx.out.answer(answer, reply);
+    }
+
+    fn network_command(&mut self, command: NetworkCommand) -> Result<Reply, ApiError> {
+        match command {
+            NetworkCommand::Join { what } => self.network.join_network(&mut self.ctx, &what)?,
+            NetworkCommand::Leave { name } => self.network.leave_network(&mut self.ctx, name.as_deref())?,
+            NetworkCommand::Peers => return self.network.peers(&self.ctx, &|node| self.exchange.counts_of(node)),
+            NetworkCommand::Show | NetworkCommand::Invite { .. } => {}
+        }
+        self.settle();
+        Ok(Reply::Network(Box::new(self.network_view())))
+    }
+
+    /// View of the networks and of the devices in them.
+    pub(crate) fn network_view(&self) -> NetworkView {
+        self.network.view(&self.ctx, &|node| self.exchange.counts_of(node))
     }
 
     fn history(&self, hours: u32, points: u32) -> Result<Reply, ApiError> {
@@ -53,7 +70,7 @@ impl Engine {
             walls: self.walls,
             disk: self.ctx.store.disk_use().ok().map(|found| (found, self.ctx.settings.storage_cap())),
             key_problem: &self.ctx.key_problem,
-            clocks: self.clock_view(),
+            clocks: self.network.clock_view(&self.ctx),
         }))
     }
 }

@@ -19,6 +19,7 @@ use crate::effects::Effects;
 use crate::handle::EngineConfig;
 use crate::message::EngineMessage;
 use crate::network::runtime::Net;
+use crate::network::traffic::Traffic;
 use crate::views;
 
 /// Key of the state of both clocks at the last run.
@@ -65,6 +66,10 @@ pub(crate) struct Context {
     pub(crate) key_problem: String,
     /// Identity of this device in networks; `None` without a key.
     pub(crate) identity: Option<Identity>,
+    /// Secret from which the keys of content and of stored groups are derived.
+    pub(crate) secret: [u8; 32],
+    /// Bytes of this period; `network` alone counts them.
+    pub(crate) traffic: Traffic,
     /// Other devices; `network` alone changes who is there.
     pub(crate) directory: Directory,
     /// The running network; `network` alone starts and stops it.

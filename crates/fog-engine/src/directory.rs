@@ -9,6 +9,11 @@ use fog_grid::{Capacity, Evidence, Relation};
 use fog_transport::Route;
 use fog_types::NodeId;
 
+use crate::context::Context;
+
+/// Most devices whose evidence is remembered.
+const MAX_EVIDENCE: usize = 4096;
+
 /// Other devices, by node id.
 #[derive(Default)]
 pub(crate) struct Directory {
@@ -33,6 +38,31 @@ impl Directory {
     pub(crate) fn peer_name(&self, node: NodeId) -> String {
         let name = self.peers.get(&node).map(|peer| peer.name.clone()).unwrap_or_default();
         if name.is_empty() { node.short() } else { name }
+    }
+}
+
+impl Context {
+    pub(crate) fn store_evidence(&mut self, node: NodeId, evidence: Evidence) {
+        self.directory.evidence.insert(node, evidence);
+        // Nodes are easily invented; those with the least evidence are removed.
+        while self.directory.evidence.len() > MAX_EVIDENCE {
+            let weight = |(_, known): &(&NodeId, &Evidence)| (((known.valid + known.invalid + known.lost) * 16.0) as u64, known.at_ms);
+            let least = self.directory.evidence.iter().filter(|(known, _)| **known != node).min_by_key(weight).map(|(known, _)| *known);
+            let Some(least) = least else { break };
+            self.directory.evidence.remove(&least);
+        }
+        let text = serde_json::to_string(&evidence).unwrap_or_default();
+        if let Err(error) = self.store.set_evidence(node, &text, self.clock.unix()) {
+            tracing::warn!(%error, "what was seen of a device is not remembered");
+        }
+    }
+
+    /// Adds an observation to the evidence about a device. Evidence fades with the lived time, not with a
+    /// calendar that may be wrong for a while.
+    pub(crate) fn judge(&mut self, node: NodeId, saw: fn(&mut Evidence, i64)) {
+        let mut evidence = self.directory.evidence(node);
+        saw(&mut evidence, self.clock.lived().0);
+        self.store_evidence(node, evidence);
     }
 }
 

@@ -278,7 +278,7 @@ impl MostForWork {
 mod tests {
     use super::*;
     use crate::event_loop::Engine;
-    use crate::event_loop::driven_tests::turned;
+    use crate::test_engine::turned;
 
     fn answer(core: &mut Engine, bytes: u64, purpose: RoomUse) -> Result<Reservation, StoreError> {
         let (reply, mut answer) = oneshot::channel();
@@ -305,7 +305,7 @@ mod tests {
         assert!(text.contains("1.0 MiB") && text.contains("disk_free_min"), "{text}");
         assert!(answer(core, 1 << 20, RoomUse::Checkpoint).is_err(), "checkpoints are work");
         assert!(answer(core, 1 << 20, RoomUse::Owner).is_ok(), "the owner's files are for the owner to weigh");
-        assert_eq!(core.capacity().disk, 0, "no work of others is taken");
+        assert_eq!(core.exchange.capacity(&core.ctx).disk, 0, "no work of others is taken");
         drop(room);
         keep(core, free / 2);
         let cap = core.ctx.settings.storage_cap().0;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use fog_api::{ApiError, Event, EventBody, Reply};
-use fog_grid::{LeaseId, Message};
+use fog_grid::{Capacity, LeaseId, Message};
 use fog_store::{Claim, FailedAttempt, Output, PlacedFiles, StoreError};
 use fog_types::{JobId, JobState, NodeId, TaskId, UnixMillis};
 use tokio::sync::oneshot;
@@ -27,13 +27,26 @@ pub(crate) enum Effect {
 /// What one subsystem tells another. The event loop passes it on within the same turn (`event_loop/routes`).
 pub(crate) enum Input {
     /// To the exchange: a hosted task runs, from the state at so many units.
-    TaskStarted { job: JobId, units: u64 },
+    TaskStarted {
+        job: JobId,
+        units: u64,
+    },
     /// To the exchange: a hosted task was stopped or goes on.
-    TaskFrozen { job: JobId, frozen: bool },
+    TaskFrozen {
+        job: JobId,
+        frozen: bool,
+    },
     /// To the exchange: a hosted task has advanced.
-    TaskProgress { job: JobId, units: u64, permille: Option<u16> },
+    TaskProgress {
+        job: JobId,
+        units: u64,
+        permille: Option<u16>,
+    },
     /// To the exchange: a checkpoint of a hosted task was stored.
-    TaskSaved { task: TaskId, units: u64 },
+    TaskSaved {
+        task: TaskId,
+        units: u64,
+    },
     /// To the exchange: a task of this job was put back into the queue.
     TaskWaits(JobId),
     /// To the exchange: a job may have ended.
@@ -43,19 +56,63 @@ pub(crate) enum Input {
     /// To the exchange: the owner changed a job.
     JobChanged(JobId),
     /// To the exchange: a task that others run has failed.
-    LentFailed { task: TaskId, is_final: bool, not_before: UnixMillis },
+    LentFailed {
+        task: TaskId,
+        is_final: bool,
+        not_before: UnixMillis,
+    },
     /// To the exchange: the rows of a result's files were written, or could not be.
-    LentRecorded { task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError> },
+    LentRecorded {
+        task: TaskId,
+        winner: LeaseId,
+        placed: Result<PlacedFiles, StoreError>,
+    },
     /// To the exchange: a result is not wanted any more.
     LentUnwanted(TaskId),
     /// To the tasks: an accepted result with many files is to be recorded.
-    RecordLent { task: TaskId, winner: LeaseId, claim: Claim, placed: PlacedFiles, outputs: Vec<Output> },
+    RecordLent {
+        task: TaskId,
+        winner: LeaseId,
+        claim: Claim,
+        placed: PlacedFiles,
+        outputs: Vec<Output>,
+    },
     /// To the tasks: a task has failed at these devices.
-    FailedElsewhere { claim: Claim, failed: Box<FailedAttempt>, is_hopeless: bool, at: Vec<NodeId> },
+    FailedElsewhere {
+        claim: Claim,
+        failed: Box<FailedAttempt>,
+        is_hopeless: bool,
+        at: Vec<NodeId>,
+    },
     /// To the tasks: a result of another device was recorded, which left the job in this state.
-    FinishedElsewhere { job: JobId, state: Option<JobState> },
+    FinishedElsewhere {
+        job: JobId,
+        state: Option<JobState>,
+    },
     /// To the tasks: nobody wants a job any more.
-    EndTasks { job: JobId, why: &'static str },
+    EndTasks {
+        job: JobId,
+        why: &'static str,
+    },
+    /// To the exchange: a node can be reached, or not any more.
+    PeerUp(NodeId),
+    PeerDown(NodeId),
+    /// To the exchange: a node has said what it lends.
+    PeerRoom(NodeId),
+    /// To exchange and chat: a related node has appeared or restarted.
+    PeerReturned {
+        node: NodeId,
+        is_new_run: bool,
+    },
+    /// To the exchange: the network was stopped, and these nodes are gone.
+    NetworkStopped(Vec<NodeId>),
+    /// To the exchange: a node is to hear what this device lends.
+    HelloWanted(NodeId),
+    /// To the network: a node is to hear that this is lent.
+    SendHello {
+        node: NodeId,
+        capacity: Capacity,
+    },
     /// To the tasks: the owner wants to finish the running tasks first, or does not want that any more.
     FinishingChanged,
     /// To chat: settings were changed.

@@ -2,8 +2,6 @@
 
 #[cfg(test)]
 mod blocking_tests;
-#[cfg(test)]
-pub(crate) mod driven_tests;
 mod routes;
 mod start;
 
@@ -17,8 +15,9 @@ use crate::chat::Chat;
 use crate::context::Context;
 use crate::duty::Duty;
 use crate::effects::Effect;
-use crate::grid::Grid;
+use crate::exchange::Exchange;
 use crate::message::EngineMessage;
+use crate::network::Network;
 use crate::tasks::{Tasks, cleanup};
 
 /// Interval of sampling while there is something to run; `QUIET_PACE` applies otherwise.
@@ -32,7 +31,8 @@ pub(crate) struct Engine {
     pub(crate) ctx: Context,
     pub(crate) duty: Duty,
     pub(crate) tasks: Tasks,
-    pub(crate) grid: Grid,
+    pub(crate) network: Network,
+    pub(crate) exchange: Exchange,
     pub(crate) chat: Chat,
     /// Events for front ends.
     pub(crate) events: broadcast::Sender<Event>,
@@ -45,10 +45,9 @@ pub(crate) struct Engine {
     pub(crate) last_measured: Option<Instant>,
     /// Isolation that is available to workers here; `None` when no worker answers.
     pub(crate) walls: Option<SandboxStatus>,
-    /// Hours of the week in which this device worked.
-    pub(crate) availability: fog_scheduler::Availability,
-    /// Hour in which the availability was last updated.
-    pub(crate) looked_back: Option<i64>,
+    pub(crate) last_tick: Option<Instant>,
+    /// Whether there was work with other devices at the last tick, so that its end shows without delay.
+    pub(crate) was_busy: bool,
     /// Reason why the engine ends by itself.
     pub(crate) gone: watch::Sender<Option<ApiError>>,
 }
@@ -161,8 +160,13 @@ impl Engine {
                     tracing::error!(%error, "a task's news could not be stored");
                 }
             }
-            EngineMessage::Net(news) => {
-                if let Err(error) = self.net_news(*news) {
+            EngineMessage::Exchange(event) => {
+                if let Err(error) = self.exchange.handle_event(&mut self.ctx, *event) {
+                    tracing::error!(%error, "what other devices sent could not be stored");
+                }
+            }
+            EngineMessage::Net(event) => {
+                if let Err(error) = self.network_event(*event) {
                     tracing::error!(%error, "what came over the network could not be stored");
                 }
             }
@@ -195,18 +199,11 @@ impl Engine {
             tracing::error!(%error, "deadlines could not be moved with the calendar");
         }
         cleanup::shift_times(self.ctx.store.folder(), shift);
-        for untaken in self.grid.hosted.values_mut().filter_map(|hosted| hosted.untaken.as_mut()) {
-            untaken.since.0 = untaken.since.0.saturating_add(shift);
-        }
-        let hosted = self.grid.hosted.values_mut().map(|hosted| &mut hosted.deadline);
-        let arriving = self.grid.arriving.values_mut().flat_map(|arriving| [&mut arriving.deadline, &mut arriving.until]);
-        for deadline in hosted.chain(arriving) {
-            deadline.0 = deadline.0.saturating_add(shift);
-        }
+        self.exchange.clock_was_set(shift);
         for evidence in self.ctx.directory.evidence.values_mut() {
             evidence.at_ms = evidence.at_ms.saturating_add(shift);
         }
-        self.grid.traffic.move_by(shift, self.ctx.clock.unix());
+        self.ctx.traffic.move_by(shift, self.ctx.clock.unix());
         self.chat.clock_was_set(&mut self.ctx, shift);
         self.tasks.clock_was_set(shift);
         self.duty.clock_was_set(&mut self.ctx, shift);
@@ -215,9 +212,9 @@ impl Engine {
 
     pub(crate) fn next_timeout(&self) -> Duration {
         let rules = self.ctx.rules.poll_timeout().map(|(at, _)| Duration::from_millis(at.since(self.ctx.clock.moment())));
-        let quiet = if self.grid.is_busy(self.ctx.net.is_some()) { BUSY_PACE } else { QUIET_PACE };
+        let quiet = if self.is_network_busy() { BUSY_PACE } else { QUIET_PACE };
         let quiet = self.ctx.unstored.wait().map_or(quiet, |wait| wait.min(quiet));
-        let quiet = self.invites_due_in().map_or(quiet, |wait| wait.min(quiet));
+        let quiet = self.network.invites_due_in().map_or(quiet, |wait| wait.min(quiet));
         rules.unwrap_or(quiet).min(quiet).max(Duration::from_millis(5))
     }
 
@@ -230,17 +227,18 @@ impl Engine {
             self.duty.set_contributing(&mut self.ctx, false);
         }
         self.tasks.fill_estimates(&mut self.ctx);
-        self.withdraw_held();
+        self.exchange.withdraw_held(&mut self.ctx);
         if let Err(error) = self.tasks.fill_requested(&mut self.ctx).and_then(|()| self.tasks.fill(&mut self.ctx)) {
             tracing::error!(%error, "no task could be started");
         }
         self.settle();
-        self.answer_invites();
-        self.grid_tick();
-        if let Err(error) = self.lend() {
+        self.network.answer_invites(&mut self.ctx);
+        self.tick();
+        if let Err(error) = self.exchange.lend(&mut self.ctx) {
             tracing::error!(%error, "tasks could not be given to other devices");
         }
-        self.say_hello();
+        self.settle();
+        self.exchange.say_hello(&mut self.ctx);
         self.settle();
         self.duty.keep_awake(&self.ctx, self.tasks.is_working());
         let open = self.counts();
@@ -249,9 +247,39 @@ impl Engine {
         self.status_changed();
     }
 
+    /// Whether work with other devices must be looked at every second.
+    fn is_network_busy(&self) -> bool {
+        self.ctx.net.is_some() && (self.was_busy || self.exchange.has_work())
+    }
+
+    /// Does the periodic work of networks, exchange and chat.
+    fn tick(&mut self) {
+        let pace = if self.is_network_busy() { BUSY_PACE } else { QUIET_PACE };
+        if self.last_tick.is_some_and(|last| last.elapsed() < pace) {
+            return;
+        }
+        self.last_tick = Some(Instant::now());
+        self.was_busy = self.exchange.has_work();
+        self.network.count_traffic(&mut self.ctx);
+        self.network.look_at_net(&mut self.ctx);
+        self.settle();
+        self.exchange.tick(&mut self.ctx);
+        self.chat.chat_tick(&mut self.ctx);
+        self.settle();
+        self.exchange.say_hello(&mut self.ctx);
+        self.settle();
+        if self.ctx.net.is_some() {
+            let (lends, wants) = (self.exchange.capacity(&self.ctx), self.exchange.open_tasks());
+            self.network.tick(&mut self.ctx, lends, wants, self.exchange.is_hosting());
+            self.settle();
+        }
+        let view = self.network_view();
+        self.network.announce_network(&mut self.ctx, view);
+    }
+
     /// Ends the workers, puts their tasks back and closes the current point of the history.
     pub(crate) fn shutdown(&mut self) {
-        self.stop_net();
+        self.network.stop_net(&mut self.ctx);
         self.tasks.shutdown(&mut self.ctx);
         self.ctx.remember_clock();
         self.ctx.store_wishes_now();

@@ -42,6 +42,7 @@ impl Engine {
             | EngineMessage::Measured(_)
             | EngineMessage::Room(_)
             | EngineMessage::Net(_)
+            | EngineMessage::Exchange(_)
             | EngineMessage::Chat(..)
             | EngineMessage::Estimate(_) => return,
         };

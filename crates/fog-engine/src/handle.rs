@@ -12,8 +12,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::chat::ChatSettings;
 use crate::clock::Clock;
 use crate::event_loop::Engine;
-use crate::grid::NetSettings;
 use crate::message::EngineMessage;
+use crate::network::runtime::NetSettings;
 
 /// Commands that may wait for the loop; further ones wait at their sender.
 const COMMAND_QUEUE: usize = 64;

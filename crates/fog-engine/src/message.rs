@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 use crate::chat::{ChatEvent, IdentityBackup};
 use crate::disk_room::RoomRequest;
 use crate::duty::sensors::Sample;
-use crate::grid::NetworkEvent;
+use crate::exchange::ExchangeEvent;
+use crate::network::NetworkEvent;
 use crate::tasks::estimates::EstimateNews;
 use crate::tasks::runner::TaskEvent;
 use crate::tasks::submit::Prepared;
@@ -33,8 +34,10 @@ pub(crate) enum EngineMessage {
     /// Result of measuring the files beside the stored ones.
     Measured(Measured),
     Room(RoomRequest),
-    /// News from the network.
+    /// A message of the network's threads.
     Net(Box<NetworkEvent>),
+    /// A result of the exchange's threads.
+    Exchange(Box<ExchangeEvent>),
     /// News from the chat thread with this number.
     Chat(u64, Box<ChatEvent>),
     /// News of an estimate.

@@ -266,7 +266,7 @@ mod tests {
 
     use super::*;
     use crate::chat::{CarriedMessage, Secrets};
-    use crate::event_loop::driven_tests::{Turned, turned};
+    use crate::test_engine::{Turned, turned};
 
     /// A message from a bundle, by a person who was never met.
     fn stranger(n: u32) -> CarriedMessage {

@@ -5,8 +5,8 @@ use fog_api::{DutyCommand, JobAction, JobCommand, JobQuery, SettingsCommand};
 use fog_types::job::GridOptions;
 use fog_types::{ErrorKind, JobState};
 
-use crate::event_loop::driven_tests::prelude::*;
-use crate::event_loop::driven_tests::{Turned, node, turned};
+use crate::test_engine::prelude::*;
+use crate::test_engine::{Turned, node, turned};
 
 fn set(turned: &mut Turned, key: &str, value: Value) -> Reply {
     turned.call(Command::Settings(SettingsCommand::Set { changes: [(key.to_owned(), value)].into() })).unwrap()
@@ -78,10 +78,10 @@ async fn a_held_job_is_neither_run_nor_lent() {
         assert!(matches!(change(&mut turned, id, JobAction::Pause), Ok(Reply::NotStored { .. })));
     }
     turned.core.ctx.put_back(claim, "the job was paused", false);
-    assert!(!turned.core.grid.requester.has(elsewhere), "its worker is told to stop");
-    turned.core.sync_requester().unwrap_or(());
-    turned.core.withdraw_held();
-    assert!(!turned.core.grid.requester.has(elsewhere));
+    assert!(!turned.core.exchange.requester().has(elsewhere), "its worker is told to stop");
+    turned.core.exchange.sync_requester(&mut turned.core.ctx).unwrap_or(());
+    turned.core.exchange.withdraw_held(&mut turned.core.ctx);
+    assert!(!turned.core.exchange.requester().has(elsewhere));
     turned.core.ctx.store.refuse_changes(false).unwrap();
     turned.core.ctx.store_wishes_now();
     assert_eq!(turned.core.ctx.store.job_state(own).unwrap(), JobState::Paused);

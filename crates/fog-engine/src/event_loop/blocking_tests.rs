@@ -9,10 +9,10 @@ use fog_store::{BlobFile, Output, PlacedFiles};
 use fog_types::job::GridOptions;
 use fog_types::{ByteCount, JobState};
 
-use crate::event_loop::driven_tests::prelude::*;
-use crate::event_loop::driven_tests::{Turned, node, turned};
 use crate::event_loop::*;
 use crate::tasks::runner::TaskDone;
+use crate::test_engine::prelude::*;
+use crate::test_engine::{Turned, node, turned};
 
 const WISH: fn() -> GridOptions = || GridOptions { replicas: 1, ..GridOptions::default() };
 const MANY: i64 = 4_000;
@@ -39,7 +39,7 @@ fn a_job_of_many_tasks_for_others_is_changed_like_one_of_this_device() {
                 turned.lend(1, TaskId { job: lent, index: 7 }, node(1));
             }
             least = (least.0.min(took(&mut turned, own, action)), least.1.min(took(&mut turned, lent, action)));
-            assert_eq!(turned.core.grid.requester.tasks_of(lent).count(), if action == JobAction::Resume { MANY as usize } else { 0 });
+            assert_eq!(turned.core.exchange.requester().tasks_of(lent).count(), if action == JobAction::Resume { MANY as usize } else { 0 });
             assert!(turned.core.ctx.store.leases().unwrap().is_empty());
             took(&mut turned, lent, if action == JobAction::Cancel { JobAction::Remove } else { JobAction::Cancel });
         }

@@ -1,16 +1,19 @@
 //! Routes: which subsystem hears what. Subsystems never call each other.
 
+use fog_grid::Message;
 use fog_store::StoreError;
 
 use crate::effects::Input;
 use crate::event_loop::Engine;
+use crate::network::NetworkEvent;
+use crate::network::readers::Heard;
 
 impl Engine {
     /// Passes on what the subsystems tell each other, until none has anything more to say.
     pub(crate) fn settle(&mut self) {
         loop {
             self.tasks.show_load(&mut self.ctx.load);
-            self.ctx.load.replay = self.grid.replaying;
+            self.ctx.load.replay = self.exchange.replay_memory();
             let Some(input) = self.ctx.out.pop_input() else { return };
             if let Err(error) = self.route(input) {
                 tracing::error!(%error, "what follows from a change could not be stored");
@@ -18,20 +21,43 @@ impl Engine {
         }
     }
 
+    /// Routes a message of the network's threads.
+    pub(crate) fn network_event(&mut self, event: NetworkEvent) -> Result<(), StoreError> {
+        match event {
+            NetworkEvent::Event(number, event) => self.network.net_event(&mut self.ctx, number, event),
+            NetworkEvent::Said(node, heard, done) => {
+                let handled = match *heard {
+                    Heard::Plain(Message::Hello(hello)) => {
+                        self.network.heard_hello(&mut self.ctx, node, &hello);
+                        Ok(())
+                    }
+                    heard => self.exchange.handle_message(&mut self.ctx, node, heard),
+                };
+                if let Some(done) = done {
+                    self.ctx.out.signal(done);
+                }
+                return handled;
+            }
+            NetworkEvent::ChatLink(link) => self.chat.chat_link_came(&mut self.ctx, *link),
+            NetworkEvent::ContentRequested(link, request, counted) => return self.exchange.content_requested(&mut self.ctx, link, request, counted),
+        }
+        Ok(())
+    }
+
     fn route(&mut self, input: Input) -> Result<(), StoreError> {
         match input {
             // Tasks → exchange.
-            Input::TaskStarted { job, units } => self.host_began(job, units),
-            Input::TaskFrozen { job, frozen } => self.host_frozen(job, frozen),
-            Input::TaskProgress { job, units, permille } => self.host_progress(job, None, units, permille),
-            Input::TaskSaved { task, units } => self.host_saved(task, units),
-            Input::TaskWaits(job) => self.host_waits(job),
-            Input::JobEnded(job) => return self.host_ended(job),
-            Input::JobSubmitted(job) => return self.sync_job(job),
-            Input::JobChanged(job) => return self.job_changed(job),
-            Input::LentFailed { task, is_final, not_before } => return self.sync_failed(task, is_final, not_before),
-            Input::LentRecorded { task, winner, placed } => self.lent_recorded(task, winner, placed),
-            Input::LentUnwanted(task) => drop(self.grid.placing.remove(&task)),
+            Input::TaskStarted { job, units } => self.exchange.host_began(&mut self.ctx, job, units),
+            Input::TaskFrozen { job, frozen } => self.exchange.host_frozen(&mut self.ctx, job, frozen),
+            Input::TaskProgress { job, units, permille } => self.exchange.host_progress(&mut self.ctx, job, None, units, permille),
+            Input::TaskSaved { task, units } => self.exchange.host_saved(&mut self.ctx, task, units),
+            Input::TaskWaits(job) => self.exchange.host_waits(&mut self.ctx, job),
+            Input::JobEnded(job) => return self.exchange.host_ended(&mut self.ctx, job),
+            Input::JobSubmitted(job) => return self.exchange.sync_job(&mut self.ctx, job),
+            Input::JobChanged(job) => return self.exchange.job_changed(&mut self.ctx, job),
+            Input::LentFailed { task, is_final, not_before } => return self.exchange.sync_failed(&mut self.ctx, task, is_final, not_before),
+            Input::LentRecorded { task, winner, placed } => self.exchange.lent_recorded(&mut self.ctx, task, winner, placed),
+            Input::LentUnwanted(task) => self.exchange.lent_unwanted(task),
             // Exchange → tasks.
             Input::RecordLent { task, winner, claim, placed, outputs } => self.tasks.record_lent(task, winner, claim, placed, outputs),
             Input::FailedElsewhere { claim, failed, is_hopeless, at } => {
@@ -39,6 +65,22 @@ impl Engine {
             }
             Input::FinishedElsewhere { job, state } => return self.tasks.finished_elsewhere(&mut self.ctx, job, state),
             Input::EndTasks { job, why } => self.tasks.drop_tasks_of(&mut self.ctx, job, why),
+            // Network → exchange, chat.
+            Input::PeerUp(node) => self.exchange.peer_up(&mut self.ctx, node),
+            Input::PeerDown(node) => self.exchange.peer_down(&mut self.ctx, node),
+            Input::PeerRoom(node) => self.exchange.peer_room(&mut self.ctx, node),
+            Input::PeerReturned { node, is_new_run } => {
+                self.exchange.greet(&mut self.ctx, node);
+                if is_new_run {
+                    // Chat links to its previous run are dead.
+                    self.chat.forget_links(node);
+                }
+                self.chat.chat_tick(&mut self.ctx);
+            }
+            Input::NetworkStopped(gone) => self.exchange.network_stopped(&mut self.ctx, gone),
+            Input::HelloWanted(node) => self.exchange.hello_to(&mut self.ctx, node),
+            // Exchange → network.
+            Input::SendHello { node, capacity } => self.network.send_hello(&mut self.ctx, node, capacity),
             // Duty → tasks, chat.
             Input::FinishingChanged => self.tasks.forget_to_finish(),
             Input::SettingsChanged => return self.chat.look_at_chat(&mut self.ctx),

@@ -19,10 +19,12 @@ use crate::duty::policy::{Settings, policy_from};
 use crate::duty::{Duty, FINISHING_KEY, SNOOZE_KEY, sensor_config, sensors};
 use crate::effects::Effects;
 use crate::event_loop::Engine;
-use crate::grid::Grid;
+use crate::exchange::Exchange;
 use crate::handle::EngineConfig;
 use crate::keychain::checkpoint_key;
 use crate::message::EngineMessage;
+use crate::network::Network;
+use crate::network::traffic::Traffic;
 use crate::tasks::{Tasks, cleanup, run_now};
 
 /// Reads the tasks from the value of [`FINISHING_KEY`].
@@ -68,7 +70,7 @@ impl Engine {
         let key = checkpoint_key(store.folder(), true).inspect_err(|error| tracing::error!(%error, "no checkpoints: their key cannot be had"));
         let key_problem = key.as_ref().err().map(ToString::to_string).unwrap_or_default();
         let key = key.ok().flatten();
-        let grid = Grid::new(key.as_ref());
+        let secret = key.as_ref().map(|key| blake3::derive_key("fog-compute 2026-11 content of this device", key.as_slice())).unwrap_or_default();
         let identity = key.as_ref().map(|key| Identity::new(&blake3::derive_key("fog-compute 2026-11 identity of this device", key.as_slice())));
         let ctx = Context {
             config,
@@ -82,6 +84,8 @@ impl Engine {
             key,
             key_problem,
             identity,
+            secret,
+            traffic: Traffic::default(),
             directory: Directory::default(),
             net: None,
             load: Load::default(),
@@ -95,7 +99,8 @@ impl Engine {
             ctx,
             duty: Duty::new(sensors, snoozed_until),
             tasks: Tasks::new(to_finish, run_now::stored(&stored)),
-            grid,
+            network: Network::new(),
+            exchange: Exchange::new(),
             chat: Chat::default(),
             events,
             last_status: Status::default(),
@@ -105,12 +110,13 @@ impl Engine {
             last_trim: None,
             last_measured: None,
             walls: None,
-            availability: fog_scheduler::Availability::default(),
-            looked_back: None,
+            last_tick: None,
+            was_busy: false,
             gone: watch::Sender::new(None),
         };
-        this.start_grid()?;
-        this.grid.traffic.move_by(shift, now);
+        this.network.restore(&mut this.ctx)?;
+        this.exchange.restore(&mut this.ctx)?;
+        this.ctx.traffic.move_by(shift, now);
         this.chat.clock_was_set(&mut this.ctx, shift);
         if let Some(until) = snoozed_until.filter(|_| shift != 0) {
             this.ctx.store.set_settings(&[(SNOOZE_KEY.to_owned(), Some(until.0.into()))])?;

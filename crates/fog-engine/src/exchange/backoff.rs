@@ -7,7 +7,8 @@ use fog_eligibility::Moment;
 use fog_grid::Relation;
 use fog_types::NodeId;
 
-use crate::event_loop::Engine;
+use crate::context::Context;
+use crate::exchange::Exchange;
 
 /// Rest of a requester in milliseconds after its second failure; it doubles with each further one. The
 /// first failure has no consequence, because links break.
@@ -53,36 +54,36 @@ fn site_of(address: &str) -> Option<IpAddr> {
     }
 }
 
-impl Engine {
+impl Exchange {
     /// Whether files of a node's offers have arrived, or work for or by it was settled.
-    fn has_brought(&self, node: NodeId) -> bool {
-        let evidence = self.ctx.directory.evidence(node);
-        self.grid.brought.contains(&node) || evidence.valid + evidence.receipted > 0.0
+    fn has_brought(&self, ctx: &Context, node: NodeId) -> bool {
+        let evidence = ctx.directory.evidence(node);
+        self.brought.contains(&node) || evidence.valid + evidence.receipted > 0.0
     }
 
-    fn answerable(&self, node: NodeId) -> Answerable {
-        let by_address = || self.ctx.directory.peers.get(&node).and_then(|peer| site_of(&peer.route.as_ref()?.address));
-        match self.ctx.directory.related(node) {
-            Relation::Lan | Relation::Open if !self.has_brought(node) => by_address().map_or(Answerable::Node(node), Answerable::Address),
+    fn answerable(&self, ctx: &Context, node: NodeId) -> Answerable {
+        let by_address = || ctx.directory.peers.get(&node).and_then(|peer| site_of(&peer.route.as_ref()?.address));
+        match ctx.directory.related(node) {
+            Relation::Lan | Relation::Open if !self.has_brought(ctx, node) => by_address().map_or(Answerable::Node(node), Answerable::Address),
             _ => Answerable::Node(node),
         }
     }
 
     /// Whether a requester has delivered files and failed at most once since.
-    pub(crate) fn is_reliable(&self, node: NodeId) -> bool {
-        self.has_brought(node) && self.grid.failures.get(&Answerable::Node(node)).is_none_or(|failures| failures.count < 2)
+    pub(crate) fn is_reliable(&self, ctx: &Context, node: NodeId) -> bool {
+        self.has_brought(ctx, node) && self.failures.get(&Answerable::Node(node)).is_none_or(|failures| failures.count < 2)
     }
 
     /// Whether no offers are accepted from a requester now.
-    pub(crate) fn is_resting(&self, node: NodeId) -> bool {
-        self.grid.failures.get(&self.answerable(node)).is_some_and(|failures| failures.until > self.ctx.clock.moment())
+    pub(crate) fn is_resting(&self, ctx: &Context, node: NodeId) -> bool {
+        self.failures.get(&self.answerable(ctx, node)).is_some_and(|failures| failures.until > ctx.clock.moment())
     }
 
     /// Notes that the files of an offer accepted at `taken` did not arrive. Offers that broke off together
     /// count once. The rest lasts at least `least_ms`.
-    pub(crate) fn brought_nothing(&mut self, node: NodeId, taken: Moment, least_ms: u64) {
-        let (who, now) = (self.answerable(node), self.ctx.clock.moment());
-        let failures = self.grid.failures.entry(who).or_insert(Failures { count: 0, last: Moment(0), until: Moment(0) });
+    pub(crate) fn brought_nothing(&mut self, ctx: &mut Context, node: NodeId, taken: Moment, least_ms: u64) {
+        let (who, now) = (self.answerable(ctx, node), ctx.clock.moment());
+        let failures = self.failures.entry(who).or_insert(Failures { count: 0, last: Moment(0), until: Moment(0) });
         if failures.count == 0 || taken >= failures.last {
             failures.count = failures.count.saturating_add(1);
             failures.last = now;
@@ -93,27 +94,27 @@ impl Engine {
             count => FIRST_REST_MS.saturating_mul(1 << (count - 2).min(20)).min(longest),
         };
         failures.until = failures.until.max(failures.last.plus(rest)).max(if least_ms > 0 { now.plus(least_ms) } else { Moment(0) });
-        while self.grid.failures.len() > MAX_KNOWN {
-            let Some(least) = self.grid.failures.iter().min_by_key(|(_, failures)| failures.until).map(|(who, _)| *who) else { break };
-            self.grid.failures.remove(&least);
+        while self.failures.len() > MAX_KNOWN {
+            let Some(least) = self.failures.iter().min_by_key(|(_, failures)| failures.until).map(|(who, _)| *who) else { break };
+            self.failures.remove(&least);
         }
     }
 
     /// Notes that the files of an offer arrived.
-    pub(crate) fn brought_files(&mut self, node: NodeId) {
-        let who = self.answerable(node);
-        if let Some(failures) = self.grid.failures.get_mut(&who) {
+    pub(crate) fn brought_files(&mut self, ctx: &mut Context, node: NodeId) {
+        let who = self.answerable(ctx, node);
+        if let Some(failures) = self.failures.get_mut(&who) {
             failures.count /= 2;
         }
-        if self.grid.brought.len() < MAX_KNOWN {
-            self.grid.brought.insert(node);
+        if self.brought.len() < MAX_KNOWN {
+            self.brought.insert(node);
         }
     }
 
     /// Forgets failures of long ago.
-    pub(crate) fn forget_failures(&mut self) {
-        let now = self.ctx.clock.moment();
-        self.grid.failures.retain(|_, failures| failures.count > 0 && now < failures.until.max(failures.last).plus(FORGOTTEN_MS));
+    pub(crate) fn forget_failures(&mut self, ctx: &mut Context) {
+        let now = ctx.clock.moment();
+        self.failures.retain(|_, failures| failures.count > 0 && now < failures.until.max(failures.last).plus(FORGOTTEN_MS));
     }
 }
 

@@ -15,10 +15,10 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
+use crate::exchange::ExchangeEvent;
 use crate::exchange::chunk_writer::ChunkWriter;
 use crate::exchange::sealed_state::{StateFile, TAG};
 use crate::exchange::transfers::{Fetches, Turn};
-use crate::grid::NetworkEvent;
 use crate::message::EngineMessage;
 
 /// Chunks that are requested at once: 64 MiB.
@@ -50,7 +50,7 @@ pub(crate) struct DamageReport {
 impl DamageReport {
     async fn send(self) {
         // A send fails only when the engine has stopped.
-        let _ = self.to.send(EngineMessage::Net(Box::new(NetworkEvent::Damaged(self.blob)))).await;
+        let _ = self.to.send(EngineMessage::Exchange(Box::new(ExchangeEvent::Damaged(self.blob)))).await;
     }
 }
 
@@ -606,7 +606,7 @@ mod tests {
         let path = folder.path().join("open");
         std::fs::write(&path, &bytes).unwrap();
         let (stored, row) = seal_stored(|| open_file(&path), folder.path(), &[7; 32], None).unwrap();
-        let content = crate::grid::content_of(&row).unwrap();
+        let content = crate::exchange::content_of(&row).unwrap();
         let arriving = folder.path().join("arriving");
         // The file is left from an interrupted attempt.
         std::fs::write(&arriving, b"FOGCKPT1").unwrap();

@@ -2,16 +2,16 @@
 
 use std::sync::atomic::Ordering;
 
-use fog_grid::{Capacity, Message};
+use fog_grid::Message;
 use fog_store::StoreError;
 use fog_types::{NodeId, UnixMillis};
 
-use crate::event_loop::Engine;
+use crate::context::Context;
 use crate::exchange::worker::shorten;
-use crate::grid::Arriving;
+use crate::exchange::{Arriving, Exchange};
 
 /// Most offers of one requester whose files are arriving.
-const MAX_ARRIVING: usize = 64;
+pub(crate) const MAX_ARRIVING: usize = 64;
 /// Milliseconds for which the files of an offer may be arriving. Files that arrived by then are kept for
 /// another attempt.
 const MAX_ARRIVAL_MS: u64 = 6 * 3_600_000;
@@ -25,68 +25,50 @@ const SILENCE_OF_HOLDER_MS: u64 = 10_000;
 /// or not.
 const TAKEN_BACK_MS: u64 = 20_000;
 
-impl Engine {
-    /// Capacity that this device lends to a node now. Arriving files of one requester take at most half of
-    /// the places, or the only one, so that slow transfers leave the rest to others. While a requester
-    /// whose files arrived before is connected, one place is reserved for such requesters, so that invented
-    /// nodes cannot take all.
-    pub(crate) fn capacity_for(&self, node: NodeId) -> Capacity {
-        let capacity = self.capacity();
-        let slots = usize::from(capacity.slots);
-        let taken = |is_one: &dyn Fn(NodeId) -> bool| self.grid.arriving.values().filter(|arriving| is_one(arriving.node)).count();
-        let mut left = (slots / 2).clamp(1, MAX_ARRIVING).saturating_sub(taken(&|other| other == node));
-        if slots > 1 && !self.is_reliable(node) && self.ctx.directory.peers.keys().any(|other| self.is_reliable(*other)) {
-            left = left.min((slots - 1).saturating_sub(taken(&|other| !self.is_reliable(other))));
-        }
-        if self.is_resting(node) {
-            left = 0;
-        }
-        Capacity { free: capacity.free.min(u16::try_from(left).unwrap_or(u16::MAX)), ..capacity }
-    }
-
+impl Exchange {
     /// Time at which an offer is given up whose files have not arrived; at most its `deadline`.
-    pub(crate) fn arrives_until(&self, deadline: UnixMillis) -> UnixMillis {
-        UnixMillis(self.ctx.clock.lived().0.saturating_add_unsigned(MAX_ARRIVAL_MS)).min(deadline)
+    pub(crate) fn arrives_until(&self, ctx: &Context, deadline: UnixMillis) -> UnixMillis {
+        UnixMillis(ctx.clock.lived().0.saturating_add_unsigned(MAX_ARRIVAL_MS)).min(deadline)
     }
 
     /// Handles the release of an offer whose files are arriving.
-    pub(crate) fn took_back(&mut self, arriving: &Arriving) {
+    pub(crate) fn took_back(&mut self, ctx: &mut Context, arriving: &Arriving) {
         let has_come = arriving.has_come.load(Ordering::Relaxed);
-        if !has_come || self.ctx.clock.moment().since(arriving.began) > TAKEN_BACK_MS {
-            self.brought_nothing(arriving.node, arriving.began, 0);
+        if !has_come || ctx.clock.moment().since(arriving.began) > TAKEN_BACK_MS {
+            self.brought_nothing(ctx, arriving.node, arriving.began, 0);
         }
     }
 
     /// Whether an offer has brought nothing for so long that a waiting requester may have its place.
-    fn is_silent(&self, arriving: &Arriving) -> bool {
+    fn is_silent(&self, ctx: &Context, arriving: &Arriving) -> bool {
         let patience = SILENCE_MS + SILENCE_OF_HOLDER_MS * arriving.holders.min(2);
-        arriving.parked.is_none() && !arriving.has_come.load(Ordering::Relaxed) && self.ctx.clock.moment().since(arriving.began) >= patience
+        arriving.parked.is_none() && !arriving.has_come.load(Ordering::Relaxed) && ctx.clock.moment().since(arriving.began) >= patience
     }
 
     /// Gives up offers whose files have not arrived in time.
-    pub(crate) fn arrival_tick(&mut self) -> Result<(), StoreError> {
-        let now = self.ctx.clock.lived();
-        self.forget_failures();
+    pub(crate) fn arrival_tick(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
+        let now = ctx.clock.lived();
+        self.forget_failures(ctx);
         // A requester that rests does not wait for a place.
         let waiting: Vec<NodeId> =
-            self.grid.turned_away.iter().copied().filter(|node| self.ctx.directory.peers.contains_key(node) && !self.is_resting(*node)).collect();
-        let is_late = |arriving: &Arriving| arriving.until <= now || (waiting.iter().any(|node| *node != arriving.node) && self.is_silent(arriving));
-        let late: Vec<_> = self.grid.arriving.iter().filter(|(_, arriving)| is_late(arriving)).map(|(lease, _)| *lease).collect();
+            self.turned_away.iter().copied().filter(|node| ctx.directory.peers.contains_key(node) && !self.is_resting(ctx, *node)).collect();
+        let is_late = |arriving: &Arriving| arriving.until <= now || (waiting.iter().any(|node| *node != arriving.node) && self.is_silent(ctx, arriving));
+        let late: Vec<_> = self.arriving.iter().filter(|(_, arriving)| is_late(arriving)).map(|(lease, _)| *lease).collect();
         if late.is_empty() {
             return Ok(());
         }
         for lease in late {
-            let Some(arriving) = self.grid.arriving.remove(&lease) else { continue };
+            let Some(arriving) = self.arriving.remove(&lease) else { continue };
             if arriving.until > now || !arriving.has_come.load(Ordering::Relaxed) {
-                self.brought_nothing(arriving.node, arriving.began, 0);
+                self.brought_nothing(ctx, arriving.node, arriving.began, 0);
             }
             if arriving.until <= now && arriving.until < arriving.deadline {
-                self.brought_nothing(arriving.node, arriving.began, REST_MS);
+                self.brought_nothing(ctx, arriving.node, arriving.began, REST_MS);
             }
             let problem = shorten("its files did not come in time");
-            self.ctx.say(arriving.node, Message::Failed { lease, problem, is_hopeless: false });
+            ctx.say(arriving.node, Message::Failed { lease, problem, is_hopeless: false });
         }
-        self.fetch_parked();
+        self.fetch_parked(ctx);
         Ok(())
     }
 }

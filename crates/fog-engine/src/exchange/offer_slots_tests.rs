@@ -5,9 +5,9 @@ use fog_grid::{Evidence, Relation, TaskOffer};
 use fog_types::NodeId;
 
 use crate::directory::Peer;
-use crate::event_loop::driven_tests::{Turned, turned};
+use crate::exchange::Arrival;
 use crate::exchange::unfetched_results_tests::{host, offer, offer_of};
-use crate::grid::Arrival;
+use crate::test_engine::{Turned, turned};
 
 const HOUR_MS: u64 = 3_600_000;
 /// Milliseconds that a transfer waits for its first byte.
@@ -33,13 +33,13 @@ fn member(host: &mut Turned, device: &Turned) -> NodeId {
 }
 
 fn is_taken(host: &Turned, offer: &TaskOffer) -> bool {
-    host.core.grid.arriving.contains_key(&offer.lease)
+    host.core.exchange.arriving.contains_key(&offer.lease)
 }
 
 /// Reports that no file of the offer arrived.
 fn fails(host: &mut Turned, offer: TaskOffer) {
     let files = Err("a file could not be fetched: the other side is silent".to_owned());
-    host.core.arrived(Arrival { offer, offer_hash: [0; 32], files }).unwrap();
+    host.core.exchange.arrived(&mut host.core.ctx, Arrival { offer, offer_hash: [0; 32], files }).unwrap();
 }
 
 #[tokio::test]
@@ -59,14 +59,14 @@ async fn a_member_whose_files_never_come_rests_longer_and_longer() {
             fails(&mut host, next);
         } else {
             assert!(taken > 0, "one that broke counts for nothing");
-            assert!(host.core.grid.turned_away.contains(&node), "it is not told when it may come again");
+            assert!(host.core.exchange.turned_away.contains(&node), "it is not told when it may come again");
         }
     }
     assert!(taken < 10, "it held a place {taken} times in an hour");
     // A day later the requester is treated as any other.
     host.clock.pass(24 * HOUR_MS);
     let next = offer(&mut hog, &mut host, HOUR_MS);
-    assert!(host.core.grid.arriving.contains_key(&next));
+    assert!(host.core.exchange.arriving.contains_key(&next));
 }
 
 #[tokio::test]
@@ -75,9 +75,9 @@ async fn one_broken_link_counts_once_however_much_was_on_its_way() {
     member(&mut host, &honest);
     // Each offer takes all the places it may have, so both are inserted by hand.
     let first = offer_of(&mut honest, &mut host, HOUR_MS);
-    let arriving = host.core.grid.arriving.remove(&first.lease).unwrap();
+    let arriving = host.core.exchange.arriving.remove(&first.lease).unwrap();
     let second = offer_of(&mut honest, &mut host, HOUR_MS);
-    host.core.grid.arriving.insert(first.lease, arriving);
+    host.core.exchange.arriving.insert(first.lease, arriving);
     host.clock.pass(SILENT_MS);
     for offer in [first, second] {
         assert!(is_taken(&host, &offer));
@@ -116,12 +116,12 @@ async fn devices_without_a_secret_rest_by_their_address() {
 #[tokio::test]
 async fn a_place_is_left_for_those_whose_files_came() {
     let mut host = host_of(2);
-    if host.core.capacity().slots < 2 {
+    if host.core.exchange.capacity(&host.core.ctx).slots < 2 {
         return;
     }
     let (mut one, mut two, mut honest) = (turned(), turned(), turned());
     let node = member(&mut host, &honest);
-    host.core.judge(node, Evidence::saw_receipt);
+    host.core.ctx.judge(node, Evidence::saw_receipt);
     member(&mut host, &one);
     member(&mut host, &two);
     let first = offer_of(&mut one, &mut host, HOUR_MS);
@@ -131,7 +131,7 @@ async fn a_place_is_left_for_those_whose_files_came() {
     let own = offer_of(&mut honest, &mut host, HOUR_MS);
     assert!(is_taken(&host, &own));
     // No reliable requester is connected.
-    host.core.grid.arriving.clear();
+    host.core.exchange.arriving.clear();
     host.core.ctx.directory.peers.remove(&node);
     let (first, second) = (offer_of(&mut one, &mut host, HOUR_MS), offer_of(&mut two, &mut host, HOUR_MS));
     assert!(is_taken(&host, &first) && is_taken(&host, &second));
@@ -144,11 +144,11 @@ async fn while_others_wait_an_offer_of_which_nothing_comes_ends_soon() {
     member(&mut host, &honest);
     let silent = offer_of(&mut hog, &mut host, HOUR_MS);
     host.clock.pass(6000);
-    host.core.host_tick();
+    host.core.exchange.host_tick(&mut host.core.ctx);
     assert!(is_taken(&host, &silent), "nobody waits");
     let other = offer_of(&mut honest, &mut host, HOUR_MS);
     assert!(!is_taken(&host, &other));
-    host.core.host_tick();
+    host.core.exchange.host_tick(&mut host.core.ctx);
     assert!(!is_taken(&host, &silent), "it holds the only place, and others wait");
     let other = offer_of(&mut honest, &mut host, HOUR_MS);
     assert!(is_taken(&host, &other));

@@ -11,9 +11,10 @@ use fog_types::job::{GridOptions, JobFile, Prefer};
 use fog_types::{ErrorKind, HasKind, JobId, NodeId, TaskId, UnixMillis};
 use tokio::sync::oneshot;
 
+use crate::context::Context;
 use crate::directory::Peer;
 use crate::effects::Answer;
-use crate::event_loop::Engine;
+use crate::exchange::Exchange;
 
 /// Work units per second of a device that has not reported its speed: a slow laptop.
 const USUAL_SPEED: f64 = 5e8;
@@ -58,40 +59,40 @@ fn machine_of(peer: &Peer, reliability: f64) -> Machine {
     }
 }
 
-impl Engine {
-    pub(crate) fn placement_command(&mut self, command: PlacementCommand, answer: Answer) {
+impl Exchange {
+    pub(crate) fn command(&mut self, ctx: &mut Context, command: PlacementCommand, answer: Answer) {
         match command {
             PlacementCommand::Places { id } => {
-                let places = self.places(id);
-                self.ctx.out.answer(answer, places);
+                let places = self.places(ctx, id);
+                ctx.out.answer(answer, places);
             }
-            PlacementCommand::Plan { job_file, folder, grid } => self.plan(&job_file, Path::new(&folder), grid, answer),
-            PlacementCommand::PlanJob { id } => self.plan_job(id, answer),
+            PlacementCommand::Plan { job_file, folder, grid } => self.plan(ctx, &job_file, Path::new(&folder), grid, answer),
+            PlacementCommand::PlanJob { id } => self.plan_job(ctx, id, answer),
         }
     }
 
     /// Devices that can be given work now.
-    pub(crate) fn machines(&self) -> (Vec<NodeId>, Vec<Machine>) {
-        let now = self.ctx.now_ms();
+    pub(crate) fn machines(&self, ctx: &Context) -> (Vec<NodeId>, Vec<Machine>) {
+        let now = ctx.now_ms();
         let is_candidate = |node: NodeId, peer: &Peer| {
             let is_related = peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger);
-            is_related && peer.route.is_some() && peer.capacity.duty > 0 && !self.grid.requester.is_resting(node, now) && !self.is_rationed(node)
+            is_related && peer.route.is_some() && peer.capacity.duty > 0 && !self.requester.is_resting(node, now) && !ctx.is_rationed(node)
         };
-        let candidates = self.ctx.directory.peers.iter().filter(|(node, peer)| is_candidate(**node, peer));
+        let candidates = ctx.directory.peers.iter().filter(|(node, peer)| is_candidate(**node, peer));
         let machine = |node: NodeId, peer: &Peer| {
-            let evidence = self.ctx.directory.evidence(node);
+            let evidence = ctx.directory.evidence(node);
             let mut machine = machine_of(peer, evidence.reliability());
             // The device's claim of free places is bounded by the evidence about it.
-            machine.slots = machine.slots.min(evidence.window().saturating_sub(self.grid.requester.held_by(node)));
+            machine.slots = machine.slots.min(evidence.window().saturating_sub(self.requester.held_by(node)));
             machine
         };
         candidates.map(|(node, peer)| (*node, machine(*node, peer))).unzip()
     }
 
     /// Devices that can be given work now or later.
-    pub(crate) fn lenders(&self) -> impl Iterator<Item = NodeId> {
+    pub(crate) fn lenders(&self, ctx: &Context) -> impl Iterator<Item = NodeId> {
         let is_related = |peer: &Peer| peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger);
-        self.ctx.directory.peers.iter().filter(move |(_, peer)| is_related(peer) && peer.route.is_some() && peer.capacity.slots > 0).map(|(node, _)| *node)
+        ctx.directory.peers.iter().filter(move |(_, peer)| is_related(peer) && peer.route.is_some() && peer.capacity.slots > 0).map(|(node, _)| *node)
     }
 
     fn work_of(job: &JobFile, units: f64, input: u64, deadline: f64, group: u32) -> Work {
@@ -108,12 +109,12 @@ impl Engine {
     }
 
     /// Selects a device for each task that finds one.
-    pub(crate) fn place(&self, wanted: &[Wanted], jobs: &BTreeMap<JobId, Option<JobRow>>) -> Result<Vec<(TaskId, NodeId)>, StoreError> {
-        let (nodes, mut machines) = self.machines();
+    pub(crate) fn place(&self, ctx: &Context, wanted: &[Wanted], jobs: &BTreeMap<JobId, Option<JobRow>>) -> Result<Vec<(TaskId, NodeId)>, StoreError> {
+        let (nodes, mut machines) = self.machines(ctx);
         if wanted.is_empty() || machines.iter().all(|machine| machine.slots == 0) {
             return Ok(Vec::new());
         }
-        let now = self.ctx.clock.unix();
+        let now = ctx.clock.unix();
         // Each job's preference decides where its own tasks go. Tasks with the least time choose first.
         let mut by_preference: Vec<(Prefer, Vec<Work>, Vec<TaskId>)> = Vec::new();
         let mut units: BTreeMap<JobId, f64> = BTreeMap::new();
@@ -123,7 +124,7 @@ impl Engine {
             let mean = match units.get(&job.id) {
                 Some(known) => *known,
                 None => {
-                    let mean = self.ctx.store.mean_units(job.id)?.map_or(USUAL_UNITS, |units| units.0 as f64);
+                    let mean = ctx.store.mean_units(job.id)?.map_or(USUAL_UNITS, |units| units.0 as f64);
                     units.insert(job.id, mean);
                     mean
                 }
@@ -160,14 +161,14 @@ impl Engine {
     /// Devices that have the files of each job, because they were lent a task of it.
     fn holders(&self) -> BTreeMap<JobId, BTreeSet<NodeId>> {
         let mut holders: BTreeMap<JobId, BTreeSet<NodeId>> = BTreeMap::new();
-        for lease in self.grid.requester.leases().filter(|lease| !matches!(lease.state, LeaseState::Offered | LeaseState::Lost)) {
+        for lease in self.requester.leases().filter(|lease| !matches!(lease.state, LeaseState::Offered | LeaseState::Lost)) {
             holders.entry(lease.task.job).or_default().insert(lease.node);
         }
         holders
     }
 
     /// Plans the placement of a job file's tasks without submitting it.
-    pub(crate) fn plan(&self, text: &str, folder: &Path, wish: GridOptions, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+    pub(crate) fn plan(&self, ctx: &Context, text: &str, folder: &Path, wish: GridOptions, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let job = match fog_types::job::parse(text) {
             Ok(job) => job,
             // A send fails only when the front end is gone.
@@ -175,12 +176,12 @@ impl Engine {
         };
         let size = |path: &String| std::fs::metadata(folder.join(path)).map_or(0, |about| about.len());
         let input = size(&job.module) + job.inputs.values().map(size).sum::<u64>() + job.stdin.as_ref().map_or(0, size);
-        self.plan_works(&job, USUAL_UNITS, input, job.task_count(), job.deadline_seconds as f64, wish, answer);
+        self.plan_works(ctx, &job, USUAL_UNITS, input, job.task_count(), job.deadline_seconds as f64, wish, answer);
     }
 
     /// Plans the placement of a submitted job's unfinished tasks.
-    pub(crate) fn plan_job(&self, id: JobId, answer: oneshot::Sender<Result<Reply, ApiError>>) {
-        let found = self.ctx.store.job(id).and_then(|job| Ok((self.ctx.store.mean_units(id)?, job))).map_err(crate::query::to_api);
+    pub(crate) fn plan_job(&self, ctx: &Context, id: JobId, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let found = ctx.store.job(id).and_then(|job| Ok((ctx.store.mean_units(id)?, job))).map_err(crate::query::to_api);
         let (units, job) = match found {
             Ok((units, job)) => (units.map_or(USUAL_UNITS, |units| units.0 as f64), job),
             Err(error) => return drop(answer.send(Err(error))),
@@ -190,24 +191,34 @@ impl Engine {
             return drop(answer.send(Err(ApiError { kind: ErrorKind::Conflict, message })));
         };
         let blobs = std::iter::once(&job.blobs.module).chain(job.blobs.inputs.values()).chain(&job.blobs.stdin);
-        let input = blobs.filter_map(|blob| std::fs::metadata(self.ctx.store.blob(*blob).ok()?).ok()).map(|about| about.len()).sum();
-        let left = (job.deadline.0 - self.ctx.clock.unix().0) as f64 / 1000.0;
-        self.plan_works(&job.file, units, input, job.tasks_total - job.tasks_finished, left, wish, answer);
+        let input = blobs.filter_map(|blob| std::fs::metadata(ctx.store.blob(*blob).ok()?).ok()).map(|about| about.len()).sum();
+        let left = (job.deadline.0 - ctx.clock.unix().0) as f64 / 1000.0;
+        self.plan_works(ctx, &job.file, units, input, job.tasks_total - job.tasks_finished, left, wish, answer);
     }
 
     /// Searches for plans on another thread.
     #[expect(clippy::too_many_arguments, reason = "what a task is like, and how many of it")]
-    fn plan_works(&self, job: &JobFile, units: f64, input: u64, tasks: u32, left: f64, wish: GridOptions, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+    fn plan_works(
+        &self,
+        ctx: &Context,
+        job: &JobFile,
+        units: f64,
+        input: u64,
+        tasks: u32,
+        left: f64,
+        wish: GridOptions,
+        answer: oneshot::Sender<Result<Reply, ApiError>>,
+    ) {
         let refuse = |kind, message: &str| Err(ApiError { kind, message: message.to_owned() });
-        let (nodes, mut machines) = self.machines();
+        let (nodes, mut machines) = self.machines(ctx);
         // The plan assumes that no other task is lent.
         for (node, machine) in nodes.iter().zip(&mut machines) {
-            machine.slots = self.ctx.directory.peers.get(node).map_or(0, |peer| u32::from(peer.capacity.slots));
+            machine.slots = ctx.directory.peers.get(node).map_or(0, |peer| u32::from(peer.capacity.slots));
         }
         if nodes.is_empty() {
             return drop(answer.send(refuse(ErrorKind::NotFound, "no other device is here to place tasks on; `fog peers` shows who is known")));
         }
-        let names: Vec<(String, String)> = nodes.iter().map(|node| (node.to_string(), self.ctx.directory.peer_name(*node))).collect();
+        let names: Vec<(String, String)> = nodes.iter().map(|node| (node.to_string(), ctx.directory.peer_name(*node))).collect();
         let works: Vec<Work> = (0..tasks.min(MAX_PLANNED))
             .flat_map(|index| (0..wish.devices()).map(move |_| index))
             .map(|index| Self::work_of(job, units, input, left, index))
@@ -230,12 +241,12 @@ impl Engine {
     }
 
     /// Updates the availability of this device from its history of four weeks, once an hour.
-    pub(crate) fn look_back(&mut self) -> Result<(), StoreError> {
-        let now = self.ctx.clock.unix();
+    pub(crate) fn look_back(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
+        let now = ctx.clock.unix();
         let hour = Some(now.0 / HOUR_MILLIS);
         if self.looked_back != hour {
             let since = UnixMillis(now.0 - 28 * 24 * HOUR_MILLIS);
-            self.availability = habits(&self.ctx.store.samples(since, now, 2000)?);
+            self.availability = habits(&ctx.store.samples(since, now, 2000)?);
             self.looked_back = hour;
         }
         Ok(())
@@ -243,8 +254,8 @@ impl Engine {
 
     /// Probability in thousandths that this device works in the next hours; 1000 where its history says
     /// nothing.
-    pub(crate) fn forecast(&self) -> u16 {
-        let share = self.availability.forecast(hour_of_week(self.ctx.clock.unix().0), AHEAD_HOURS).unwrap_or(1.0);
+    pub(crate) fn forecast(&self, ctx: &Context) -> u16 {
+        let share = self.availability.forecast(hour_of_week(ctx.clock.unix().0), AHEAD_HOURS).unwrap_or(1.0);
         (share * 1000.0) as u16
     }
 }
@@ -319,14 +330,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_map_of_very_many_tasks_tells_how_many_there_are() {
-        let mut turned = crate::event_loop::driven_tests::turned();
+        let mut turned = crate::test_engine::turned();
         let route = fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: String::new() };
         let capacity = fog_grid::Capacity { slots: 4, free: 4, memory: 64 << 30, disk: 1 << 40, duty: 100, forecast: 1000, ..Default::default() };
         let peer = Peer { relation: Some(Relation::Lan), route: Some(route), capacity, ..Peer::default() };
         turned.core.ctx.directory.peers.insert(NodeId([1; 32]), peer);
         let text = "version = 1\nname = \"m\"\nmodule = \"m.wasm\"\n[map]\nrange = [0, 1500]\n";
         let (answer, answered) = oneshot::channel();
-        turned.core.plan(text, Path::new("."), GridOptions { replicas: 1, ..GridOptions::default() }, answer);
+        turned.core.exchange.plan(&turned.core.ctx, text, Path::new("."), GridOptions { replicas: 1, ..GridOptions::default() }, answer);
         let Reply::Placement(view) = answered.await.unwrap().unwrap() else { panic!("no placement") };
         assert_eq!((view.tasks, view.planned), (1500, MAX_PLANNED));
         assert_eq!(view.waiting + view.front[view.chosen].shares.iter().map(|(.., count)| *count).sum::<u32>(), view.planned);

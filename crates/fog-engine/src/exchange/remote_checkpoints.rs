@@ -5,31 +5,39 @@ use fog_store::{BlobFile, ContentRow, JobRow, StoreError};
 use fog_types::{BlobId, NodeId, TaskId};
 use tokio::sync::Semaphore;
 
+use crate::context::Context;
 use crate::disk_room::RoomUse;
-use crate::event_loop::Engine;
 use crate::exchange::content;
 use crate::exchange::sealed_state::{StateClaim, StateFile, seal_stored};
-use crate::grid::{NetworkEvent, NotReturned, Transfer, content_of};
+use crate::exchange::{Exchange, ExchangeEvent, NotReturned, Transfer, content_of};
 use crate::message::EngineMessage;
 
 /// States are checked one at a time, because each is wholly in memory meanwhile.
 static LOOK: Semaphore = Semaphore::const_new(1);
 
-impl Engine {
-    pub(crate) fn fetch_state(&mut self, lease: LeaseId, task: TaskId, node: NodeId, units: u64, content: Content) -> Result<(), StoreError> {
-        let Some(net) = &self.ctx.net else { return Ok(()) };
-        let job = self.ctx.store.job(task.job)?;
+impl Exchange {
+    pub(crate) fn fetch_state(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        task: TaskId,
+        node: NodeId,
+        units: u64,
+        content: Content,
+    ) -> Result<(), StoreError> {
+        let Some(net) = &ctx.net else { return Ok(()) };
+        let job = ctx.store.job(task.job)?;
         // One state is fetched at a time: a slow link that restarted for each new state would never deliver
         // one.
-        if Self::must_be_shown(&job) || self.grid.states.contains_key(&task) || self.is_rationed(node) {
+        if Self::must_be_shown(&job) || self.states.contains_key(&task) || ctx.is_rationed(node) {
             return Ok(());
         }
-        let most = job.file.limits.state_size().0.min(self.ctx.settings.storage_cap().0 / 2);
+        let most = job.file.limits.state_size().0.min(ctx.settings.storage_cap().0 / 2);
         if content.size > most {
             tracing::debug!(%node, size = content.size, "a state that is larger than it may be is not fetched");
             return Ok(());
         }
-        let claim = match self.claim_of(task, &job, units) {
+        let claim = match self.claim_of(ctx, task, &job, units) {
             Ok(claim) => claim,
             // The job's own files are damaged, which is reported elsewhere.
             Err(error) => {
@@ -37,96 +45,109 @@ impl Engine {
                 return Ok(());
             }
         };
-        let (transport, fetches, folder, to) =
-            (net.as_transport(), self.fetches(net, RoomUse::Owner), self.ctx.store.folder().to_owned(), self.ctx.to_self.clone());
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, net, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
         let transfer = net.spawn(async move {
             let state = match content::fetch_state(&transport, &fetches, node, &content, &folder).await {
                 Ok(file) => look_at(file, claim).await,
                 Err(problem) => Err(NotReturned::Unreachable(problem)),
             };
-            let _ = to.send(EngineMessage::Net(Box::new(NetworkEvent::State { lease, task, node, state }))).await;
+            let _ = to.send(EngineMessage::Exchange(Box::new(ExchangeEvent::State { lease, task, node, state }))).await;
         });
         // The transfer ends when the task is not wanted any more.
-        self.grid.states.insert(task, Transfer::new(transfer));
+        self.states.insert(task, Transfer::new(transfer));
         Ok(())
     }
 
     /// Conditions that a state of a task must meet.
-    pub(crate) fn claim_of(&self, task: TaskId, job: &JobRow, units: u64) -> Result<StateClaim, StoreError> {
-        let launch = self.launch_elsewhere(task, job)?;
+    pub(crate) fn claim_of(&self, ctx: &Context, task: TaskId, job: &JobRow, units: u64) -> Result<StateClaim, StoreError> {
+        let launch = self.launch_elsewhere(ctx, task, job)?;
         Ok(StateClaim { task: launch.place.header(&launch.spec).task_identity(), units, most: job.file.limits.units.0 })
     }
 
-    pub(crate) fn state_arrived(&mut self, lease: LeaseId, task: TaskId, node: NodeId, state: Result<(u64, StateFile), NotReturned>) -> Result<(), StoreError> {
-        self.grid.states.remove(&task);
+    pub(crate) fn state_arrived(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        task: TaskId,
+        node: NodeId,
+        state: Result<(u64, StateFile), NotReturned>,
+    ) -> Result<(), StoreError> {
+        self.states.remove(&task);
         let (units, file) = match state {
             Ok(state) => state,
             Err(NotReturned::Wrong(problem)) => {
                 // A kept false state would outrank the work of others, and the next worker would begin
                 // anew.
                 tracing::debug!(%task, %node, problem, "a state is not believed");
-                self.judge(node, Evidence::saw_invalid);
-                self.grid.requester.handle_refused(lease, format!("the state it saved is not believed: {problem}"), self.ctx.now_ms());
-                self.ctx.say(node, Message::Release { lease, why: "the state it saved is not believed".to_owned() });
-                return self.lend();
+                ctx.judge(node, Evidence::saw_invalid);
+                self.requester.handle_refused(lease, format!("the state it saved is not believed: {problem}"), ctx.now_ms());
+                ctx.say(node, Message::Release { lease, why: "the state it saved is not believed".to_owned() });
+                return self.lend(ctx);
             }
             Err(error) => {
                 tracing::debug!(%task, ?error, "a state did not arrive");
                 return Ok(());
             }
         };
-        if !self.grid.requester.has(task) {
+        if !self.requester.has(task) {
             return Ok(());
         }
         // The state is sealed again with a key of this device, from which the next worker fetches it.
-        let (folder, secret, to) = (self.ctx.store.folder().to_owned(), self.grid.secret, self.ctx.to_self.clone());
-        let room = self.ctx.room_for(RoomUse::Owner);
-        if let Some(net) = &self.ctx.net {
+        let (folder, secret, to) = (ctx.store.folder().to_owned(), ctx.secret, ctx.to_self.clone());
+        let room = ctx.room_for(RoomUse::Owner);
+        if let Some(net) = &ctx.net {
             net.spawn_blocking(move || {
                 let sealed = seal_stored(|| file.open(), &folder, &secret, Some(&room));
-                let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::CheckpointSealed { task, node, units, sealed })));
+                let _ = to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::CheckpointSealed { task, node, units, sealed })));
             });
         }
         Ok(())
     }
 
-    pub(crate) fn state_sealed(&mut self, task: TaskId, node: NodeId, units: u64, sealed: Result<(BlobFile, ContentRow), String>) -> Result<(), StoreError> {
+    pub(crate) fn state_sealed(
+        &mut self,
+        ctx: &mut Context,
+        task: TaskId,
+        node: NodeId,
+        units: u64,
+        sealed: Result<(BlobFile, ContentRow), String>,
+    ) -> Result<(), StoreError> {
         let (file, row) = match sealed {
-            Ok(sealed) if self.grid.requester.has(task) => sealed,
+            Ok(sealed) if self.requester.has(task) => sealed,
             Ok(_) => return Ok(()),
             Err(error) => {
                 tracing::warn!(%task, error, "a state is not kept");
                 return Ok(());
             }
         };
-        let blob = self.ctx.store.add_blob(file, self.ctx.settings.storage_cap(), self.ctx.clock.unix())?;
-        self.ctx.store.keep_state(task, units, node, blob)?;
-        self.ctx.store.put_content(&row)?;
+        let blob = ctx.store.add_blob(file, ctx.settings.storage_cap(), ctx.clock.unix())?;
+        ctx.store.keep_state(task, units, node, blob)?;
+        ctx.store.put_content(&row)?;
         self.know_state(task, units, node, &row);
         Ok(())
     }
 
     /// Handles a damaged state on this device, found when another device fetched it. The state is dropped
     /// and its task begins anew; the attempt that should have continued from it records why it ended.
-    pub(crate) fn state_damaged(&mut self, blob: BlobId) -> Result<(), StoreError> {
-        for (task, units) in self.ctx.store.drop_state(blob)? {
+    pub(crate) fn state_damaged(&mut self, ctx: &mut Context, blob: BlobId) -> Result<(), StoreError> {
+        for (task, units) in ctx.store.drop_state(blob)? {
             tracing::warn!(%task, units, "the state of a task that was kept here is damaged; it begins anew");
             let why = format!("its state at {units} work units, which is kept on this device, was damaged on the disk; the task begins anew");
-            self.grid.requester.handle_state_lost(task, &why, self.ctx.now_ms());
-            self.ctx.announce_job(task.job);
+            self.requester.handle_state_lost(task, &why, ctx.now_ms());
+            ctx.announce_job(task.job);
         }
-        self.lend()
+        self.lend(ctx)
     }
 
     /// Adds the key to a row: keys of files sealed on this device are not stored but derived again.
-    pub(crate) fn unlocked(&self, row: ContentRow) -> ContentRow {
-        let key = row.open.map_or(row.key, |open| self.content_key(open).0);
+    pub(crate) fn unlocked(&self, ctx: &Context, row: ContentRow) -> ContentRow {
+        let key = row.open.map_or(row.key, |open| self.content_key(ctx, open).0);
         ContentRow { key, ..row }
     }
 
     fn know_state(&mut self, task: TaskId, units: u64, node: NodeId, row: &ContentRow) {
         if let Some(content) = content_of(row) {
-            self.grid.requester.record_checkpoint(task, units, node, content);
+            self.requester.record_checkpoint(task, units, node, content);
         }
     }
 }

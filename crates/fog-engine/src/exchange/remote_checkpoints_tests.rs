@@ -6,15 +6,15 @@ use fog_runtime::{CheckpointWriter, Generation};
 use fog_types::NodeId;
 use fog_types::job::GridOptions;
 
-use crate::event_loop::driven_tests::prelude::*;
-use crate::event_loop::driven_tests::{Turned, node, turned};
 use crate::exchange::remote_checkpoints::look_at;
 use crate::exchange::sealed_state::{StateFile, seal_stored};
-use crate::grid::{NetworkEvent, NotReturned, content_of};
+use crate::exchange::{ExchangeEvent, NotReturned, content_of};
+use crate::test_engine::prelude::*;
+use crate::test_engine::{Turned, node, turned};
 
 /// Builds a state file as it arrives from another device.
 fn file(turned: &Turned, bytes: &[u8]) -> StateFile {
-    let (file, row) = seal_stored(|| Ok(bytes), turned.core.ctx.store.folder(), &turned.core.grid.secret, None).unwrap();
+    let (file, row) = seal_stored(|| Ok(bytes), turned.core.ctx.store.folder(), &turned.core.ctx.secret, None).unwrap();
     StateFile { file, content: content_of(&row).unwrap() }
 }
 
@@ -32,7 +32,7 @@ fn varint(mut number: u64) -> Vec<u8> {
 /// Builds the state of a task after `units`, as a worker saves it.
 fn state(turned: &Turned, task: TaskId, units: u64) -> Vec<u8> {
     let job = turned.core.ctx.store.job(task.job).unwrap();
-    let launch = turned.core.launch_elsewhere(task, &job).unwrap();
+    let launch = turned.core.exchange.launch_elsewhere(&turned.core.ctx, task, &job).unwrap();
     let header = launch.place.header(&launch.spec);
     // Version, cost table, series and number; one image without bytes; no globals, no frames; units left,
     // units granted and running time; no tables.
@@ -49,18 +49,18 @@ fn state(turned: &Turned, task: TaskId, units: u64) -> Vec<u8> {
 /// Delivers a state that a device claims to have saved, with its file.
 async fn comes(turned: &mut Turned, lease: LeaseId, task: TaskId, from: NodeId, said: u64, bytes: &[u8]) -> Result<u64, NotReturned> {
     let job = turned.core.ctx.store.job(task.job).unwrap();
-    let claim = turned.core.claim_of(task, &job, said).unwrap();
+    let claim = turned.core.exchange.claim_of(&turned.core.ctx, task, &job, said).unwrap();
     let state = look_at(file(turned, bytes), claim).await;
     let found = match &state {
         Ok((units, _)) => Ok(*units),
         Err(NotReturned::Wrong(problem)) => Err(NotReturned::Wrong(problem.clone())),
         Err(_) => panic!("it is here"),
     };
-    turned.core.net_news(NetworkEvent::State { lease, task, node: from, state }).unwrap();
+    turned.core.exchange.handle_event(&mut turned.core.ctx, ExchangeEvent::State { lease, task, node: from, state }).unwrap();
     if let Ok(units) = &found {
         // The network's thread seals it this way.
-        let sealed = seal_stored(|| Ok(bytes), turned.core.ctx.store.folder(), &turned.core.grid.secret, None);
-        turned.core.state_sealed(task, from, *units, sealed).unwrap();
+        let sealed = seal_stored(|| Ok(bytes), turned.core.ctx.store.folder(), &turned.core.ctx.secret, None);
+        turned.core.exchange.state_sealed(&mut turned.core.ctx, task, from, *units, sealed).unwrap();
     }
     found
 }
@@ -88,10 +88,10 @@ async fn a_made_up_state_is_not_kept_and_costs_its_maker_the_task() {
         assert!(matches!(found, Err(NotReturned::Wrong(_))), "{n}: {found:?}");
         let kept: Vec<(u64, NodeId)> = turned.core.ctx.store.kept_states(id).unwrap().into_iter().map(|(_, units, node, _)| (units, node)).collect();
         assert_eq!(kept, [(1000, node(1))], "{n}");
-        assert_eq!(turned.core.grid.requester.checkpoint(task).map(|(units, _)| units), Some(1000));
+        assert_eq!(turned.core.exchange.requester.checkpoint(task).map(|(units, _)| units), Some(1000));
         let evidence: Evidence = turned.core.ctx.directory.evidence(liar);
         assert!(evidence.invalid > 0.0, "{n}: it costs nothing");
-        assert!(turned.core.grid.requester.lease(lease, liar).is_none(), "{n}: it has the task still");
+        assert!(turned.core.exchange.requester.lease(lease, liar).is_none(), "{n}: it has the task still");
     }
     // Real work of other devices counts.
     let later = state(&turned, task, 2000);
@@ -100,7 +100,7 @@ async fn a_made_up_state_is_not_kept_and_costs_its_maker_the_task() {
     // The file grew after it was announced.
     let longer = state(&turned, task, 3000);
     assert_eq!(comes(&mut turned, honest, task, node(1), 2500, &longer).await.unwrap(), 3000);
-    assert_eq!(turned.core.grid.requester.checkpoint(task).map(|(units, _)| units), Some(3000));
+    assert_eq!(turned.core.exchange.requester.checkpoint(task).map(|(units, _)| units), Some(3000));
     assert_eq!(turned.core.ctx.directory.evidence(node(1)).invalid, 0.0);
 }
 
@@ -112,12 +112,12 @@ fn a_hosted_task_says_from_where_it_begins() {
     let (lease, deadline) = (LeaseId([7; 16]).to_string(), UnixMillis(turned.core.ctx.clock.unix().0 + 86_400_000));
     let offer = fog_types::BlobId([0; 32]).to_string();
     turned.core.ctx.store.host(&fog_store::HostedRow { job: id, lease, requester: node(2), offer, deadline, message: None, has_receipt: false }).unwrap();
-    turned.core.restore_hosted().unwrap();
-    turned.core.grid.hosted.get_mut(&id).unwrap().units = 1_000_000_000;
-    turned.core.host_began(id, 5);
-    turned.core.host_progress(id, None, 9, None);
-    assert_eq!(turned.core.grid.hosted[&id].units, 9);
+    turned.core.exchange.restore_hosted(&mut turned.core.ctx).unwrap();
+    turned.core.exchange.hosted.get_mut(&id).unwrap().units = 1_000_000_000;
+    turned.core.exchange.host_began(&mut turned.core.ctx, id, 5);
+    turned.core.exchange.host_progress(&mut turned.core.ctx, id, None, 9, None);
+    assert_eq!(turned.core.exchange.hosted[&id].units, 9);
     // A pause does not reduce the units.
-    turned.core.host_progress(id, Some(fog_grid::WorkerState::Paused), 0, None);
-    assert_eq!(turned.core.grid.hosted[&id].units, 9);
+    turned.core.exchange.host_progress(&mut turned.core.ctx, id, Some(fog_grid::WorkerState::Paused), 0, None);
+    assert_eq!(turned.core.exchange.hosted[&id].units, 9);
 }

@@ -12,12 +12,12 @@ use fog_store::{ContentRow, FailedAttempt, StoreError};
 use fog_types::job::{GridOptions, JobFile, Map};
 use fog_types::{BlobId, ErrorKind, JobId, JobState, NodeId, TaskId, UnixMillis, WorkUnits};
 
+use crate::context::Context;
 use crate::effects::Input;
-use crate::event_loop::Engine;
 use crate::exchange::content;
 use crate::exchange::placement::Wanted;
 use crate::exchange::results::terms_of;
-use crate::grid::{Lent, NetworkEvent, content_of, lease_from};
+use crate::exchange::{Exchange, ExchangeEvent, Lent, content_of, lease_from};
 use crate::message::EngineMessage;
 use crate::query::to_api;
 
@@ -45,46 +45,46 @@ fn need_of(task: TaskId, wish: &GridOptions) -> Replication {
     Replication { replicas, choice, hopeless }
 }
 
-impl Engine {
+impl Exchange {
     /// Restores the leases that were active before a restart.
-    pub(crate) fn restore_lent(&mut self) -> Result<(), StoreError> {
-        self.sync_requester()?;
-        self.ctx.store.release_stray_credits()?;
-        let now = self.ctx.now_ms();
-        for row in self.ctx.store.leases()? {
+    pub(crate) fn restore_lent(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
+        self.sync_requester(ctx)?;
+        ctx.store.release_stray_credits()?;
+        let now = ctx.now_ms();
+        for row in ctx.store.leases()? {
             let (Some(lease), Ok(offer)) = (lease_from(&row.lease), row.offer.parse::<BlobId>()) else { continue };
-            self.grid.requester.restore(lease, row.claim.task, row.node, now);
-            self.grid.lent.insert(lease, Lent { offer_hash: offer.0, signed_result: None });
+            self.requester.restore(lease, row.claim.task, row.node, now);
+            self.lent.insert(lease, Lent { offer_hash: offer.0, signed_result: None });
         }
         Ok(())
     }
 
     /// Tells the requester all tasks for other devices, as the store has them.
-    pub(crate) fn sync_requester(&mut self) -> Result<(), StoreError> {
-        let jobs = self.ctx.store.grid_jobs()?;
-        jobs.into_iter().try_for_each(|job| self.sync_job(job))
+    pub(crate) fn sync_requester(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
+        let jobs = ctx.store.grid_jobs()?;
+        jobs.into_iter().try_for_each(|job| self.sync_job(ctx, job))
     }
 
     /// Tells the requester which tasks of one job others should run, after the job was added, removed,
     /// paused or resumed. No other job is looked at.
-    pub(crate) fn sync_job(&mut self, job: JobId) -> Result<(), StoreError> {
-        let Some((wish, tasks)) = self.ctx.store.grid_tasks(job)? else { return self.close_job(job, "the job was paused or cancelled") };
+    pub(crate) fn sync_job(&mut self, ctx: &mut Context, job: JobId) -> Result<(), StoreError> {
+        let Some((wish, tasks)) = ctx.store.grid_tasks(job)? else { return self.close_job(ctx, job, "the job was paused or cancelled") };
         let wanted: BTreeSet<TaskId> = tasks.into_iter().collect();
-        let gone: Vec<TaskId> = self.grid.requester.tasks_of(job).filter(|task| !wanted.contains(task)).collect();
+        let gone: Vec<TaskId> = self.requester.tasks_of(job).filter(|task| !wanted.contains(task)).collect();
         for task in gone {
-            self.not_wanted(task, "the job was paused or cancelled")?;
+            self.not_wanted(ctx, task, "the job was paused or cancelled")?;
         }
         let mut is_new = false;
         for task in wanted {
-            if !self.grid.requester.has(task) {
+            if !self.requester.has(task) {
                 is_new = true;
-                self.grid.requester.add(task, need_of(task, &wish));
+                self.requester.add(task, need_of(task, &wish));
             }
         }
-        if is_new && !Self::must_be_shown(&self.ctx.store.job(job)?) {
-            for (task, units, node, blob) in self.ctx.store.kept_states(job)? {
-                if let Some(content) = self.own_content(blob)? {
-                    self.grid.requester.record_checkpoint(task, units, node, content);
+        if is_new && !Self::must_be_shown(&ctx.store.job(job)?) {
+            for (task, units, node, blob) in ctx.store.kept_states(job)? {
+                if let Some(content) = self.own_content(ctx, blob)? {
+                    self.requester.record_checkpoint(task, units, node, content);
                 }
             }
         }
@@ -93,128 +93,128 @@ impl Engine {
 
     /// Withdraws all tasks of a job from other devices, with one statement to the store since there may be
     /// very many.
-    fn close_job(&mut self, job: JobId, why: &'static str) -> Result<(), StoreError> {
-        self.grid.sealed.remove(&job);
-        let tasks: Vec<TaskId> = self.grid.requester.tasks_of(job).collect();
+    fn close_job(&mut self, ctx: &mut Context, job: JobId, why: &'static str) -> Result<(), StoreError> {
+        self.sealed.remove(&job);
+        let tasks: Vec<TaskId> = self.requester.tasks_of(job).collect();
         if tasks.is_empty() {
             return Ok(());
         }
         for task in tasks {
             self.forget_task(task, why);
         }
-        self.ctx.store.end_leases_of_job(job, why, self.ctx.clock.unix())
+        ctx.store.end_leases_of_job(job, why, ctx.clock.unix())
     }
 
     /// Withdraws a task from other devices.
-    fn not_wanted(&mut self, task: TaskId, why: &'static str) -> Result<(), StoreError> {
+    fn not_wanted(&mut self, ctx: &mut Context, task: TaskId, why: &'static str) -> Result<(), StoreError> {
         self.forget_task(task, why);
-        self.ctx.store.end_leases_of(task, why, self.ctx.clock.unix())
+        ctx.store.end_leases_of(task, why, ctx.clock.unix())
     }
 
     fn forget_task(&mut self, task: TaskId, why: &'static str) {
         // Transfers for the task end.
-        let leases: Vec<LeaseId> = self.grid.requester.leases_of(task).map(|(lease, _)| lease).collect();
+        let leases: Vec<LeaseId> = self.requester.leases_of(task).map(|(lease, _)| lease).collect();
         for lease in leases {
-            self.grid.waiting.remove(&lease);
-            self.grid.proofs.remove(&lease);
+            self.waiting.remove(&lease);
+            self.proofs.remove(&lease);
         }
-        self.grid.states.remove(&task);
-        self.grid.placing.remove(&task);
-        self.grid.unstored.remove(&task);
-        self.grid.requester.remove(task, why);
+        self.states.remove(&task);
+        self.placing.remove(&task);
+        self.unstored.remove(&task);
+        self.requester.remove(task, why);
     }
 
     /// Handles the failure of a task that others run. It looks only at the task, and at its job if that has
     /// ended, because a member that fails at everything causes this often.
-    pub(crate) fn sync_failed(&mut self, task: TaskId, is_final: bool, not_before: UnixMillis) -> Result<(), StoreError> {
-        if !matches!(self.ctx.store.job_state(task.job)?, JobState::Queued | JobState::Running) {
-            return self.close_job(task.job, "the job was paused or has ended");
+    pub(crate) fn sync_failed(&mut self, ctx: &mut Context, task: TaskId, is_final: bool, not_before: UnixMillis) -> Result<(), StoreError> {
+        if !matches!(ctx.store.job_state(task.job)?, JobState::Queued | JobState::Running) {
+            return self.close_job(ctx, task.job, "the job was paused or has ended");
         }
         if is_final {
-            return self.not_wanted(task, "the task was given up");
+            return self.not_wanted(ctx, task, "the task was given up");
         }
         // The task waits as after a local failure: longer each time, with jitter.
-        let wait = not_before.0.saturating_sub(self.ctx.clock.unix().0);
-        self.grid.requester.hold(task, self.ctx.now_ms().saturating_add(u64::try_from(wait).unwrap_or(0)));
+        let wait = not_before.0.saturating_sub(ctx.clock.unix().0);
+        self.requester.hold(task, ctx.now_ms().saturating_add(u64::try_from(wait).unwrap_or(0)));
         Ok(())
     }
 
     /// Withdraws tasks of unwanted jobs from other devices, even if the database has an older state.
-    pub(crate) fn withdraw_held(&mut self) {
-        if !self.ctx.unstored.holds_any() {
+    pub(crate) fn withdraw_held(&mut self, ctx: &mut Context) {
+        if !ctx.unstored.holds_any() {
             return;
         }
-        let held: Vec<TaskId> = self.grid.requester.tasks().filter(|task| self.ctx.unstored.holds(task.job)).collect();
+        let held: Vec<TaskId> = self.requester.tasks().filter(|task| ctx.unstored.holds(task.job)).collect();
         for task in held {
-            let leases: Vec<_> = self.grid.requester.leases_of(task).map(|(lease, _)| lease).collect();
+            let leases: Vec<_> = self.requester.leases_of(task).map(|(lease, _)| lease).collect();
             for lease in leases {
-                self.grid.waiting.remove(&lease);
-                self.grid.proofs.remove(&lease);
+                self.waiting.remove(&lease);
+                self.proofs.remove(&lease);
             }
-            self.grid.states.remove(&task);
-            self.grid.requester.remove(task, "the job was paused or cancelled");
+            self.states.remove(&task);
+            self.requester.remove(task, "the job was paused or cancelled");
         }
     }
 
     /// Follows a change of a job that its owner asked for. The new state holds even if that fails.
-    pub(crate) fn job_changed(&mut self, id: JobId) -> Result<(), StoreError> {
-        let told = self.sync_job(id).and_then(|()| self.host_ended(id));
-        self.withdraw_held();
+    pub(crate) fn job_changed(&mut self, ctx: &mut Context, id: JobId) -> Result<(), StoreError> {
+        let told = self.sync_job(ctx, id).and_then(|()| self.host_ended(ctx, id));
+        self.withdraw_held(ctx);
         told
     }
 
-    pub(crate) fn content_key(&self, blob: BlobId) -> ContentKey {
-        ContentKey::derive(&self.grid.secret, blob)
+    pub(crate) fn content_key(&self, ctx: &Context, blob: BlobId) -> ContentKey {
+        ContentKey::derive(&ctx.secret, blob)
     }
 
     /// A stored file as other devices can fetch it; `None` if it is not sealed yet.
-    pub(crate) fn own_content(&self, blob: BlobId) -> Result<Option<Content>, StoreError> {
-        let row = self.ctx.store.content_of(blob, &self.content_key(blob).0)?;
-        Ok(row.map(|row| self.unlocked(row)).as_ref().and_then(content_of))
+    pub(crate) fn own_content(&self, ctx: &Context, blob: BlobId) -> Result<Option<Content>, StoreError> {
+        let row = ctx.store.content_of(blob, &self.content_key(ctx, blob).0)?;
+        Ok(row.map(|row| self.unlocked(ctx, row)).as_ref().and_then(content_of))
     }
 
     /// Seals stored files of a job on another thread. Returns false when there is no network.
-    fn seal_beside(&self, job: JobId, blobs: Vec<BlobId>) -> Result<bool, StoreError> {
-        let Some(net) = &self.ctx.net else { return Ok(false) };
+    fn seal_beside(&self, ctx: &Context, job: JobId, blobs: Vec<BlobId>) -> Result<bool, StoreError> {
+        let Some(net) = &ctx.net else { return Ok(false) };
         let mut work = Vec::new();
         for blob in blobs {
-            work.push((self.ctx.store.blob(blob)?, blob, self.content_key(blob)));
+            work.push((ctx.store.blob(blob)?, blob, self.content_key(ctx, blob)));
         }
-        let to = self.ctx.to_self.clone();
+        let to = ctx.to_self.clone();
         net.spawn_blocking(move || {
             let rows = work.into_iter().map(|(path, blob, key)| content::seal(&path, blob, key)).collect();
             // A send fails only when the engine has stopped.
-            let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::Sealed(job, rows))));
+            let _ = to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::Sealed(job, rows))));
         });
         Ok(true)
     }
 
-    pub(crate) fn sealed(&mut self, job: JobId, rows: Result<Vec<ContentRow>, String>) {
-        self.grid.sealing.remove(&job);
-        if let Err(error) = rows.and_then(|rows| self.ctx.store.put_contents(&rows).map_err(|error| error.to_string())) {
+    pub(crate) fn sealed(&mut self, ctx: &mut Context, job: JobId, rows: Result<Vec<ContentRow>, String>) {
+        self.sealing.remove(&job);
+        if let Err(error) = rows.and_then(|rows| ctx.store.put_contents(&rows).map_err(|error| error.to_string())) {
             tracing::error!(error, "files could not be made ready for others");
             // Missing files are sealed again later, whatever the error was.
-            self.grid.unsealed.insert(job, Instant::now() + DEFERRED);
+            self.unsealed.insert(job, Instant::now() + DEFERRED);
         }
     }
 
     /// Carries out pending effects and offers waiting tasks to devices that have room.
-    pub(crate) fn lend(&mut self) -> Result<(), StoreError> {
-        self.do_effects()?;
-        if self.ctx.net.is_none() || self.ctx.is_stopping {
+    pub(crate) fn lend(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
+        self.do_effects(ctx)?;
+        if ctx.net.is_none() || ctx.is_stopping {
             return Ok(());
         }
-        let wanting = self.grid.requester.wanting(AT_ONCE, self.ctx.now_ms());
+        let wanting = self.requester.wanting(AT_ONCE, ctx.now_ms());
         let mut jobs: BTreeMap<JobId, Option<fog_store::JobRow>> = BTreeMap::new();
         let mut wanted = Vec::new();
         for (task, wants, avoid) in wanting {
             if let std::collections::btree_map::Entry::Vacant(new) = jobs.entry(task.job) {
-                let row = self.ctx.store.job(task.job)?;
+                let row = ctx.store.job(task.job)?;
                 // A job whose files cannot be read does not keep other jobs from being lent.
-                let is_ready = match self.ensure_sealed(&row) {
+                let is_ready = match self.ensure_sealed(ctx, &row) {
                     Ok(is_ready) => is_ready,
                     Err(error) => {
-                        self.withhold(task.job, format!("its files cannot be made ready for other devices: {error}"));
+                        self.withhold(ctx, task.job, format!("its files cannot be made ready for other devices: {error}"));
                         false
                     }
                 };
@@ -226,48 +226,48 @@ impl Engine {
         }
         // Tasks with the earliest deadline come first, and second copies of slow tasks last.
         let deadline = |one: &Wanted| jobs.get(&one.task.job).and_then(Option::as_ref).map(|job| job.deadline);
-        wanted.sort_by_key(|one| (self.grid.requester.is_second_try(one.task), deadline(one), one.task));
-        self.grid.withheld.retain(|job, _| jobs.contains_key(job));
-        self.look_for_shortage(&wanted);
-        self.look_for_room(&jobs);
-        for (task, node) in self.place(&wanted, &jobs)? {
+        wanted.sort_by_key(|one| (self.requester.is_second_try(one.task), deadline(one), one.task));
+        self.withheld.retain(|job, _| jobs.contains_key(job));
+        self.look_for_shortage(ctx, &wanted);
+        self.look_for_room(ctx, &jobs);
+        for (task, node) in self.place(ctx, &wanted, &jobs)? {
             let Some(Some(job)) = jobs.get(&task.job) else { continue };
-            match self.offer(task, job, node)? {
-                Ok(()) => drop(self.grid.withheld.remove(&task.job)),
+            match self.offer(ctx, task, job, node)? {
+                Ok(()) => drop(self.withheld.remove(&task.job)),
                 Err(problem) => {
                     tracing::debug!(%task, problem, "a task cannot be offered");
-                    self.withhold(task.job, problem);
+                    self.withhold(ctx, task.job, problem);
                 }
             }
         }
-        self.do_effects()
+        self.do_effects(ctx)
     }
 
-    fn withhold(&mut self, job: JobId, problem: String) {
-        if self.grid.withheld.insert(job, problem.clone()) != Some(problem) {
-            self.ctx.announce_job(job);
+    fn withhold(&mut self, ctx: &mut Context, job: JobId, problem: String) {
+        if self.withheld.insert(job, problem.clone()) != Some(problem) {
+            ctx.announce_job(job);
         }
     }
 
     /// Finds the jobs that cannot get a result because fewer devices are available than must run each task.
-    fn look_for_shortage(&mut self, wanted: &[Wanted]) {
-        let here: BTreeSet<NodeId> = self.lenders().collect();
+    fn look_for_shortage(&mut self, ctx: &mut Context, wanted: &[Wanted]) {
+        let here: BTreeSet<NodeId> = self.lenders(ctx).collect();
         let mut short: BTreeMap<JobId, String> = BTreeMap::new();
         for one in wanted {
             if short.contains_key(&one.task.job) {
                 continue;
             }
-            let needed = self.grid.requester.replicas_of(one.task) as usize;
-            let devices: BTreeSet<NodeId> = self.grid.requester.nodes_of(one.task).chain(here.iter().copied()).collect();
+            let needed = self.requester.replicas_of(one.task) as usize;
+            let devices: BTreeSet<NodeId> = self.requester.nodes_of(one.task).chain(here.iter().copied()).collect();
             if devices.len() < needed {
                 let there = devices.len();
                 short.insert(one.task.job, format!("each task is to be run by {needed} devices, and {there} of them can be reached or have its result"));
             }
         }
-        let changed: BTreeSet<JobId> = short.iter().filter(|(job, why)| self.grid.short.get(job) != Some(*why)).map(|(job, _)| *job).collect();
-        self.grid.short = short;
+        let changed: BTreeSet<JobId> = short.iter().filter(|(job, why)| self.short.get(job) != Some(*why)).map(|(job, _)| *job).collect();
+        self.short = short;
         for job in changed {
-            self.ctx.announce_job(job);
+            ctx.announce_job(job);
         }
     }
 
@@ -278,37 +278,37 @@ impl Engine {
     }
 
     /// Other connected devices with leases of the job, which may have its files.
-    fn holders_of(&self, job: JobId, except: NodeId) -> Vec<NodeId> {
-        let held = self.grid.requester.leases().filter(|lease| lease.task.job == job && lease.node != except);
+    fn holders_of(&self, ctx: &Context, job: JobId, except: NodeId) -> Vec<NodeId> {
+        let held = self.requester.leases().filter(|lease| lease.task.job == job && lease.node != except);
         let held = held.filter(|lease| !matches!(lease.state, LeaseState::Offered | LeaseState::Lost | LeaseState::Held(WorkerState::Fetching)));
-        let nodes: BTreeSet<NodeId> = held.map(|lease| lease.node).filter(|node| self.ctx.directory.peers.contains_key(node)).collect();
+        let nodes: BTreeSet<NodeId> = held.map(|lease| lease.node).filter(|node| ctx.directory.peers.contains_key(node)).collect();
         nodes.into_iter().take(MAX_HOLDERS).collect()
     }
 
     /// Begins to seal the files of a job for others. Returns whether all of them are sealed.
-    fn ensure_sealed(&mut self, job: &fog_store::JobRow) -> Result<bool, StoreError> {
-        if self.grid.sealed.contains(&job.id) {
+    fn ensure_sealed(&mut self, ctx: &mut Context, job: &fog_store::JobRow) -> Result<bool, StoreError> {
+        if self.sealed.contains(&job.id) {
             return Ok(true);
         }
-        self.grid.unsealed.retain(|_, again| *again > Instant::now());
-        if self.grid.sealing.contains(&job.id) || self.grid.unsealed.contains_key(&job.id) {
+        self.unsealed.retain(|_, again| *again > Instant::now());
+        if self.sealing.contains(&job.id) || self.unsealed.contains_key(&job.id) {
             return Ok(false);
         }
         let fog_store::Blobs { module, stdin, inputs, items } = &job.blobs;
         let mut missing = Vec::new();
         for blob in std::iter::once(module).chain(stdin).chain(inputs.values()).chain(items) {
-            if self.own_content(*blob)?.is_none() {
+            if self.own_content(ctx, *blob)?.is_none() {
                 missing.push(*blob);
             }
         }
         if missing.is_empty() {
-            self.grid.sealed.insert(job.id);
+            self.sealed.insert(job.id);
             return Ok(true);
         }
         missing.sort_unstable();
         missing.dedup();
-        if self.seal_beside(job.id, missing)? {
-            self.grid.sealing.insert(job.id);
+        if self.seal_beside(ctx, job.id, missing)? {
+            self.sealing.insert(job.id);
         }
         Ok(false)
     }
@@ -331,17 +331,18 @@ impl Engine {
     /// Builds the signed offer of one task to one device.
     pub(crate) fn make_offer(
         &self,
+        ctx: &Context,
         task: TaskId,
         job: &fog_store::JobRow,
         node: NodeId,
         checkpoint: Option<(u64, Content)>,
     ) -> Result<Result<(LeaseId, Signed<TaskOffer>), String>, StoreError> {
-        let Some(identity) = &self.ctx.identity else { return Ok(Err("this device has no key".to_owned())) };
+        let Some(identity) = &ctx.identity else { return Ok(Err("this device has no key".to_owned())) };
         let file = match Self::file_of(job, task.index) {
             Ok(file) => file,
             Err(problem) => return Ok(Err(problem)),
         };
-        let content = |blob: BlobId| -> Result<Content, StoreError> { self.own_content(blob)?.ok_or(StoreError::NoBlob(blob)) };
+        let content = |blob: BlobId| -> Result<Content, StoreError> { self.own_content(ctx, blob)?.ok_or(StoreError::NoBlob(blob)) };
         let mut inputs: BTreeMap<String, Content> = BTreeMap::new();
         for (name, blob) in &job.blobs.inputs {
             inputs.insert(name.clone(), content(*blob)?);
@@ -349,10 +350,10 @@ impl Engine {
         if let (Map::Inputs(_), Some(blob)) = (&job.file.map, job.blobs.items.get(task.index as usize)) {
             inputs.insert("item".to_owned(), content(*blob)?);
         }
-        let Ok(left_ms @ 1..) = u64::try_from(job.deadline.0.saturating_sub(self.ctx.clock.lived().0)) else {
+        let Ok(left_ms @ 1..) = u64::try_from(job.deadline.0.saturating_sub(ctx.clock.lived().0)) else {
             return Ok(Err("its deadline has passed".to_owned()));
         };
-        let holders = self.holders_of(job.id, node);
+        let holders = self.holders_of(ctx, job.id, node);
         let terms = terms_of(job);
         let lease = LeaseId(rand::random());
         let offer = TaskOffer {
@@ -374,60 +375,60 @@ impl Engine {
     }
 
     /// Offers a task to a device. The inner error is a sentence that says why the task cannot be offered.
-    fn offer(&mut self, task: TaskId, job: &fog_store::JobRow, node: NodeId) -> Result<Result<(), String>, StoreError> {
-        let checkpoint = self.grid.requester.checkpoint(task);
-        let (lease, signed) = match self.make_offer(task, job, node, checkpoint)? {
+    fn offer(&mut self, ctx: &mut Context, task: TaskId, job: &fog_store::JobRow, node: NodeId) -> Result<Result<(), String>, StoreError> {
+        let checkpoint = self.requester.checkpoint(task);
+        let (lease, signed) = match self.make_offer(ctx, task, job, node, checkpoint)? {
             Ok(made) => made,
             Err(problem) => return Ok(Err(problem)),
         };
-        if !self.reserve(lease, node, job)? {
+        if !self.reserve(ctx, lease, node, job)? {
             return Ok(Err("it would cost more credits than this device may owe; see the setting credit_limit".to_owned()));
         }
         let hash = signed.hash();
-        self.ctx.store.begin_lease(task, &lease.to_string(), node, &BlobId(hash).to_string(), self.ctx.clock.unix())?;
-        self.grid.lent.insert(lease, Lent { offer_hash: hash, signed_result: None });
-        self.grid.requester.offered(lease, task, node, self.ctx.now_ms());
-        if let Some(peer) = self.ctx.directory.peers.get_mut(&node) {
+        ctx.store.begin_lease(task, &lease.to_string(), node, &BlobId(hash).to_string(), ctx.clock.unix())?;
+        self.lent.insert(lease, Lent { offer_hash: hash, signed_result: None });
+        self.requester.offered(lease, task, node, ctx.now_ms());
+        if let Some(peer) = ctx.directory.peers.get_mut(&node) {
             peer.promised += 1;
         }
-        self.ctx.say(node, Message::Offer(Box::new(signed)));
-        self.ctx.announce_job(task.job);
+        ctx.say(node, Message::Offer(Box::new(signed)));
+        ctx.announce_job(task.job);
         Ok(Ok(()))
     }
 
     /// Handles a worker's message about a lease.
-    pub(crate) fn worker_said(&mut self, node: NodeId, message: Message) -> Result<(), StoreError> {
-        let now = self.ctx.now_ms();
-        let Some(message) = self.spot_check_said(node, message)? else { return Ok(()) };
+    pub(crate) fn worker_said(&mut self, ctx: &mut Context, node: NodeId, message: Message) -> Result<(), StoreError> {
+        let now = ctx.now_ms();
+        let Some(message) = self.spot_check_said(ctx, node, message)? else { return Ok(()) };
         match message {
             Message::Answer { lease, answer } => {
-                if let (Answer::Declined(Decline::Full | Decline::Resting), Some(peer)) = (answer, self.ctx.directory.peers.get_mut(&node)) {
+                if let (Answer::Declined(Decline::Full | Decline::Resting), Some(peer)) = (answer, ctx.directory.peers.get_mut(&node)) {
                     // The peer counts as full until its next hello.
                     peer.capacity.free = 0;
                 }
                 self.note_answer(node, lease, answer);
                 if answer == Answer::Declined(Decline::NotWelcome) {
                     // A device that has just restarted does not know this one yet.
-                    self.hello_to(node);
+                    self.hello_to(ctx, node);
                 }
-                self.grid.requester.handle_answer(lease, node, answer, now);
+                self.requester.handle_answer(lease, node, answer, now);
             }
             Message::Heartbeat { lease, standing, units, permille } => {
                 // Numbers beyond the job's limit are not believed, nor sums of them.
-                let most = self.units_of(lease);
+                let most = self.units_of(ctx, lease);
                 let permille = permille.map(|permille| permille.min(1000));
-                if let Some(task) = self.grid.requester.handle_heartbeat(lease, node, standing, units.min(most), permille, now)
+                if let Some(task) = self.requester.handle_heartbeat(lease, node, standing, units.min(most), permille, now)
                     && let Some(permille) = permille
                 {
-                    self.ctx.store.set_progress(task, permille)?;
+                    ctx.store.set_progress(task, permille)?;
                 }
             }
             Message::Saved { lease, units, content } => {
-                if units <= self.units_of(lease) {
-                    self.grid.requester.handle_saved(lease, node, units, content, now);
+                if units <= self.units_of(ctx, lease) {
+                    self.requester.handle_saved(lease, node, units, content, now);
                 }
             }
-            Message::Failed { lease, problem, is_hopeless } => self.given_up(node, lease, problem, is_hopeless)?,
+            Message::Failed { lease, problem, is_hopeless } => self.given_up(ctx, node, lease, problem, is_hopeless)?,
             // These messages are handled elsewhere or are addressed to workers.
             Message::Hello(_)
             | Message::Offer(_)
@@ -441,102 +442,102 @@ impl Engine {
     }
 
     /// Most work units that the job of a lease allows.
-    fn units_of(&self, lease: LeaseId) -> u64 {
-        let task = self.grid.requester.task_of(lease);
-        let limit = task.and_then(|task| self.ctx.store.job(task.job).ok()).map_or(0, |job| job.file.limits.units.0);
+    fn units_of(&self, ctx: &Context, lease: LeaseId) -> u64 {
+        let task = self.requester.task_of(lease);
+        let limit = task.and_then(|task| ctx.store.job(task.job).ok()).map_or(0, |job| job.file.limits.units.0);
         limit.min(i64::MAX as u64)
     }
 
     /// Handles a worker's message that it gave up a task.
-    fn given_up(&mut self, node: NodeId, lease: LeaseId, problem: String, is_hopeless: bool) -> Result<(), StoreError> {
-        let now = self.ctx.now_ms();
-        let units = self.grid.requester.lease(lease, node).map_or(0, |known| known.units);
-        let problem = format!("{}: {problem}", self.ctx.directory.peer_name(node));
-        let evidence = |node| self.ctx.directory.evidence(node);
-        let given_up = self.grid.requester.handle_failed(lease, node, problem.clone(), is_hopeless, evidence, now);
+    fn given_up(&mut self, ctx: &mut Context, node: NodeId, lease: LeaseId, problem: String, is_hopeless: bool) -> Result<(), StoreError> {
+        let now = ctx.now_ms();
+        let units = self.requester.lease(lease, node).map_or(0, |known| known.units);
+        let problem = format!("{}: {problem}", ctx.directory.peer_name(node));
+        let evidence = |node| ctx.directory.evidence(node);
+        let given_up = self.requester.handle_failed(lease, node, problem.clone(), is_hopeless, evidence, now);
         // The worker accepted the task and returned nothing, whatever the reason.
         if given_up.is_some() {
-            self.judge(node, Evidence::saw_lost);
+            ctx.judge(node, Evidence::saw_lost);
         }
         // The release is sent in any case, so that the worker does not wait.
-        self.ctx.say(node, Message::Release { lease, why: "it failed".to_owned() });
+        ctx.say(node, Message::Release { lease, why: "it failed".to_owned() });
         let Some(given_up) = given_up else { return Ok(()) };
-        let Some(row) = self.ctx.store.lease(&lease.to_string())? else { return Ok(()) };
+        let Some(row) = ctx.store.lease(&lease.to_string())? else { return Ok(()) };
         match given_up {
             // The claim is weighed with those of others; if it is not believed, it does not count as an
             // attempt.
-            GivenUp::Hopeless => self.release_slot(node),
+            GivenUp::Hopeless => self.release_slot(ctx, node),
             GivenUp::FailedAgain => {
-                self.grid.requester.hold(row.claim.task, now + HELD_AFTER_FAILURE_MS);
+                self.requester.hold(row.claim.task, now + HELD_AFTER_FAILURE_MS);
             }
             GivenUp::Failed => {
                 let failed = FailedAttempt { problem, units: WorkUnits(units), exit_code: None, logs: None };
-                self.ctx.out.input(Input::FailedElsewhere { claim: row.claim, failed: Box::new(failed), is_hopeless: false, at: vec![node] });
+                ctx.out.input(Input::FailedElsewhere { claim: row.claim, failed: Box::new(failed), is_hopeless: false, at: vec![node] });
             }
         }
-        self.ctx.announce_job(row.claim.task.job);
+        ctx.announce_job(row.claim.task.job);
         Ok(())
     }
 
-    pub(crate) fn result_said(&mut self, node: NodeId, result: TaskResult, signed: Signed<TaskResult>) -> Result<(), StoreError> {
-        let Some(result) = self.spot_check_result(node, &signed, result)? else { return Ok(()) };
+    pub(crate) fn result_said(&mut self, ctx: &mut Context, node: NodeId, result: TaskResult, signed: Signed<TaskResult>) -> Result<(), StoreError> {
+        let Some(result) = self.spot_check_result(ctx, node, &signed, result)? else { return Ok(()) };
         let lease = result.lease;
         if result.worker != node {
             tracing::debug!(%node, "a result in somebody else's name");
             return Ok(());
         }
-        let is_lent = self.grid.requester.lease(lease, node).is_some() && self.grid.lent.get(&lease).is_some_and(|lent| lent.offer_hash == result.offer);
+        let is_lent = self.requester.lease(lease, node).is_some() && self.lent.get(&lease).is_some_and(|lent| lent.offer_hash == result.offer);
         if !is_lent {
-            self.ctx.say(node, Message::Release { lease, why: "there is no such lease".to_owned() });
+            ctx.say(node, Message::Release { lease, why: "there is no such lease".to_owned() });
             return Ok(());
         }
-        if let Err(problem) = self.check_result(&result) {
+        if let Err(problem) = self.check_result(ctx, &result) {
             // A refused result must end its lease, which would stay for ever otherwise.
             tracing::debug!(%node, problem, "a result is not fetched");
-            self.judge(node, Evidence::saw_invalid);
-            self.grid.requester.handle_refused(lease, format!("its result is not believed: {problem}"), self.ctx.now_ms());
-            self.ctx.say(node, Message::Release { lease, why: problem });
+            ctx.judge(node, Evidence::saw_invalid);
+            self.requester.handle_refused(lease, format!("its result is not believed: {problem}"), ctx.now_ms());
+            ctx.say(node, Message::Release { lease, why: problem });
             return Ok(());
         }
-        if let Some(task) = self.grid.requester.task_of(lease)
-            && self.grid.unstored.get(&task).is_some_and(|unstored| unstored.again > Instant::now())
+        if let Some(task) = self.requester.task_of(lease)
+            && self.unstored.get(&task).is_some_and(|unstored| unstored.again > Instant::now())
         {
             // There was no room for the result a moment ago; it stays on the other device.
-            self.grid.requester.handle_heartbeat(lease, node, WorkerState::Waiting, result.units.0, None, self.ctx.now_ms());
+            self.requester.handle_heartbeat(lease, node, WorkerState::Waiting, result.units.0, None, ctx.now_ms());
             return Ok(());
         }
-        if let Some(lent) = self.grid.lent.get_mut(&lease) {
+        if let Some(lent) = self.lent.get_mut(&lease) {
             lent.signed_result = Some(signed);
         }
-        self.grid.requester.handle_result(node, result, self.ctx.now_ms());
+        self.requester.handle_result(node, result, ctx.now_ms());
         Ok(())
     }
 
     /// Checks a result's description against its job, so that an impossible result is not fetched.
-    fn check_result(&self, result: &TaskResult) -> Result<(), String> {
+    fn check_result(&self, ctx: &Context, result: &TaskResult) -> Result<(), String> {
         result.check()?;
-        let task = self.grid.requester.task_of(result.lease).ok_or("there is no such lease")?;
-        let job = self.ctx.store.job(task.job).map_err(|_| "the job is gone".to_owned())?;
+        let task = self.requester.task_of(result.lease).ok_or("there is no such lease")?;
+        let job = ctx.store.job(task.job).map_err(|_| "the job is gone".to_owned())?;
         Ok(result.check_against(&job.file.limits)?)
     }
 
     /// Carries out the requester's effects. One that the database refuses is deferred and does not stop the
     /// others.
-    fn do_effects(&mut self) -> Result<(), StoreError> {
+    fn do_effects(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
         let now = Instant::now();
-        let (due, later) = std::mem::take(&mut self.grid.deferred).into_iter().partition(|(at, _)| *at <= now);
-        self.grid.deferred = later;
+        let (due, later) = std::mem::take(&mut self.deferred).into_iter().partition(|(at, _)| *at <= now);
+        self.deferred = later;
         for (_, effect) in due {
-            self.grid.requester.put_back(effect);
+            self.requester.put_back(effect);
         }
         let mut refused = None;
-        while let Some(effect) = self.grid.requester.poll_effect() {
-            match self.do_effect(effect.clone()) {
+        while let Some(effect) = self.requester.poll_effect() {
+            match self.do_effect(ctx, effect.clone()) {
                 Ok(()) => {}
                 // The job was removed meanwhile.
                 Err(StoreError::NoJob(_)) => {}
                 Err(error) => {
-                    self.grid.deferred.push((now + DEFERRED, effect));
+                    self.deferred.push((now + DEFERRED, effect));
                     refused = Some(error);
                 }
             }
@@ -544,67 +545,59 @@ impl Engine {
         refused.map_or(Ok(()), Err)
     }
 
-    fn do_effect(&mut self, effect: Effect) -> Result<(), StoreError> {
+    fn do_effect(&mut self, ctx: &mut Context, effect: Effect) -> Result<(), StoreError> {
         match effect {
-            Effect::Release { node, lease, why } => self.ctx.say(node, Message::Release { lease, why: why.to_owned() }),
+            Effect::Release { node, lease, why } => ctx.say(node, Message::Release { lease, why: why.to_owned() }),
             Effect::FetchResult { lease, node, result } => {
-                self.release_slot(node);
-                self.fetch_result(lease, node, *result);
+                self.release_slot(ctx, node);
+                self.fetch_result(ctx, lease, node, *result);
             }
-            Effect::FetchCheckpoint { lease, task, node, units, content } => self.fetch_state(lease, task, node, units, content)?,
-            Effect::Accept { task, leases, wrong } => self.accept_result(task, &leases, &wrong),
-            Effect::Fail { task, problem, leases, wrong } => self.fail_everywhere(task, &problem, &leases, &wrong)?,
+            Effect::FetchCheckpoint { lease, task, node, units, content } => self.fetch_state(ctx, lease, task, node, units, content)?,
+            Effect::Accept { task, leases, wrong } => self.accept_result(ctx, task, &leases, &wrong),
+            Effect::Fail { task, problem, leases, wrong } => self.fail_everywhere(ctx, task, &problem, &leases, &wrong)?,
             Effect::LeaseEnded { lease, task, node, why, is_lost } => {
-                self.ctx.store.end_lease(&lease.to_string(), &why, self.ctx.clock.unix())?;
-                self.release_slot(node);
+                ctx.store.end_lease(&lease.to_string(), &why, ctx.clock.unix())?;
+                self.release_slot(ctx, node);
                 if is_lost {
-                    self.judge(node, Evidence::saw_lost);
+                    ctx.judge(node, Evidence::saw_lost);
                 }
-                self.ctx.announce_job(task.job);
+                ctx.announce_job(task.job);
             }
         }
         Ok(())
     }
 
     /// Records a task as failed because believed devices say that it is hopeless.
-    fn fail_everywhere(&mut self, task: TaskId, problem: &str, leases: &[LeaseId], wrong: &[LeaseId]) -> Result<(), StoreError> {
+    fn fail_everywhere(&mut self, ctx: &mut Context, task: TaskId, problem: &str, leases: &[LeaseId], wrong: &[LeaseId]) -> Result<(), StoreError> {
         tracing::debug!(%task, problem, "a task was given up by those who had it");
-        let others: Vec<(LeaseId, NodeId)> = wrong.iter().filter_map(|lease| Some((*lease, self.grid.requester.node_of(*lease)?))).collect();
-        let sayers: Vec<NodeId> = leases.iter().filter_map(|lease| self.grid.requester.node_of(*lease)).collect();
+        let others: Vec<(LeaseId, NodeId)> = wrong.iter().filter_map(|lease| Some((*lease, self.requester.node_of(*lease)?))).collect();
+        let sayers: Vec<NodeId> = leases.iter().filter_map(|lease| self.requester.node_of(*lease)).collect();
         let mut claim = None;
         for lease in leases {
-            claim = claim.or(self.ctx.store.lease(&lease.to_string())?.map(|row| row.claim));
+            claim = claim.or(ctx.store.lease(&lease.to_string())?.map(|row| row.claim));
         }
         if let Some(claim) = claim {
             let failed = FailedAttempt { problem: problem.to_owned(), units: WorkUnits(0), exit_code: None, logs: None };
-            self.ctx.out.input(Input::FailedElsewhere { claim, failed: Box::new(failed), is_hopeless: true, at: sayers });
+            ctx.out.input(Input::FailedElsewhere { claim, failed: Box::new(failed), is_hopeless: true, at: sayers });
         }
         for (lease, node) in others {
-            self.judge(node, Evidence::saw_invalid);
-            self.ctx.say(node, Message::Release { lease, why: "other devices say that it cannot be done".to_owned() });
-            self.grid.waiting.remove(&lease);
+            ctx.judge(node, Evidence::saw_invalid);
+            ctx.say(node, Message::Release { lease, why: "other devices say that it cannot be done".to_owned() });
+            self.waiting.remove(&lease);
         }
-        self.grid.requester.remove(task, "the task was given up");
+        self.requester.remove(task, "the task was given up");
         Ok(())
     }
 
-    /// Adds an observation to the evidence about a device. Evidence fades with the lived time, not with a
-    /// calendar that may be wrong for a while.
-    pub(crate) fn judge(&mut self, node: NodeId, saw: fn(&mut Evidence, i64)) {
-        let mut evidence = self.ctx.directory.evidence(node);
-        saw(&mut evidence, self.ctx.clock.lived().0);
-        self.store_evidence(node, evidence);
-    }
-
-    pub(crate) fn release_slot(&mut self, node: NodeId) {
-        if let Some(peer) = self.ctx.directory.peers.get_mut(&node) {
+    pub(crate) fn release_slot(&mut self, ctx: &mut Context, node: NodeId) {
+        if let Some(peer) = ctx.directory.peers.get_mut(&node) {
             peer.promised -= 1;
         }
     }
 
     /// Returns the devices that have the tasks of a job.
-    pub(crate) fn places(&self, id: JobId) -> Result<Reply, ApiError> {
-        let job = self.ctx.store.job(id).map_err(to_api)?;
+    pub(crate) fn places(&self, ctx: &Context, id: JobId) -> Result<Reply, ApiError> {
+        let job = ctx.store.job(id).map_err(to_api)?;
         if job.grid.is_none() {
             return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} runs on this device alone") });
         }
@@ -618,12 +611,12 @@ impl Engine {
             LeaseState::Done(_) => "done",
             LeaseState::Lost => "lost",
         };
-        let tasks = self.grid.requester.tasks().filter(|task| task.job == id);
+        let tasks = self.requester.tasks().filter(|task| task.job == id);
         let places = tasks.flat_map(|task| {
-            self.grid.requester.leases_of(task).map(move |(_, lease)| TaskPlace {
+            self.requester.leases_of(task).map(move |(_, lease)| TaskPlace {
                 index: task.index,
                 node: lease.node.to_string(),
-                name: self.ctx.directory.peer_name(lease.node),
+                name: ctx.directory.peer_name(lease.node),
                 state: state(&lease.state).to_owned(),
                 units: lease.units,
                 permille: lease.permille,

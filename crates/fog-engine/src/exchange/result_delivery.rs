@@ -9,10 +9,10 @@ use fog_store::{BlobFile, ContentRow, Reader, StoreError, TaskRow};
 use fog_types::{BlobId, ByteCount, JobId, JobState, NodeId, TaskId, TaskState};
 use tokio::sync::oneshot;
 
-use crate::event_loop::Engine;
+use crate::context::Context;
 use crate::exchange::content;
 use crate::exchange::worker::shorten;
-use crate::grid::{Hosted, NetworkEvent, content_of};
+use crate::exchange::{Exchange, ExchangeEvent, Hosted, content_of};
 use crate::message::EngineMessage;
 
 /// Most attempts to prepare a result, over some minutes, before its requester is told that there is none.
@@ -20,32 +20,32 @@ const MOST_TELLINGS: u32 = 10;
 /// Sealed files that are stored at once; the loop does other work in between.
 const NOTED_AT_ONCE: usize = 256;
 
-impl Engine {
+impl Exchange {
     /// Handles the end of a hosted job: prepares and reports its result or failure. If that is impossible
     /// now, the next tick tries again.
-    pub(crate) fn host_ended(&mut self, job: JobId) -> Result<(), StoreError> {
-        let Some(hosted) = self.grid.hosted.get(&job).filter(|hosted| hosted.message.is_none() && hosted.telling.is_due()) else { return Ok(()) };
+    pub(crate) fn host_ended(&mut self, ctx: &mut Context, job: JobId) -> Result<(), StoreError> {
+        let Some(hosted) = self.hosted.get(&job).filter(|hosted| hosted.message.is_none() && hosted.telling.is_due()) else { return Ok(()) };
         let (lease, requester, tries) = (hosted.lease, hosted.requester, hosted.telling.tries);
-        let row = self.ctx.store.job(job)?;
+        let row = ctx.store.job(job)?;
         match row.state {
             JobState::Finished => {
-                let sealing = self.seal_result_beside(job);
+                let sealing = self.seal_result_beside(ctx, job);
                 if sealing.is_err() && tries >= MOST_TELLINGS {
-                    return self.give_up_telling(job, lease, requester);
+                    return self.give_up_telling(ctx, job, lease, requester);
                 }
-                if let (Ok(is_under_way), Some(hosted)) = (&sealing, self.grid.hosted.get_mut(&job)) {
+                if let (Ok(is_under_way), Some(hosted)) = (&sealing, self.hosted.get_mut(&job)) {
                     hosted.telling.is_under_way = *is_under_way;
                 }
                 sealing.map(drop)
             }
             JobState::Failed | JobState::Cancelled => {
-                let task = self.ctx.store.task(TaskId { job, index: 0 })?;
+                let task = ctx.store.task(TaskId { job, index: 0 })?;
                 // The job failed before its attempts were used up, so it would fail on the next device as
                 // well.
                 let is_hopeless = row.state == JobState::Failed && task.state == TaskState::Failed && task.attempts < row.file.attempts;
                 let problem = if row.state == JobState::Cancelled { "its owner does not want to run it".to_owned() } else { row.problem };
                 let message = Message::Failed { lease, problem: shorten(&problem), is_hopeless };
-                self.keep_saying(job, requester, &message)
+                self.keep_saying(ctx, job, requester, &message)
             }
             JobState::Queued | JobState::Running | JobState::Paused => Ok(()),
         }
@@ -54,16 +54,16 @@ impl Engine {
     /// Reports ends of hosted jobs that could not be reported at once, because the network was left, the
     /// disk was full or the program was killed. Otherwise their requesters would receive heartbeats until
     /// the deadline.
-    pub(crate) fn tell_ends(&mut self) {
+    pub(crate) fn tell_ends(&mut self, ctx: &mut Context) {
         let untold = |hosted: &Hosted| hosted.message.is_none() && hosted.telling.is_due();
-        let jobs: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| untold(hosted)).map(|(job, _)| *job).collect();
+        let jobs: Vec<JobId> = self.hosted.iter().filter(|(_, hosted)| untold(hosted)).map(|(job, _)| *job).collect();
         for job in jobs {
-            let told = match self.ctx.store.job_state(job) {
-                Ok(state) if state.is_final() => self.host_ended(job),
+            let told = match ctx.store.job_state(job) {
+                Ok(state) if state.is_final() => self.host_ended(ctx, job),
                 Ok(_) => continue,
                 Err(StoreError::NoJob(_)) => {
-                    if let Some(Hosted { lease, requester, .. }) = self.grid.hosted.remove(&job) {
-                        self.ctx.say(requester, Message::Failed { lease, problem: "its owner removed it".to_owned(), is_hopeless: false });
+                    if let Some(Hosted { lease, requester, .. }) = self.hosted.remove(&job) {
+                        ctx.say(requester, Message::Failed { lease, problem: "its owner removed it".to_owned(), is_hopeless: false });
                     }
                     continue;
                 }
@@ -71,7 +71,7 @@ impl Engine {
             };
             if let Err(error) = told {
                 tracing::warn!(%job, %error, "the end of a hosted job cannot be said yet");
-                if let Some(hosted) = self.grid.hosted.get_mut(&job) {
+                if let Some(hosted) = self.hosted.get_mut(&job) {
                     hosted.telling.failed();
                 }
             }
@@ -80,51 +80,51 @@ impl Engine {
 
     /// Reports that the result of a hosted job is lost or cannot be prepared, so that its requester asks
     /// another device.
-    fn give_up_telling(&mut self, job: JobId, lease: LeaseId, requester: NodeId) -> Result<(), StoreError> {
+    fn give_up_telling(&mut self, ctx: &mut Context, job: JobId, lease: LeaseId, requester: NodeId) -> Result<(), StoreError> {
         let problem = "it was done, and its result could not be made ready to be fetched".to_owned();
-        self.keep_saying(job, requester, &Message::Failed { lease, problem, is_hopeless: false })
+        self.keep_saying(ctx, job, requester, &Message::Failed { lease, problem, is_hopeless: false })
     }
 
     /// Stores and sends a message about the end of a job; it is repeated until it is answered.
-    pub(crate) fn keep_saying(&mut self, job: JobId, requester: NodeId, message: &Message) -> Result<(), StoreError> {
+    pub(crate) fn keep_saying(&mut self, ctx: &mut Context, job: JobId, requester: NodeId, message: &Message) -> Result<(), StoreError> {
         let bytes = message.encode();
-        self.ctx.store.set_hosted_message(job, &bytes)?;
-        if let Some(hosted) = self.grid.hosted.get_mut(&job) {
+        ctx.store.set_hosted_message(job, &bytes)?;
+        if let Some(hosted) = self.hosted.get_mut(&job) {
             hosted.message = Some(bytes);
             hosted.last_beat = Some(Instant::now());
         }
-        self.note_untaken(job)?;
-        self.ctx.say(requester, message.clone());
+        self.note_untaken(ctx, job)?;
+        ctx.say(requester, message.clone());
         Ok(())
     }
 
     /// Seals the files of a result on another thread, because there may be very many. Returns false when
     /// there is no network.
-    fn seal_result_beside(&self, job: JobId) -> Result<bool, StoreError> {
-        let Some(net) = &self.ctx.net else { return Ok(false) };
+    fn seal_result_beside(&self, ctx: &Context, job: JobId) -> Result<bool, StoreError> {
+        let Some(net) = &ctx.net else { return Ok(false) };
         // A missing task is noticed at once.
-        self.ctx.store.task(TaskId { job, index: 0 })?;
-        let (folder, secret, to) = (self.ctx.store.folder().to_owned(), self.grid.secret, self.ctx.to_self.clone());
+        ctx.store.task(TaskId { job, index: 0 })?;
+        let (folder, secret, to) = (ctx.store.folder().to_owned(), ctx.secret, ctx.to_self.clone());
         net.spawn_blocking(move || {
             let note = |rows: Vec<ContentRow>| {
                 let (noted, is_noted) = oneshot::channel();
                 // A send fails only when the engine has stopped.
-                let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::Noted(rows, noted))));
+                let _ = to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::Noted(rows, noted))));
                 is_noted.blocking_recv().unwrap_or_else(|_| Err("the engine stopped".to_owned()))
             };
             let told = ToTell::prepare(&folder, &secret, job, note);
-            let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::ToTell(job, told))));
+            let _ = to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::ToTell(job, told))));
         });
         Ok(true)
     }
 
     /// Handles the sealed files of a result. A failure is tried again, up to [`MOST_TELLINGS`] times.
-    pub(crate) fn result_sealed(&mut self, job: JobId, told: Result<ToTell, String>) -> Result<(), StoreError> {
-        let Some(hosted) = self.grid.hosted.get_mut(&job).filter(|hosted| hosted.message.is_none()) else { return Ok(()) };
+    pub(crate) fn result_sealed(&mut self, ctx: &mut Context, job: JobId, told: Result<ToTell, String>) -> Result<(), StoreError> {
+        let Some(hosted) = self.hosted.get_mut(&job).filter(|hosted| hosted.message.is_none()) else { return Ok(()) };
         hosted.telling.is_under_way = false;
         let (lease, requester, tries) = (hosted.lease, hosted.requester, hosted.telling.tries);
         let said = match told {
-            Ok(told) => self.say_result(job, told),
+            Ok(told) => self.say_result(ctx, job, told),
             Err(error) => {
                 tracing::error!(error, "the files of a result could not be made ready for others");
                 Ok(false)
@@ -134,25 +134,25 @@ impl Engine {
             return Ok(());
         }
         if tries >= MOST_TELLINGS {
-            return self.give_up_telling(job, lease, requester);
+            return self.give_up_telling(ctx, job, lease, requester);
         }
-        if let Some(hosted) = self.grid.hosted.get_mut(&job) {
+        if let Some(hosted) = self.hosted.get_mut(&job) {
             hosted.telling.failed();
         }
         said.map(drop)
     }
 
     /// Reports the result of a hosted job. Returns false when that is impossible now.
-    fn say_result(&mut self, job: JobId, told: ToTell) -> Result<bool, StoreError> {
-        let Some(hosted) = self.grid.hosted.get(&job) else { return Ok(true) };
+    fn say_result(&mut self, ctx: &mut Context, job: JobId, told: ToTell) -> Result<bool, StoreError> {
+        let Some(hosted) = self.hosted.get(&job) else { return Ok(true) };
         let (lease, offer, requester) = (hosted.lease, hosted.offer_hash, hosted.requester);
         let ToTell { task, hash, stdout, stderr, outputs, list } = told;
         let list = match list {
-            Some((blob, row)) => Some(self.keep_list(job, blob, &row)?),
+            Some((blob, row)) => Some(self.keep_list(ctx, job, blob, &row)?),
             None => None,
         };
-        let history = self.history_for(task.id)?;
-        let Some(identity) = &self.ctx.identity else { return Ok(false) };
+        let history = self.history_for(ctx, task.id)?;
+        let Some(identity) = &ctx.identity else { return Ok(false) };
         let result = TaskResult {
             lease,
             worker: identity.node(),
@@ -174,15 +174,15 @@ impl Engine {
         });
         // The result would always be refused, and the next worker would leave as many files.
         let message = said.unwrap_or_else(|problem| Message::Failed { lease, problem: shorten(&problem), is_hopeless: true });
-        self.keep_saying(job, requester, &message)?;
+        self.keep_saying(ctx, job, requester, &message)?;
         Ok(true)
     }
 
     /// Stores the list of a result's files as a content of its own.
-    fn keep_list(&mut self, job: JobId, blob: BlobFile, row: &ContentRow) -> Result<Content, StoreError> {
-        self.ctx.store.add_blob(blob, self.ctx.settings.storage_cap(), self.ctx.clock.unix())?;
-        self.ctx.store.hold_blob(job, row.blob)?;
-        self.ctx.store.put_contents(std::slice::from_ref(row))?;
+    fn keep_list(&mut self, ctx: &mut Context, job: JobId, blob: BlobFile, row: &ContentRow) -> Result<Content, StoreError> {
+        ctx.store.add_blob(blob, ctx.settings.storage_cap(), ctx.clock.unix())?;
+        ctx.store.hold_blob(job, row.blob)?;
+        ctx.store.put_contents(std::slice::from_ref(row))?;
         content_of(row).ok_or(StoreError::NoBlob(row.blob))
     }
 }

@@ -8,12 +8,12 @@ use fog_grid::{Content, Evidence, LeaseId, MAX_LIST, Message, Receipt, Signed, T
 use fog_store::{Claim, JobRow, Output, PlacedFiles, StoreError};
 use fog_types::{BlobId, ByteCount, JobState, NodeId, TaskId, UnixMillis, WorkUnits, on_disk};
 
+use crate::context::Context;
 use crate::disk_room::RoomUse;
 use crate::effects::Input;
-use crate::event_loop::Engine;
 use crate::exchange::content;
 use crate::exchange::placement::USUAL_UNITS;
-use crate::grid::{Believed, NetworkEvent, NotReturned, Returned, Transfer, Unstored, Waiting};
+use crate::exchange::{Believed, Exchange, ExchangeEvent, NotReturned, Returned, Transfer, Unstored, Waiting};
 use crate::message::EngineMessage;
 use crate::query::to_api;
 
@@ -44,29 +44,28 @@ pub(crate) fn terms_of(job: &JobRow) -> Terms {
     Terms { price_tenths: wish.service.price_tenths(), has_bonus: wish.bonus }
 }
 
-impl Engine {
-    pub(crate) fn fetch_result(&mut self, lease: LeaseId, node: NodeId, result: TaskResult) {
-        if self.is_rationed(node) {
+impl Exchange {
+    pub(crate) fn fetch_result(&mut self, ctx: &mut Context, lease: LeaseId, node: NodeId, result: TaskResult) {
+        if ctx.is_rationed(node) {
             // The worker repeats its message.
-            return self.grid.requester.handle_not_fetched(lease, self.ctx.now_ms());
+            return self.requester.handle_not_fetched(lease, ctx.now_ms());
         }
         if let Some(list) = result.list {
-            return self.fetch_list(lease, node, list, result);
+            return self.fetch_list(ctx, lease, node, list, result);
         }
-        if let Err(problem) = self.has_room_for(&result) {
-            self.grid.requester.handle_not_fetched(lease, self.ctx.now_ms());
-            if let Some(task) = self.grid.requester.task_of(lease) {
-                self.not_stored_yet(task, &problem);
+        if let Err(problem) = self.has_room_for(ctx, &result) {
+            self.requester.handle_not_fetched(lease, ctx.now_ms());
+            if let Some(task) = self.requester.task_of(lease) {
+                self.not_stored_yet(ctx, task, &problem);
             }
             return;
         }
         // The network was left a moment ago: the worker repeats its message when the network is back.
-        let Some(net) = &self.ctx.net else { return self.grid.requester.handle_not_fetched(lease, self.ctx.now_ms()) };
-        let (transport, fetches, folder, to) =
-            (net.as_transport(), self.fetches(net, RoomUse::Owner), self.ctx.store.folder().to_owned(), self.ctx.to_self.clone());
-        let signed_hash = self.grid.lent.get(&lease).and_then(|lent| lent.signed_result.as_ref()).map(Signed::hash).unwrap_or_default();
+        let Some(net) = &ctx.net else { return self.requester.handle_not_fetched(lease, ctx.now_ms()) };
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, net, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
+        let signed_hash = self.lent.get(&lease).and_then(|lent| lent.signed_result.as_ref()).map(Signed::hash).unwrap_or_default();
         let waiting = Waiting { result: result.clone(), signed_hash, files: Vec::new(), transfer: Transfer::default() };
-        self.grid.waiting.insert(lease, waiting);
+        self.waiting.insert(lease, waiting);
         let wanted: Vec<Content> = result.contents().copied().collect();
         let transfer = net.spawn(async move {
             let fetch_all = async {
@@ -89,21 +88,20 @@ impl Engine {
             };
             let returned = content::in_time(&wanted, fetch_all).await.unwrap_or(Err(NotReturned::TooSlow));
             // A send fails only when the engine has stopped; the worker repeats its message.
-            let _ = to.send(EngineMessage::Net(Box::new(NetworkEvent::ResultFetched(lease, returned)))).await;
+            let _ = to.send(EngineMessage::Exchange(Box::new(ExchangeEvent::ResultFetched(lease, returned)))).await;
         });
-        if let Some(waiting) = self.grid.waiting.get_mut(&lease) {
+        if let Some(waiting) = self.waiting.get_mut(&lease) {
             waiting.transfer = Transfer::new(transfer);
         }
     }
 
     /// Fetches the list of a result's files first, because there are many of them.
-    fn fetch_list(&mut self, lease: LeaseId, node: NodeId, list: Content, result: TaskResult) {
+    fn fetch_list(&mut self, ctx: &mut Context, lease: LeaseId, node: NodeId, list: Content, result: TaskResult) {
         // The network was left a moment ago: the worker repeats its message when the network is back.
-        let Some(net) = &self.ctx.net else { return self.grid.requester.handle_not_fetched(lease, self.ctx.now_ms()) };
-        let (transport, fetches, folder, to) =
-            (net.as_transport(), self.fetches(net, RoomUse::Owner), self.ctx.store.folder().to_owned(), self.ctx.to_self.clone());
+        let Some(net) = &ctx.net else { return self.requester.handle_not_fetched(lease, ctx.now_ms()) };
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, net, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
         let waiting = Waiting { result: result.clone(), signed_hash: [0; 32], files: Vec::new(), transfer: Transfer::default() };
-        self.grid.waiting.insert(lease, waiting);
+        self.waiting.insert(lease, waiting);
         let transfer = net.spawn(async move {
             let fetched = content::fetch(&transport, &fetches, &[node], &list, &folder).await;
             let read = match fetched {
@@ -115,39 +113,39 @@ impl Engine {
                 .unwrap_or_else(|error| Err(NotReturned::Unreachable(error.to_string()))),
                 Err(problem) => Err(NotReturned::Unreachable(problem)),
             };
-            let _ = to.send(EngineMessage::Net(Box::new(NetworkEvent::Listed(lease, read)))).await;
+            let _ = to.send(EngineMessage::Exchange(Box::new(ExchangeEvent::Listed(lease, read)))).await;
         });
-        if let Some(waiting) = self.grid.waiting.get_mut(&lease) {
+        if let Some(waiting) = self.waiting.get_mut(&lease) {
             waiting.transfer = Transfer::new(transfer);
         }
     }
 
     /// Handles the fetched list of a result's files, or its failure. The files are fetched if the list can
     /// be right.
-    pub(crate) fn listed_files(&mut self, lease: LeaseId, listed: Result<Box<TaskResult>, NotReturned>) -> Result<(), StoreError> {
-        if self.grid.waiting.remove(&lease).is_none() {
+    pub(crate) fn listed_files(&mut self, ctx: &mut Context, lease: LeaseId, listed: Result<Box<TaskResult>, NotReturned>) -> Result<(), StoreError> {
+        if self.waiting.remove(&lease).is_none() {
             return Ok(());
         }
-        let (Some(task), Some(node)) = (self.grid.requester.task_of(lease), self.grid.requester.node_of(lease)) else { return Ok(()) };
-        let limits = self.ctx.store.job(task.job)?.file.limits;
+        let (Some(task), Some(node)) = (self.requester.task_of(lease), self.requester.node_of(lease)) else { return Ok(()) };
+        let limits = ctx.store.job(task.job)?.file.limits;
         match listed.and_then(|result| result.check_against(&limits).map(|()| result).map_err(|problem| NotReturned::Wrong(problem.to_owned()))) {
             Ok(result) => {
-                self.fetch_result(lease, node, *result);
+                self.fetch_result(ctx, lease, node, *result);
                 Ok(())
             }
-            Err(not) => self.returned(lease, Err(not)),
+            Err(not) => self.returned(ctx, lease, Err(not)),
         }
     }
 
-    pub(crate) fn returned(&mut self, lease: LeaseId, returned: Result<Returned, NotReturned>) -> Result<(), StoreError> {
-        let now = self.ctx.now_ms();
+    pub(crate) fn returned(&mut self, ctx: &mut Context, lease: LeaseId, returned: Result<Returned, NotReturned>) -> Result<(), StoreError> {
+        let now = ctx.now_ms();
         let checked = match returned {
             Ok(Returned { files, hash }) => {
-                let Some(waiting) = self.grid.waiting.get_mut(&lease) else { return Ok(()) };
+                let Some(waiting) = self.waiting.get_mut(&lease) else { return Ok(()) };
                 waiting.files = files;
                 let result = waiting.result.clone();
-                if let Some(node) = self.grid.requester.node_of(lease)
-                    && self.must_prove(lease, node, &result, &hash)?
+                if let Some(node) = self.requester.node_of(lease)
+                    && self.must_prove(ctx, lease, node, &result, &hash)?
                 {
                     return Ok(());
                 }
@@ -155,146 +153,154 @@ impl Engine {
             }
             Err(NotReturned::Unreachable(problem)) => {
                 tracing::debug!(%lease, problem, "a result could not be fetched yet");
-                self.grid.waiting.remove(&lease);
-                self.grid.requester.handle_not_fetched(lease, now);
+                self.waiting.remove(&lease);
+                self.requester.handle_not_fetched(lease, now);
                 return Ok(());
             }
             Err(NotReturned::TooSlow) => {
                 tracing::debug!(%lease, "a result comes too slowly");
-                self.grid.waiting.remove(&lease);
-                self.grid.requester.handle_too_slow(lease, now);
+                self.waiting.remove(&lease);
+                self.requester.handle_too_slow(lease, now);
                 return Ok(());
             }
             Err(NotReturned::Wrong(problem)) => {
-                self.grid.waiting.remove(&lease);
-                if let Some(node) = self.grid.requester.node_of(lease) {
-                    self.judge(node, Evidence::saw_invalid);
+                self.waiting.remove(&lease);
+                if let Some(node) = self.requester.node_of(lease) {
+                    ctx.judge(node, Evidence::saw_invalid);
                 }
                 Err(problem)
             }
         };
-        self.checked(lease, checked);
+        self.checked(ctx, lease, checked);
         Ok(())
     }
 
     /// Handles the check of a fetched result by itself; the requester decides with the other results
     /// whether it is accepted.
-    pub(crate) fn checked(&mut self, lease: LeaseId, checked: Result<String, String>) {
-        let now = self.ctx.now_ms();
-        self.grid.requester.handle_checked(lease, checked, |node| self.ctx.directory.evidence(node), now);
+    pub(crate) fn checked(&mut self, ctx: &mut Context, lease: LeaseId, checked: Result<String, String>) {
+        let now = ctx.now_ms();
+        self.requester.handle_checked(lease, checked, |node| ctx.directory.evidence(node), now);
     }
 
     /// Accepts a result. One that cannot be stored stays with the devices that have it, and is fetched
     /// again later.
-    pub(crate) fn accept_result(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId]) {
-        if let Some(believed) = self.grid.placing.get_mut(&task) {
+    pub(crate) fn accept_result(&mut self, ctx: &mut Context, task: TaskId, right: &[LeaseId], wrong: &[LeaseId]) {
+        if let Some(believed) = self.placing.get_mut(&task) {
             // A further device gave the same result meanwhile.
             (believed.right, believed.wrong) = (right.to_vec(), wrong.to_vec());
             return;
         }
         // No lease of the result is known any more, or the result was recorded before.
-        let known = right.iter().find(|lease| self.grid.waiting.contains_key(lease)).copied();
-        let Some((winner, waiting)) = known.and_then(|lease| Some((lease, self.grid.waiting.get_mut(&lease)?))) else {
-            return self.settle_result(task, right, wrong, None);
+        let known = right.iter().find(|lease| self.waiting.contains_key(lease)).copied();
+        let Some((winner, waiting)) = known.and_then(|lease| Some((lease, self.waiting.get_mut(&lease)?))) else {
+            return self.settle_result(ctx, task, right, wrong, None);
         };
-        let (files, folder, holds) = (std::mem::take(&mut waiting.files), self.ctx.store.folder().to_owned(), self.ctx.store.holds());
+        let (files, folder, holds) = (std::mem::take(&mut waiting.files), ctx.store.folder().to_owned(), ctx.store.holds());
         if files.len() <= PLACED_AT_ONCE {
-            let placed = PlacedFiles::place(&folder, &holds, files).and_then(|placed| self.made_room(placed));
-            return self.store_placed(task, right, wrong, winner, placed);
+            let placed = PlacedFiles::place(&folder, &holds, files).and_then(|placed| self.made_room(ctx, placed));
+            return self.store_placed(ctx, task, right, wrong, winner, placed);
         }
-        self.grid.placing.insert(task, Believed { right: right.to_vec(), wrong: wrong.to_vec() });
-        let to = self.ctx.to_self.clone();
+        self.placing.insert(task, Believed { right: right.to_vec(), wrong: wrong.to_vec() });
+        let to = ctx.to_self.clone();
         tokio::task::spawn_blocking(move || {
             let placed = PlacedFiles::place(&folder, &holds, files);
             // A send fails only when the engine has stopped; the worker repeats its message.
-            let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::Placed { task, winner, placed })));
+            let _ = to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::Placed { task, winner, placed })));
         });
     }
 
     /// Handles the placed files of an accepted result, or the failure to place them.
-    pub(crate) fn result_placed(&mut self, task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
-        if !self.grid.placing.contains_key(&task) {
+    pub(crate) fn result_placed(&mut self, ctx: &mut Context, task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
+        if !self.placing.contains_key(&task) {
             return;
         }
         let with_rows = |placed: PlacedFiles| {
-            let placed = self.made_room(placed)?;
-            Ok(self.rows_of(task, winner, &placed)?.map(|(claim, outputs)| (placed, claim, outputs)))
+            let placed = self.made_room(ctx, placed)?;
+            Ok(self.rows_of(ctx, task, winner, &placed)?.map(|(claim, outputs)| (placed, claim, outputs)))
         };
         match placed.and_then(with_rows) {
-            Ok(Some((placed, claim, outputs))) => self.ctx.out.input(Input::RecordLent { task, winner, claim, placed, outputs }),
+            Ok(Some((placed, claim, outputs))) => ctx.out.input(Input::RecordLent { task, winner, claim, placed, outputs }),
             // The result is not wanted any more, or its task was withdrawn and lent again.
-            Ok(None) => drop(self.grid.placing.remove(&task)),
-            Err(error) => self.lent_recorded(task, winner, Err(error)),
+            Ok(None) => drop(self.placing.remove(&task)),
+            Err(error) => self.lent_recorded(ctx, task, winner, Err(error)),
         }
     }
 
     /// Handles the rows of an accepted result's files, or the failure to write them.
-    pub(crate) fn lent_recorded(&mut self, task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
-        let Some(Believed { right, wrong }) = self.grid.placing.remove(&task) else { return };
-        if self.grid.waiting.contains_key(&winner) {
-            self.store_placed(task, &right, &wrong, winner, placed);
+    pub(crate) fn lent_recorded(&mut self, ctx: &mut Context, task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
+        let Some(Believed { right, wrong }) = self.placing.remove(&task) else { return };
+        if self.waiting.contains_key(&winner) {
+            self.store_placed(ctx, task, &right, &wrong, winner, placed);
         }
     }
 
     /// Makes room for all files at once: one by one, each could evict the one before.
-    fn made_room(&mut self, placed: PlacedFiles) -> Result<PlacedFiles, StoreError> {
-        self.ctx.store.make_room_for(&placed, &[], self.ctx.settings.storage_cap(), self.ctx.clock.unix())?;
+    fn made_room(&mut self, ctx: &mut Context, placed: PlacedFiles) -> Result<PlacedFiles, StoreError> {
+        ctx.store.make_room_for(&placed, &[], ctx.settings.storage_cap(), ctx.clock.unix())?;
         Ok(placed)
     }
 
-    fn store_placed(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId], winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
-        match placed.and_then(|placed| self.store_result(task, winner, right.len(), &placed)) {
+    fn store_placed(
+        &mut self,
+        ctx: &mut Context,
+        task: TaskId,
+        right: &[LeaseId],
+        wrong: &[LeaseId],
+        winner: LeaseId,
+        placed: Result<PlacedFiles, StoreError>,
+    ) {
+        match placed.and_then(|placed| self.store_result(ctx, task, winner, right.len(), &placed)) {
             Ok(stored) => {
-                self.grid.unstored.remove(&task);
-                self.settle_result(task, right, wrong, stored);
+                self.unstored.remove(&task);
+                self.settle_result(ctx, task, right, wrong, stored);
             }
             Err(error) => {
                 tracing::warn!(%task, %error, "a result could not be stored; it stays with the device that has it");
-                self.not_stored_yet(task, &error);
+                self.not_stored_yet(ctx, task, &error);
                 for lease in right.iter().chain(wrong) {
-                    self.grid.waiting.remove(lease);
+                    self.waiting.remove(lease);
                 }
-                self.grid.requester.handle_not_stored(task, self.ctx.now_ms());
+                self.requester.handle_not_stored(task, ctx.now_ms());
             }
         }
     }
 
     /// Notes that a result could not be stored. It stays with the device that made it and is not requested
     /// again for a while.
-    fn not_stored_yet(&mut self, task: TaskId, error: &StoreError) {
+    fn not_stored_yet(&mut self, ctx: &mut Context, task: TaskId, error: &StoreError) {
         let problem = format!(
             "the result of task {} is there and could not be stored: {error}. It is kept by the device that made it, and this device looks each minute whether \
              there is room",
             task.index
         );
-        self.grid.unstored.insert(task, Unstored { problem, again: Instant::now() + STORED_AGAIN });
-        self.ctx.announce_job(task.job);
+        self.unstored.insert(task, Unstored { problem, again: Instant::now() + STORED_AGAIN });
+        ctx.announce_job(task.job);
     }
 
     /// Checks that the files of a result would find room. A result without room is not fetched, since
     /// repeated fetches would use up the data limit.
-    pub(crate) fn has_room_for(&self, result: &TaskResult) -> Result<(), StoreError> {
-        let cap = self.ctx.settings.storage_cap();
-        let room = self.ctx.store.disk_use()?.room(cap.0);
+    pub(crate) fn has_room_for(&self, ctx: &Context, result: &TaskResult) -> Result<(), StoreError> {
+        let cap = ctx.settings.storage_cap();
+        let room = ctx.store.disk_use()?.room(cap.0);
         let mut new: BTreeMap<BlobId, u64> = result.contents().map(|content| (content.blob, on_disk(content.size))).collect();
         let sum = |new: &BTreeMap<BlobId, u64>| new.values().fold(0u64, |sum, size| sum.saturating_add(*size));
         if sum(&new) <= room {
             return Ok(());
         }
         // Files that are stored already take no more room.
-        new.retain(|blob, _| self.ctx.store.blob(*blob).is_err());
+        new.retain(|blob, _| ctx.store.blob(*blob).is_err());
         let wanted = sum(&new);
         if wanted <= room { Ok(()) } else { Err(StoreError::Full { wanted: ByteCount(wanted), cap }) }
     }
 
     /// Records a result that `agreed` devices gave; from then on it is kept whatever else fails. `None`
     /// when its lease is not known any more.
-    fn store_result(&mut self, task: TaskId, winner: LeaseId, agreed: usize, placed: &PlacedFiles) -> Result<Option<Stored>, StoreError> {
-        let now = self.ctx.clock.unix();
-        let Some((claim, outputs)) = self.rows_of(task, winner, placed)? else { return Ok(None) };
-        let Some(waiting) = self.grid.waiting.remove(&winner) else { return Ok(None) };
-        let (job, result, blobs) = (self.ctx.store.job(task.job)?, waiting.result, placed.ids());
-        self.ctx.store.add_rest(placed, &[], now)?;
+    fn store_result(&mut self, ctx: &mut Context, task: TaskId, winner: LeaseId, agreed: usize, placed: &PlacedFiles) -> Result<Option<Stored>, StoreError> {
+        let now = ctx.clock.unix();
+        let Some((claim, outputs)) = self.rows_of(ctx, task, winner, placed)? else { return Ok(None) };
+        let Some(waiting) = self.waiting.remove(&winner) else { return Ok(None) };
+        let (job, result, blobs) = (ctx.store.job(task.job)?, waiting.result, placed.ids());
+        ctx.store.add_rest(placed, &[], now)?;
         let stored = fog_store::TaskResult {
             exit_code: 0,
             units: result.units,
@@ -308,18 +314,18 @@ impl Engine {
             stderr_dropped: result.stderr.1,
             outputs,
         };
-        let began: BTreeMap<u64, UnixMillis> = self.ctx.store.attempts(task)?.into_iter().map(|attempt| (attempt.id, attempt.started)).collect();
-        let state = self.ctx.store.finish_task(claim, &stored, now)?;
+        let began: BTreeMap<u64, UnixMillis> = ctx.store.attempts(task)?.into_iter().map(|attempt| (attempt.id, attempt.started)).collect();
+        let state = ctx.store.finish_task(claim, &stored, now)?;
         Ok(Some(Stored { job, winner, claim, state, units: result.units, signed_hash: waiting.signed_hash, began }))
     }
 
     /// Returns the attempt and the files of a waiting result; `None` when its lease is not known any more.
-    fn rows_of(&mut self, task: TaskId, winner: LeaseId, placed: &PlacedFiles) -> Result<Option<(Claim, Vec<Output>)>, StoreError> {
-        let (Some(waiting), Some(node)) = (self.grid.waiting.get(&winner), self.grid.requester.node_of(winner)) else { return Ok(None) };
-        let claim = match self.ctx.store.lease(&winner.to_string())? {
+    fn rows_of(&mut self, ctx: &mut Context, task: TaskId, winner: LeaseId, placed: &PlacedFiles) -> Result<Option<(Claim, Vec<Output>)>, StoreError> {
+        let (Some(waiting), Some(node)) = (self.waiting.get(&winner), self.requester.node_of(winner)) else { return Ok(None) };
+        let claim = match ctx.store.lease(&winner.to_string())? {
             Some(row) => row.claim,
             // The lease was given up as lost and came back.
-            None => self.ctx.store.begin_lease(task, &winner.to_string(), node, &BlobId(waiting.result.offer).to_string(), self.ctx.clock.unix())?,
+            None => ctx.store.begin_lease(task, &winner.to_string(), node, &BlobId(waiting.result.offer).to_string(), ctx.clock.unix())?,
         };
         let output = |((path, content), blob): (&(String, Content), &BlobId)| Output { path: path.clone(), blob: *blob, size: content.size };
         Ok(Some((claim, waiting.result.outputs.iter().zip(placed.ids().iter().skip(2)).map(output).collect())))
@@ -327,82 +333,82 @@ impl Engine {
 
     /// Notifies and pays the devices that gave a stored result. Database errors are only logged here,
     /// because the stored result must not be lost for them.
-    fn settle_result(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId], stored: Option<Stored>) {
-        let now = self.ctx.clock.unix();
-        let nodes: Vec<(LeaseId, NodeId)> = self.grid.requester.leases_of(task).map(|(id, lease)| (id, lease.node)).collect();
+    fn settle_result(&mut self, ctx: &mut Context, task: TaskId, right: &[LeaseId], wrong: &[LeaseId], stored: Option<Stored>) {
+        let now = ctx.clock.unix();
+        let nodes: Vec<(LeaseId, NodeId)> = self.requester.leases_of(task).map(|(id, lease)| (id, lease.node)).collect();
         let node_of = |lease: &LeaseId| nodes.iter().find(|(id, _)| id == lease).map(|(_, node)| *node);
         let complain = |what: &str, error: &StoreError| tracing::error!(%task, %error, "{what}");
         if let Some(stored) = &stored {
             for lease in right {
-                let hash = self.grid.lent.get(lease).and_then(|lent| lent.signed_result.as_ref()).map_or(stored.signed_hash, Signed::hash);
-                let (Some(identity), Some(worker)) = (&self.ctx.identity, node_of(lease)) else { continue };
-                let row = || self.ctx.store.lease(&lease.to_string()).ok().flatten();
+                let hash = self.lent.get(lease).and_then(|lent| lent.signed_result.as_ref()).map_or(stored.signed_hash, Signed::hash);
+                let (Some(identity), Some(worker)) = (&ctx.identity, node_of(lease)) else { continue };
+                let row = || ctx.store.lease(&lease.to_string()).ok().flatten();
                 let attempt = if *lease == stored.winner { Some(stored.claim.attempt) } else { row().map(|row| row.claim.attempt) };
                 let took = attempt.and_then(|attempt| stored.began.get(&attempt)).map_or(0, |began| now.0.saturating_sub(began.0));
                 let credit = terms_of(&stored.job).worth(stored.units, took, stored.job.deadline.0.saturating_sub(now.0));
                 let receipt = Receipt { lease: *lease, requester: identity.node(), worker, result: hash, units: stored.units, credit, at_ms: now.0 };
                 let receipt = Message::Receipt(Box::new(identity.sign(&receipt)));
                 // The credit is stored before the receipt is sent.
-                if let Err(error) = self.ctx.store.settle_credit(&lease.to_string(), worker, task.job, credit, now) {
+                if let Err(error) = ctx.store.settle_credit(&lease.to_string(), worker, task.job, credit, now) {
                     complain("what a result costs could not be noted", &error);
                 }
-                self.ctx.say(worker, receipt);
-                let is_checked = right.len() > 1 || self.grid.proven.remove(lease);
-                self.judge(worker, if is_checked { Evidence::saw_valid } else { Evidence::saw_unchecked });
+                ctx.say(worker, receipt);
+                let is_checked = right.len() > 1 || self.proven.remove(lease);
+                ctx.judge(worker, if is_checked { Evidence::saw_valid } else { Evidence::saw_unchecked });
             }
             for lease in wrong {
                 if let Some(worker) = node_of(lease) {
-                    self.judge(worker, Evidence::saw_invalid);
-                    self.ctx.say(worker, Message::Release { lease: *lease, why: "other devices came to another result".to_owned() });
+                    ctx.judge(worker, Evidence::saw_invalid);
+                    ctx.say(worker, Message::Release { lease: *lease, why: "other devices came to another result".to_owned() });
                 }
             }
         }
         for (lease, _) in &nodes {
-            self.grid.lent.remove(lease);
-            self.grid.waiting.remove(lease);
+            self.lent.remove(lease);
+            self.waiting.remove(lease);
         }
-        if let Err(error) = self.ctx.store.end_leases_of(task, "another device was first", now) {
+        if let Err(error) = ctx.store.end_leases_of(task, "another device was first", now) {
             complain("leases of a finished task could not be ended", &error);
         }
-        self.grid.requester.settle(task, right, wrong);
+        self.requester.settle(task, right, wrong);
         let Some(stored) = stored else { return };
         if stored.state.is_some() {
-            self.ctx.announce(EventBody::TaskFinished { job: task.job, index: task.index });
+            ctx.announce(EventBody::TaskFinished { job: task.job, index: task.index });
         }
-        self.ctx.announce_job(task.job);
-        self.ctx.out.input(Input::FinishedElsewhere { job: task.job, state: stored.state.filter(|state| *state != JobState::Running) });
-        if let Err(error) = self.perhaps_spot_check(&stored.job) {
+        ctx.announce_job(task.job);
+        ctx.out.input(Input::FinishedElsewhere { job: task.job, state: stored.state.filter(|state| *state != JobState::Running) });
+        if let Err(error) = self.perhaps_spot_check(ctx, &stored.job) {
             complain("what follows from a result could not be looked at", &error);
         }
     }
 
     /// Reserves the credit that a task will cost, unless that exceeds the limit on what this device may
     /// owe.
-    pub(crate) fn reserve(&mut self, lease: LeaseId, node: NodeId, job: &JobRow) -> Result<bool, StoreError> {
-        let units = self.ctx.store.mean_units(job.id)?.unwrap_or(WorkUnits(USUAL_UNITS as u64));
+    pub(crate) fn reserve(&mut self, ctx: &mut Context, lease: LeaseId, node: NodeId, job: &JobRow) -> Result<bool, StoreError> {
+        let units = ctx.store.mean_units(job.id)?.unwrap_or(WorkUnits(USUAL_UNITS as u64));
         let milli = terms_of(job).base(units);
-        let limit = (self.ctx.settings.number("credit_limit") * 1000.0) as u64;
+        let limit = (ctx.settings.number("credit_limit") * 1000.0) as u64;
         if limit > 0 {
-            let sums = self.ctx.store.credits()?;
+            let sums = ctx.store.credits()?;
             if sums.spent.saturating_add(sums.reserved).saturating_add(milli).saturating_sub(sums.earned) > limit {
                 return Ok(false);
             }
         }
-        self.ctx.store.reserve_credit(&lease.to_string(), node, job.id, milli, self.ctx.clock.unix())?;
+        ctx.store.reserve_credit(&lease.to_string(), node, job.id, milli, ctx.clock.unix())?;
         Ok(true)
     }
 
     /// Credit that was earned, spent and reserved.
-    pub(crate) fn credits(&self) -> Result<Reply, ApiError> {
-        let sums = self.ctx.store.credits().map_err(to_api)?;
-        let peers = self.ctx.store.credits_by_node().map_err(to_api)?.into_iter().map(|(node, row)| PeerCredit {
+    pub(crate) fn credits(&self, ctx: &Context) -> Result<Reply, ApiError> {
+        let sums = ctx.store.credits().map_err(to_api)?;
+        let peers = ctx.store.credits_by_node().map_err(to_api)?.into_iter().map(|(node, row)| PeerCredit {
             id: node.to_string(),
-            name: self.ctx.directory.peer_name(node),
+            name: ctx.directory.peer_name(node),
             earned: row.earned,
             spent: row.spent,
             reserved: row.reserved,
         });
-        let limit = (self.ctx.settings.number("credit_limit") * 1000.0) as u64;
+        let limit = (ctx.settings.number("credit_limit") * 1000.0) as u64;
         Ok(Reply::Credits(CreditView { earned: sums.earned, spent: sums.spent, reserved: sums.reserved, limit, peers: peers.collect() }))
     }
 }

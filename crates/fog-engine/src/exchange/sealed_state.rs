@@ -13,7 +13,7 @@ use fog_types::{BlobId, ByteCount, on_disk};
 pub(crate) const TAG: u64 = 16;
 
 use crate::disk_room::DiskRoom;
-use crate::grid::NotReturned;
+use crate::exchange::NotReturned;
 
 /// Conditions for keeping a saved state.
 #[derive(Debug, Clone)]

@@ -7,13 +7,13 @@ use fog_store::{BlobFile, ContentRow, JobRow, JournalKind, StoreError};
 use fog_types::{ByteCount, JobId, NodeId, TaskId};
 use rand::RngExt as _;
 
+use crate::context::Context;
 use crate::disk_room::RoomUse;
-use crate::event_loop::Engine;
 use crate::exchange::content;
 use crate::exchange::sealed_state::StateFile;
 use crate::exchange::segment_replay::{self, Segment};
 use crate::exchange::shipped_states::ship;
-use crate::grid::{NetworkEvent, Transfer, WantedProof, content_of};
+use crate::exchange::{Exchange, ExchangeEvent, Transfer, WantedProof, content_of};
 use crate::message::EngineMessage;
 use crate::tasks::histories::history_path;
 use crate::tasks::runner::Launch;
@@ -39,39 +39,39 @@ pub(crate) struct Proof {
     transfer: Transfer,
 }
 
-impl Engine {
+impl Exchange {
     /// Decides whether an arrived result must be proved first, and begins the proof.
-    pub(crate) fn must_prove(&mut self, lease: LeaseId, node: NodeId, result: &TaskResult, hash: &str) -> Result<bool, StoreError> {
-        let Some(task) = self.grid.requester.task_of(lease) else { return Ok(false) };
-        let job = self.ctx.store.job(task.job)?;
+    pub(crate) fn must_prove(&mut self, ctx: &mut Context, lease: LeaseId, node: NodeId, result: &TaskResult, hash: &str) -> Result<bool, StoreError> {
+        let Some(task) = self.requester.task_of(lease) else { return Ok(false) };
+        let job = ctx.store.job(task.job)?;
         let percent = job.grid.map_or(0, |wish| wish.spot_checks);
-        if job.file.segment.is_none() || percent == 0 || rand::rng().random_range(0..100) >= percent || self.grid.proofs.contains_key(&lease) {
+        if job.file.segment.is_none() || percent == 0 || rand::rng().random_range(0..100) >= percent || self.proofs.contains_key(&lease) {
             return Ok(false);
         }
-        let proof = Proof { task, node, hash: hash.to_owned(), drawn: None, until: self.ctx.now_ms() + PATIENCE, transfer: Transfer::default() };
-        self.grid.proofs.insert(lease, proof);
+        let proof = Proof { task, node, hash: hash.to_owned(), drawn: None, until: ctx.now_ms() + PATIENCE, transfer: Transfer::default() };
+        self.proofs.insert(lease, proof);
         let Some(history) = result.history.filter(|history| history.size <= MAX_HISTORY) else {
-            self.proved(lease, Err("it shows no history of how it came to its result".to_owned()))?;
+            self.proved(ctx, lease, Err("it shows no history of how it came to its result".to_owned()))?;
             return Ok(true);
         };
-        let launch = self.launch_elsewhere(task, &job)?;
+        let launch = self.launch_elsewhere(ctx, task, &job)?;
         let (units, hash) = (result.units.0, hash.to_owned());
-        let transfer = self.fetch_beside(node, history, move |file| {
+        let transfer = self.fetch_beside(ctx, node, history, move |file| {
             let drawn = std::fs::read(file.path()).map_err(|e| e.to_string()).and_then(|bytes| {
                 let history = History::from_bytes(&bytes).map_err(|e| e.to_string())?;
                 segment_replay::draw(&history, &launch, units, &hash)
             });
-            NetworkEvent::SegmentChosen(lease, drawn)
+            ExchangeEvent::SegmentChosen(lease, drawn)
         });
-        if let Some(proof) = self.grid.proofs.get_mut(&lease) {
+        if let Some(proof) = self.proofs.get_mut(&lease) {
             proof.transfer = transfer;
         }
         Ok(true)
     }
 
     /// Launch of the task as its worker runs it: a job of one task, with sorted inputs and environment.
-    pub(crate) fn launch_elsewhere(&self, task: TaskId, job: &JobRow) -> Result<Launch, StoreError> {
-        let mut launch = self.ctx.launch(fog_store::Claim { task, attempt: 0 }, job, self.ctx.rules.verdict().duty, Priority::Idle, self.ctx.lent_budget())?;
+    pub(crate) fn launch_elsewhere(&self, ctx: &Context, task: TaskId, job: &JobRow) -> Result<Launch, StoreError> {
+        let mut launch = ctx.launch(fog_store::Claim { task, attempt: 0 }, job, ctx.rules.verdict().duty, Priority::Idle, ctx.lent_budget())?;
         launch.spec.inputs.sort_by(|a, b| a.name.cmp(&b.name));
         launch.place.inputs.sort();
         launch.spec.env.sort();
@@ -79,223 +79,222 @@ impl Engine {
     }
 
     /// Fetches a file from a device and sends the loop what `then` makes of it.
-    fn fetch_beside(&self, node: NodeId, wanted: Content, then: impl FnOnce(BlobFile) -> NetworkEvent + Send + 'static) -> Transfer {
-        let Some(net) = &self.ctx.net else { return Transfer::default() };
-        let (transport, fetches, folder, to) =
-            (net.as_transport(), self.fetches(net, RoomUse::Owner), self.ctx.store.folder().to_owned(), self.ctx.to_self.clone());
+    fn fetch_beside(&self, ctx: &Context, node: NodeId, wanted: Content, then: impl FnOnce(BlobFile) -> ExchangeEvent + Send + 'static) -> Transfer {
+        let Some(net) = &ctx.net else { return Transfer::default() };
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, net, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
         Transfer::new(net.spawn(async move {
             // A file that does not arrive is given up by the timeout of the proof.
             if let Ok((file, _)) = content::fetch(&transport, &fetches, &[node], &wanted, &folder).await
                 && let Ok(news) = tokio::task::spawn_blocking(move || then(file)).await
             {
-                let _ = to.send(EngineMessage::Net(Box::new(news))).await;
+                let _ = to.send(EngineMessage::Exchange(Box::new(news))).await;
             }
         }))
     }
 
     /// Handles the drawn segment: asks the device for the state it begins with, unless that is the start of
     /// the task.
-    pub(crate) fn drawn(&mut self, lease: LeaseId, drawn: Result<Segment, String>) -> Result<(), StoreError> {
+    pub(crate) fn drawn(&mut self, ctx: &mut Context, lease: LeaseId, drawn: Result<Segment, String>) -> Result<(), StoreError> {
         let segment = match drawn {
             Ok(segment) => segment,
-            Err(problem) => return self.proved(lease, Err(problem)),
+            Err(problem) => return self.proved(ctx, lease, Err(problem)),
         };
-        let Some(proof) = self.grid.proofs.get_mut(&lease) else { return Ok(()) };
+        let Some(proof) = self.proofs.get_mut(&lease) else { return Ok(()) };
         let mark = segment.begins.as_ref().map(|mark| mark.mark.number);
         match mark {
             Some(mark) => {
                 proof.drawn = Some((segment, mark));
                 let node = proof.node;
-                self.ctx.say(node, Message::Prove { lease, mark });
+                ctx.say(node, Message::Prove { lease, mark });
                 Ok(())
             }
-            None => self.replay(lease, segment, None),
+            None => self.replay(ctx, lease, segment, None),
         }
     }
 
     /// Handles the answer with the requested state, or without one if the device has not kept it.
-    pub(crate) fn shown(&mut self, node: NodeId, lease: LeaseId, mark: u64, state: Option<Content>) -> Result<(), StoreError> {
-        let Some(proof) = self.grid.proofs.get_mut(&lease).filter(|proof| proof.node == node) else { return Ok(()) };
+    pub(crate) fn shown(&mut self, ctx: &mut Context, node: NodeId, lease: LeaseId, mark: u64, state: Option<Content>) -> Result<(), StoreError> {
+        let Some(proof) = self.proofs.get_mut(&lease).filter(|proof| proof.node == node) else { return Ok(()) };
         let Some((segment, _)) = proof.drawn.take_if(|(_, wanted)| *wanted == mark) else { return Ok(()) };
-        let most = self.ctx.store.job(proof.task.job)?.file.limits.state_size().0;
+        let most = ctx.store.job(proof.task.job)?.file.limits.state_size().0;
         let Some(state) = state.filter(|state| state.size <= most) else {
             // Devices keep states as far as they have room, so a missing one proves neither fraud nor
             // honesty.
             let node = proof.node;
-            self.unproven(lease, "it has not kept the state that was asked for")?;
+            self.unproven(ctx, lease, "it has not kept the state that was asked for")?;
             // The device did not deliver what its requester relied on, whatever the reason.
-            self.judge(node, Evidence::saw_lost);
+            ctx.judge(node, Evidence::saw_lost);
             return Ok(());
         };
-        let Some(net) = &self.ctx.net else { return Ok(()) };
-        let (transport, fetches, folder, to) =
-            (net.as_transport(), self.fetches(net, RoomUse::Owner), self.ctx.store.folder().to_owned(), self.ctx.to_self.clone());
+        let Some(net) = &ctx.net else { return Ok(()) };
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, net, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
         let transfer = net.spawn(async move {
             // A state that does not arrive is given up by the timeout of the proof.
             if let Ok(file) = content::fetch_state(&transport, &fetches, node, &state, &folder).await {
-                let _ = to.send(EngineMessage::Net(Box::new(NetworkEvent::CheckpointFetched(lease, segment, Some(file))))).await;
+                let _ = to.send(EngineMessage::Exchange(Box::new(ExchangeEvent::CheckpointFetched(lease, segment, Some(file))))).await;
             }
         });
-        if let Some(proof) = self.grid.proofs.get_mut(&lease) {
+        if let Some(proof) = self.proofs.get_mut(&lease) {
             proof.transfer = Transfer::new(transfer);
         }
         Ok(())
     }
 
-    pub(crate) fn replay(&mut self, lease: LeaseId, segment: Segment, state: Option<StateFile>) -> Result<(), StoreError> {
-        let Some(proof) = self.grid.proofs.get_mut(&lease) else { return Ok(()) };
+    pub(crate) fn replay(&mut self, ctx: &mut Context, lease: LeaseId, segment: Segment, state: Option<StateFile>) -> Result<(), StoreError> {
+        let Some(proof) = self.proofs.get_mut(&lease) else { return Ok(()) };
         // The device has shown the state; the time of the replay is not its fault.
         proof.until = u64::MAX;
-        if self.grid.replaying > 0 {
-            self.grid.wanted_replays.push_back((lease, segment, state));
+        if self.replaying > 0 {
+            self.wanted_replays.push_back((lease, segment, state));
             return Ok(());
         }
         let task = proof.task;
-        let job = self.ctx.store.job(task.job)?;
-        let launch = self.launch_elsewhere(task, &job)?;
+        let job = ctx.store.job(task.job)?;
+        let launch = self.launch_elsewhere(ctx, task, &job)?;
         // The state is held here and in transit to the worker, in addition to the worker's own memory.
         let held = state.as_ref().map_or(0, |state| state.content.size.saturating_mul(2));
-        self.grid.replaying = self.ctx.charge(&job, self.ctx.lent_budget()).saturating_add(held);
-        let (to, duty) = (self.ctx.to_self.clone(), self.ctx.work_duty.subscribe());
+        self.replaying = ctx.charge(&job, ctx.lent_budget()).saturating_add(held);
+        let (to, duty) = (ctx.to_self.clone(), ctx.work_duty.subscribe());
         tokio::spawn(async move {
             let news = match launch.check_files().await {
-                Ok(()) => NetworkEvent::SegmentVerified(lease, segment_replay::replay(launch, segment, state, duty).await),
+                Ok(()) => ExchangeEvent::SegmentVerified(lease, segment_replay::replay(launch, segment, state, duty).await),
                 // Damaged files here are no evidence about the worker.
-                Err(unusable) => NetworkEvent::NotReplayed(lease, unusable.problem),
+                Err(unusable) => ExchangeEvent::NotReplayed(lease, unusable.problem),
             };
-            let _ = to.send(EngineMessage::Net(Box::new(news))).await;
+            let _ = to.send(EngineMessage::Exchange(Box::new(news))).await;
         });
         Ok(())
     }
 
     /// Handles a segment that could not be run again for a reason of this device, such as a damaged file of
     /// the job. No device is blamed.
-    pub(crate) fn not_replayed(&mut self, lease: LeaseId, problem: &str) -> Result<(), StoreError> {
-        let unproven = self.unproven(lease, problem);
-        self.replay_ended().and(unproven)
+    pub(crate) fn not_replayed(&mut self, ctx: &mut Context, lease: LeaseId, problem: &str) -> Result<(), StoreError> {
+        let unproven = self.unproven(ctx, lease, problem);
+        self.replay_ended(ctx).and(unproven)
     }
 
     /// Handles the end of a replay and begins the next one.
-    pub(crate) fn replay_ended(&mut self) -> Result<(), StoreError> {
-        self.grid.replaying = 0;
-        while self.grid.replaying == 0
-            && let Some((lease, segment, state)) = self.grid.wanted_replays.pop_front()
+    pub(crate) fn replay_ended(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
+        self.replaying = 0;
+        while self.replaying == 0
+            && let Some((lease, segment, state)) = self.wanted_replays.pop_front()
         {
             // A replay that cannot begin must not block the others.
-            if let Err(error) = self.replay(lease, segment, state) {
-                self.unproven(lease, "it cannot be run here")?;
+            if let Err(error) = self.replay(ctx, lease, segment, state) {
+                self.unproven(ctx, lease, "it cannot be run here")?;
                 tracing::warn!(%error, "a segment cannot be run again");
             }
         }
         Ok(())
     }
 
-    pub(crate) fn proved(&mut self, lease: LeaseId, found: Result<(), String>) -> Result<(), StoreError> {
-        let Some(proof) = self.grid.proofs.remove(&lease) else { return Ok(()) };
-        let name = self.ctx.directory.peer_name(proof.node);
+    pub(crate) fn proved(&mut self, ctx: &mut Context, lease: LeaseId, found: Result<(), String>) -> Result<(), StoreError> {
+        let Some(proof) = self.proofs.remove(&lease) else { return Ok(()) };
+        let name = ctx.directory.peer_name(proof.node);
         let (now, verdict) = match &found {
-            Ok(()) => (self.ctx.clock.unix(), "right".to_owned()),
-            Err(problem) => (self.ctx.clock.unix(), format!("wrong: {problem}")),
+            Ok(()) => (ctx.clock.unix(), "right".to_owned()),
+            Err(problem) => (ctx.clock.unix(), format!("wrong: {problem}")),
         };
-        self.ctx.store.note(now, JournalKind::Checked, proof.task.job, Some(proof.task.index), &format!("a segment of {name}'s run, run again: {verdict}"))?;
+        ctx.store.note(now, JournalKind::Checked, proof.task.job, Some(proof.task.index), &format!("a segment of {name}'s run, run again: {verdict}"))?;
         if found.is_err() {
-            self.judge(proof.node, Evidence::saw_invalid);
-            self.grid.waiting.remove(&lease);
+            ctx.judge(proof.node, Evidence::saw_invalid);
+            self.waiting.remove(&lease);
         }
         if found.is_ok() {
-            self.grid.proven.insert(lease);
+            self.proven.insert(lease);
         }
-        self.checked(lease, found.map(|()| proof.hash));
+        self.checked(ctx, lease, found.map(|()| proof.hash));
         Ok(())
     }
 
-    fn unproven(&mut self, lease: LeaseId, why: &str) -> Result<(), StoreError> {
-        let Some(proof) = self.grid.proofs.remove(&lease) else { return Ok(()) };
-        let name = self.ctx.directory.peer_name(proof.node);
-        self.ctx.store.note(
-            self.ctx.clock.unix(),
+    fn unproven(&mut self, ctx: &mut Context, lease: LeaseId, why: &str) -> Result<(), StoreError> {
+        let Some(proof) = self.proofs.remove(&lease) else { return Ok(()) };
+        let name = ctx.directory.peer_name(proof.node);
+        ctx.store.note(
+            ctx.clock.unix(),
             JournalKind::Checked,
             proof.task.job,
             Some(proof.task.index),
             &format!("a segment of {name}'s run could not be run again, so another device is asked too: {why}"),
         )?;
-        self.grid.requester.handle_unproven(lease, proof.hash, self.ctx.now_ms());
+        self.requester.handle_unproven(lease, proof.hash, ctx.now_ms());
         Ok(())
     }
 
     /// Fails proofs whose device has not answered in time.
-    pub(crate) fn proof_tick(&mut self) -> Result<(), StoreError> {
-        let now = self.ctx.now_ms();
-        let over: Vec<LeaseId> = self.grid.proofs.iter().filter(|(_, proof)| proof.until <= now).map(|(lease, _)| *lease).collect();
+    pub(crate) fn proof_tick(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
+        let now = ctx.now_ms();
+        let over: Vec<LeaseId> = self.proofs.iter().filter(|(_, proof)| proof.until <= now).map(|(lease, _)| *lease).collect();
         for lease in over {
-            self.proved(lease, Err("it did not show how it came to its result".to_owned()))?;
+            self.proved(ctx, lease, Err("it did not show how it came to its result".to_owned()))?;
         }
         Ok(())
     }
 
     /// As worker: seals the history of a hosted task for its requester.
-    pub(crate) fn history_for(&mut self, task: TaskId) -> Result<Option<Content>, StoreError> {
-        let folder = history_path(self.ctx.store.folder(), task);
+    pub(crate) fn history_for(&mut self, ctx: &mut Context, task: TaskId) -> Result<Option<Content>, StoreError> {
+        let folder = history_path(ctx.store.folder(), task);
         let Ok(history) = History::read(&folder) else { return Ok(None) };
         let Ok(bytes) = serde_json::to_vec(&history) else { return Ok(None) };
-        let blob = BlobFile::copy(self.ctx.store.folder(), bytes.as_slice(), ByteCount(MAX_HISTORY))?;
+        let blob = BlobFile::copy(ctx.store.folder(), bytes.as_slice(), ByteCount(MAX_HISTORY))?;
         let (path, id) = (blob.path().to_owned(), blob.id());
-        let Ok(row) = content::seal(&path, id, fog_grid::ContentKey::derive(&self.grid.secret, id)) else { return Ok(None) };
-        self.ctx.store.add_blob(blob, self.ctx.settings.storage_cap(), self.ctx.clock.unix())?;
+        let Ok(row) = content::seal(&path, id, fog_grid::ContentKey::derive(&ctx.secret, id)) else { return Ok(None) };
+        ctx.store.add_blob(blob, ctx.settings.storage_cap(), ctx.clock.unix())?;
         // The result is not accepted without its history, so that must not be evicted.
-        self.ctx.store.hold_blob(task.job, id)?;
-        self.ctx.store.put_content(&row)?;
+        ctx.store.hold_blob(task.job, id)?;
+        ctx.store.put_content(&row)?;
         Ok(content_of(&row))
     }
 
     /// As worker: handles a request to show a state. Each state is a copy of a checkpoint, so they are
     /// prepared one at a time, only the latest request per job, and up to [`MAX_SHOWN`].
-    pub(crate) fn asked_to_prove(&mut self, node: NodeId, lease: LeaseId, mark: u64) {
-        let Some(job) = self.grid.hosted_by_lease(lease, node) else { return };
+    pub(crate) fn asked_to_prove(&mut self, ctx: &mut Context, node: NodeId, lease: LeaseId, mark: u64) {
+        let Some(job) = self.hosted_by_lease(lease, node) else { return };
         // Only states of finished runs are shown.
-        let Some(hosted) = self.grid.hosted.get_mut(&job).filter(|hosted| hosted.message.is_some()) else { return };
+        let Some(hosted) = self.hosted.get_mut(&job).filter(|hosted| hosted.message.is_some()) else { return };
         if hosted.shown >= MAX_SHOWN {
-            return self.ctx.say(node, Message::Proof { lease, mark, state: None });
+            return ctx.say(node, Message::Proof { lease, mark, state: None });
         }
-        match self.grid.wanted_proofs.iter_mut().find(|wanted| wanted.job == job) {
+        match self.wanted_proofs.iter_mut().find(|wanted| wanted.job == job) {
             Some(wanted) => wanted.mark = mark,
-            None => self.grid.wanted_proofs.push_back(WantedProof { job, lease, mark }),
+            None => self.wanted_proofs.push_back(WantedProof { job, lease, mark }),
         }
-        self.show_next();
+        self.show_next(ctx);
     }
 
-    fn show_next(&mut self) {
-        if self.grid.is_showing {
+    fn show_next(&mut self, ctx: &mut Context) {
+        if self.is_showing {
             return;
         }
-        let Some(WantedProof { job, lease, mark }) = self.grid.wanted_proofs.pop_front() else { return };
-        let path = History::checkpoint(&history_path(self.ctx.store.folder(), TaskId { job, index: 0 }), mark);
-        let (Some(net), Some(key)) = (&self.ctx.net, self.ctx.key) else { return };
-        let (folder, secret, to) = (self.ctx.store.folder().to_owned(), self.grid.secret, self.ctx.to_self.clone());
-        let room = self.ctx.room_for(RoomUse::Work);
-        self.grid.is_showing = true;
-        if let Some(hosted) = self.grid.hosted.get_mut(&job) {
+        let Some(WantedProof { job, lease, mark }) = self.wanted_proofs.pop_front() else { return };
+        let path = History::checkpoint(&history_path(ctx.store.folder(), TaskId { job, index: 0 }), mark);
+        let (Some(net), Some(key)) = (&ctx.net, ctx.key) else { return };
+        let (folder, secret, to) = (ctx.store.folder().to_owned(), ctx.secret, ctx.to_self.clone());
+        let room = ctx.room_for(RoomUse::Work);
+        self.is_showing = true;
+        if let Some(hosted) = self.hosted.get_mut(&job) {
             hosted.shown += 1;
         }
         net.spawn_blocking(move || {
             let file = if path.exists() { ship(&path, &folder, &key, &secret, &room).map(Some) } else { Ok(None) };
-            let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::CheckpointReady { job, lease, mark, file })));
+            let _ = to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::CheckpointReady { job, lease, mark, file })));
         });
     }
 
     pub(crate) fn state_to_show(
         &mut self,
+        ctx: &mut Context,
         job: JobId,
         lease: LeaseId,
         mark: u64,
         file: Result<Option<(BlobFile, ContentRow)>, String>,
     ) -> Result<(), StoreError> {
-        self.grid.is_showing = false;
+        self.is_showing = false;
         let state = match file {
             // No state is needed after the receipt.
-            Ok(Some((file, row))) if self.grid.hosted.contains_key(&job) => {
-                let added = self.ctx.store.add_blob(file, self.ctx.settings.storage_cap(), self.ctx.clock.unix());
-                let stored = added.and_then(|blob| self.ctx.store.show_state(job, blob, SHOWN_KEPT)).and_then(|()| self.ctx.store.put_content(&row));
+            Ok(Some((file, row))) if self.hosted.contains_key(&job) => {
+                let added = ctx.store.add_blob(file, ctx.settings.storage_cap(), ctx.clock.unix());
+                let stored = added.and_then(|blob| ctx.store.show_state(job, blob, SHOWN_KEPT)).and_then(|()| ctx.store.put_content(&row));
                 stored.inspect_err(|error| tracing::warn!(%error, "a state cannot be shown")).ok().and_then(|()| content_of(&row))
             }
             Ok(_) => None,
@@ -304,10 +303,10 @@ impl Engine {
                 None
             }
         };
-        if let Some(hosted) = self.grid.hosted.get(&job) {
-            self.ctx.say(hosted.requester, Message::Proof { lease, mark, state });
+        if let Some(hosted) = self.hosted.get(&job) {
+            ctx.say(hosted.requester, Message::Proof { lease, mark, state });
         }
-        self.show_next();
+        self.show_next(ctx);
         Ok(())
     }
 }
@@ -320,7 +319,8 @@ mod tests {
     use fog_types::job::GridOptions;
 
     use super::*;
-    use crate::event_loop::driven_tests::{Turned, node, turned};
+    use crate::event_loop::Engine;
+    use crate::test_engine::{Turned, node, turned};
 
     /// A device that says it has not kept the requested state is not believed alone: invented states cost
     /// nothing.
@@ -332,23 +332,23 @@ mod tests {
         let task = TaskId { job: id, index: 4 };
         let lease = turned.lend(1, task, node(1));
         let core = &mut turned.core;
-        core.grid.requester.handle_result(node(1), Turned::result(lease, node(1), 1), core.ctx.now_ms());
-        while core.grid.requester.poll_effect().is_some() {}
+        core.exchange.requester.handle_result(node(1), Turned::result(lease, node(1), 1), core.ctx.now_ms());
+        while core.exchange.requester.poll_effect().is_some() {}
         let drawn = Some((Segment::test(), 3));
-        core.grid.proofs.insert(lease, Proof { task, node: node(1), hash: "a".repeat(64), drawn, until: u64::MAX, transfer: Transfer::default() });
-        core.shown(node(1), lease, 3, None).unwrap();
-        let effects: Vec<_> = std::iter::from_fn(|| core.grid.requester.poll_effect()).collect();
+        core.exchange.proofs.insert(lease, Proof { task, node: node(1), hash: "a".repeat(64), drawn, until: u64::MAX, transfer: Transfer::default() });
+        core.exchange.shown(&mut core.ctx, node(1), lease, 3, None).unwrap();
+        let effects: Vec<_> = std::iter::from_fn(|| core.exchange.requester.poll_effect()).collect();
         assert!(effects.is_empty(), "it was believed without a proof: {effects:?}");
-        let wanted = core.grid.requester.wanting(99, core.ctx.now_ms()).into_iter().find(|(wanted, _, _)| *wanted == task).unwrap();
+        let wanted = core.exchange.requester.wanting(99, core.ctx.now_ms()).into_iter().find(|(wanted, _, _)| *wanted == task).unwrap();
         assert_eq!((wanted.1, wanted.2.into_iter().collect::<Vec<_>>()), (1, vec![node(1)]), "somebody else is asked");
         assert!(core.ctx.directory.evidence(node(1)).lost > 0.0);
         // When a second device gives the same result, both are believed.
         let second = turned.lend(2, task, node(2));
         let core = &mut turned.core;
-        core.grid.requester.handle_result(node(2), Turned::result(second, node(2), 1), core.ctx.now_ms());
-        while core.grid.requester.poll_effect().is_some() {}
-        core.checked(second, Ok("a".repeat(64)));
-        let effects: Vec<_> = std::iter::from_fn(|| core.grid.requester.poll_effect()).collect();
+        core.exchange.requester.handle_result(node(2), Turned::result(second, node(2), 1), core.ctx.now_ms());
+        while core.exchange.requester.poll_effect().is_some() {}
+        core.exchange.checked(&mut core.ctx, second, Ok("a".repeat(64)));
+        let effects: Vec<_> = std::iter::from_fn(|| core.exchange.requester.poll_effect()).collect();
         assert!(matches!(&effects[..], [fog_grid::Effect::Accept { leases, .. }] if leases.len() == 2), "{effects:?}");
     }
 
@@ -361,18 +361,18 @@ mod tests {
         let lease = turned.lend(1, task, node(1));
         let core = &mut turned.core;
         let config = fog_libp2p::Config { lan: false, open: false, loopback: true, relay: false, port: 0, known: Vec::new() };
-        core.ctx.net = Some(crate::grid::Net::start(&[7; 32], &config, core.ctx.to_self.clone()).unwrap());
-        let transfer = |core: &Engine| core.grid.proofs[&lease].transfer.handle().cloned().expect("nobody can end it");
-        let result = TaskResult { history: Some(crate::event_loop::driven_tests::content(7, 100)), ..Turned::result(lease, node(1), 1) };
-        assert!(core.must_prove(lease, node(1), &result, &result.hash).unwrap());
+        core.ctx.net = Some(crate::network::runtime::Net::start(&[7; 32], &config, core.ctx.to_self.clone()).unwrap());
+        let transfer = |core: &Engine| core.exchange.proofs[&lease].transfer.handle().cloned().expect("nobody can end it");
+        let result = TaskResult { history: Some(crate::test_engine::content(7, 100)), ..Turned::result(lease, node(1), 1) };
+        assert!(core.exchange.must_prove(&mut core.ctx, lease, node(1), &result, &result.hash).unwrap());
         let history = transfer(core);
         // The state is fetched, and its history no longer.
-        core.grid.proofs.get_mut(&lease).unwrap().drawn = Some((Segment::test(), 3));
-        core.shown(node(1), lease, 3, Some(crate::event_loop::driven_tests::content(8, 100))).unwrap();
+        core.exchange.proofs.get_mut(&lease).unwrap().drawn = Some((Segment::test(), 3));
+        core.exchange.shown(&mut core.ctx, node(1), lease, 3, Some(crate::test_engine::content(8, 100))).unwrap();
         let state = transfer(core);
         core.tasks.change_job(&mut core.ctx, id, fog_api::JobAction::Cancel).unwrap();
         core.settle();
-        assert!(core.grid.proofs.is_empty());
+        assert!(core.exchange.proofs.is_empty());
         for ended in [history, state] {
             let begun = std::time::Instant::now();
             while !ended.is_finished() {
@@ -398,28 +398,28 @@ mod tests {
             leases.push((job, lease));
         }
         let core = &mut turned.core;
-        core.restore_hosted().unwrap();
+        core.exchange.restore_hosted(&mut core.ctx).unwrap();
         let ((first, of_first), (second, of_second), (third, of_third)) = (leases[0], leases[1], leases[2]);
-        core.asked_to_prove(asker, of_first, 1);
-        assert!(core.grid.wanted_proofs.is_empty(), "only a run that has ended is shown");
+        core.exchange.asked_to_prove(&mut core.ctx, asker, of_first, 1);
+        assert!(core.exchange.wanted_proofs.is_empty(), "only a run that has ended is shown");
         for (job, _) in &leases {
-            core.grid.hosted.get_mut(job).unwrap().message = Some(Vec::new());
+            core.exchange.hosted.get_mut(job).unwrap().message = Some(Vec::new());
         }
         // While one state is prepared, further requests wait, and each job keeps only its latest.
-        core.grid.is_showing = true;
+        core.exchange.is_showing = true;
         for mark in 0..1_000 {
             for (from, lease) in [(asker, of_first), (asker, of_second), (other, of_third), (other, of_first), (asker, of_third), (node(9), of_first)] {
-                core.asked_to_prove(from, lease, mark);
+                core.exchange.asked_to_prove(&mut core.ctx, from, lease, mark);
             }
         }
-        let waiting: Vec<_> = core.grid.wanted_proofs.iter().map(|wanted| (wanted.job, wanted.mark)).collect();
+        let waiting: Vec<_> = core.exchange.wanted_proofs.iter().map(|wanted| (wanted.job, wanted.mark)).collect();
         assert_eq!(waiting, [(first, 999), (second, 999), (third, 999)]);
-        assert!(core.grid.hosted.values().all(|hosted| hosted.shown == 0), "no other is made meanwhile");
+        assert!(core.exchange.hosted.values().all(|hosted| hosted.shown == 0), "no other is made meanwhile");
         // The number of states per run is bounded.
-        core.grid.wanted_proofs.clear();
-        core.grid.hosted.get_mut(&first).unwrap().shown = MAX_SHOWN;
-        core.asked_to_prove(asker, of_first, 7);
-        core.asked_to_prove(asker, of_second, 7);
-        assert_eq!(core.grid.wanted_proofs.iter().map(|wanted| wanted.job).collect::<Vec<_>>(), [second]);
+        core.exchange.wanted_proofs.clear();
+        core.exchange.hosted.get_mut(&first).unwrap().shown = MAX_SHOWN;
+        core.exchange.asked_to_prove(&mut core.ctx, asker, of_first, 7);
+        core.exchange.asked_to_prove(&mut core.ctx, asker, of_second, 7);
+        assert_eq!(core.exchange.wanted_proofs.iter().map(|wanted| wanted.job).collect::<Vec<_>>(), [second]);
     }
 }

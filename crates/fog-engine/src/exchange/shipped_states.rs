@@ -9,10 +9,10 @@ use fog_runtime::{Checkpoint, Key};
 use fog_store::{BlobFile, ContentRow, StoreError};
 use fog_types::{JobId, TaskId};
 
+use crate::context::Context;
 use crate::disk_room::{DiskRoom, RoomUse};
-use crate::event_loop::Engine;
 use crate::exchange::sealed_state::seal_stored;
-use crate::grid::NetworkEvent;
+use crate::exchange::{Exchange, ExchangeEvent};
 use crate::message::EngineMessage;
 use crate::tasks::checkpoints::checkpoint_path;
 
@@ -23,28 +23,28 @@ const SHIP: Duration = Duration::from_secs(20);
 /// transfer.
 const SHIPPED_KEPT: u32 = 2;
 
-impl Engine {
+impl Exchange {
     /// Handles a stored checkpoint of a hosted task: the requester gets a copy, so that another device can
     /// continue if this one leaves.
-    pub(crate) fn host_saved(&mut self, task: TaskId, units: u64) {
-        let room = self.ctx.room_for(RoomUse::Work);
-        let (path, key, to) = (checkpoint_path(self.ctx.store.folder(), task), self.ctx.key, self.ctx.to_self.clone());
-        let Some(hosted) = self.grid.hosted.get_mut(&task.job) else { return };
+    pub(crate) fn host_saved(&mut self, ctx: &mut Context, task: TaskId, units: u64) {
+        let room = ctx.room_for(RoomUse::Work);
+        let (path, key, to) = (checkpoint_path(ctx.store.folder(), task), ctx.key, ctx.to_self.clone());
+        let Some(hosted) = self.hosted.get_mut(&task.job) else { return };
         // A slow link finishes the current state first; a newer one would replace it.
         let is_fetched = hosted.shipped.as_ref().is_some_and(|(_, in_use)| Arc::strong_count(in_use) > 1);
         let is_due = hosted.standing == WorkerState::Paused || (!is_fetched && hosted.last_ship.is_none_or(|last| last.elapsed() >= SHIP));
-        let (Some(net), Some(key), true) = (&self.ctx.net, key, is_due && !hosted.is_sealing) else { return };
+        let (Some(net), Some(key), true) = (&ctx.net, key, is_due && !hosted.is_sealing) else { return };
         hosted.last_ship = Some(Instant::now());
         hosted.is_sealing = true;
-        let (folder, secret) = (self.ctx.store.folder().to_owned(), self.grid.secret);
+        let (folder, secret) = (ctx.store.folder().to_owned(), ctx.secret);
         net.spawn_blocking(move || {
             let file = ship(&path, &folder, &key, &secret, &room);
-            let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::Shipped { job: task.job, units, file })));
+            let _ = to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::Shipped { job: task.job, units, file })));
         });
     }
 
-    pub(crate) fn shipped(&mut self, job: JobId, units: u64, file: Result<(BlobFile, ContentRow), String>) -> Result<(), StoreError> {
-        if let Some(hosted) = self.grid.hosted.get_mut(&job) {
+    pub(crate) fn shipped(&mut self, ctx: &mut Context, job: JobId, units: u64, file: Result<(BlobFile, ContentRow), String>) -> Result<(), StoreError> {
+        if let Some(hosted) = self.hosted.get_mut(&job) {
             hosted.is_sealing = false;
         }
         let (file, row) = match file {
@@ -55,17 +55,17 @@ impl Engine {
             }
         };
         // The state of a finished task is not wanted.
-        if !self.grid.hosted.contains_key(&job) {
+        if !self.hosted.contains_key(&job) {
             return Ok(());
         }
-        let (now, cap) = (self.ctx.clock.unix(), self.ctx.settings.storage_cap());
-        let blob = self.ctx.store.add_blob(file, cap, now)?;
-        self.ctx.store.put_content(&row)?;
-        self.ctx.store.ship_state(job, blob, SHIPPED_KEPT)?;
-        if let (Some(hosted), Some(content)) = (self.grid.hosted.get_mut(&job), crate::grid::content_of(&row)) {
+        let (now, cap) = (ctx.clock.unix(), ctx.settings.storage_cap());
+        let blob = ctx.store.add_blob(file, cap, now)?;
+        ctx.store.put_content(&row)?;
+        ctx.store.ship_state(job, blob, SHIPPED_KEPT)?;
+        if let (Some(hosted), Some(content)) = (self.hosted.get_mut(&job), crate::exchange::content_of(&row)) {
             hosted.shipped = Some((blob, Arc::default()));
             let (to, lease) = (hosted.requester, hosted.lease);
-            self.ctx.say(to, Message::Saved { lease, units, content });
+            ctx.say(to, Message::Saved { lease, units, content });
         }
         Ok(())
     }

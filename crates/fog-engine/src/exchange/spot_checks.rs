@@ -6,7 +6,8 @@ use fog_store::{JobRow, JournalKind, StoreError};
 use fog_types::{JobId, NodeId, TaskId};
 use rand::RngExt as _;
 
-use crate::event_loop::Engine;
+use crate::context::Context;
+use crate::exchange::Exchange;
 use crate::exchange::results::terms_of;
 
 /// Number of tasks with a known result from which one is drawn.
@@ -28,20 +29,20 @@ pub(crate) struct SpotCheck {
     until: u64,
 }
 
-impl Engine {
+impl Exchange {
     /// Starts a spot check at random after a result was accepted.
-    pub(crate) fn perhaps_spot_check(&mut self, job: &JobRow) -> Result<(), StoreError> {
+    pub(crate) fn perhaps_spot_check(&mut self, ctx: &mut Context, job: &JobRow) -> Result<(), StoreError> {
         let percent = job.grid.map_or(0, |wish| wish.spot_checks);
-        if percent == 0 || self.grid.checks.len() >= AT_ONCE || rand::rng().random_range(0..100) >= percent {
+        if percent == 0 || self.checks.len() >= AT_ONCE || rand::rng().random_range(0..100) >= percent {
             return Ok(());
         }
-        let known = self.ctx.store.known_answers(DRAWN_FROM)?;
+        let known = ctx.store.known_answers(DRAWN_FROM)?;
         if known.is_empty() {
             return Ok(());
         }
         let (task, expected) = known[rand::rng().random_range(0..known.len())].clone();
-        let knows_it = self.ctx.store.tried_by(task)?;
-        let (nodes, machines) = self.machines();
+        let knows_it = ctx.store.tried_by(task)?;
+        let (nodes, machines) = self.machines(ctx);
         let fit: Vec<NodeId> =
             nodes.into_iter().zip(machines).filter(|(node, machine)| machine.slots > 0 && !knows_it.contains(node)).map(|(node, _)| node).collect();
         if fit.is_empty() {
@@ -49,18 +50,18 @@ impl Engine {
         }
         let node = fit[rand::rng().random_range(0..fit.len())];
         // Deadline and grid settings equal those of the job that wants its devices checked.
-        let known_job = JobRow { deadline: job.deadline, grid: job.grid, ..self.ctx.store.job(task.job)? };
-        match self.make_offer(task, &known_job, node, None)? {
+        let known_job = JobRow { deadline: job.deadline, grid: job.grid, ..ctx.store.job(task.job)? };
+        match self.make_offer(ctx, task, &known_job, node, None)? {
             Ok((lease, signed)) => {
-                if !self.reserve(lease, node, job)? {
+                if !self.reserve(ctx, lease, node, job)? {
                     return Ok(());
                 }
-                let check = SpotCheck { task, by: job.id, node, expected, offer_hash: signed.hash(), until: self.ctx.now_ms() + PATIENCE };
-                self.grid.checks.insert(lease, check);
-                if let Some(peer) = self.ctx.directory.peers.get_mut(&node) {
+                let check = SpotCheck { task, by: job.id, node, expected, offer_hash: signed.hash(), until: ctx.now_ms() + PATIENCE };
+                self.checks.insert(lease, check);
+                if let Some(peer) = ctx.directory.peers.get_mut(&node) {
                     peer.promised += 1;
                 }
-                self.ctx.say(node, Message::Offer(Box::new(signed)));
+                ctx.say(node, Message::Offer(Box::new(signed)));
             }
             Err(problem) => tracing::debug!(%task, problem, "no spot check"),
         }
@@ -69,19 +70,19 @@ impl Engine {
 
     /// Handles a message of a device about a spot check. Returns the message when it concerns anything
     /// else.
-    pub(crate) fn spot_check_said(&mut self, node: NodeId, message: Message) -> Result<Option<Message>, StoreError> {
-        let is_one = |lease: &LeaseId| self.grid.checks.get(lease).is_some_and(|check| check.node == node);
+    pub(crate) fn spot_check_said(&mut self, ctx: &mut Context, node: NodeId, message: Message) -> Result<Option<Message>, StoreError> {
+        let is_one = |lease: &LeaseId| self.checks.get(lease).is_some_and(|check| check.node == node);
         match message {
             Message::Answer { lease, answer } if is_one(&lease) => {
                 if matches!(answer, Answer::Declined(_)) {
-                    self.end_spot_check(lease)?;
+                    self.end_spot_check(ctx, lease)?;
                 }
             }
             Message::Heartbeat { lease, .. } | Message::Saved { lease, .. } if is_one(&lease) => {}
             Message::Failed { lease, .. } if is_one(&lease) => {
-                self.end_spot_check(lease)?;
-                self.judge(node, Evidence::saw_lost);
-                self.ctx.say(node, Message::Release { lease, why: "it failed".to_owned() });
+                self.end_spot_check(ctx, lease)?;
+                ctx.judge(node, Evidence::saw_lost);
+                ctx.say(node, Message::Release { lease, why: "it failed".to_owned() });
             }
             other => return Ok(Some(other)),
         }
@@ -89,51 +90,57 @@ impl Engine {
     }
 
     /// Handles the result of a spot check. Returns the result when it belongs to another task.
-    pub(crate) fn spot_check_result(&mut self, node: NodeId, signed: &Signed<TaskResult>, result: TaskResult) -> Result<Option<TaskResult>, StoreError> {
-        if self.grid.checks.get(&result.lease).is_none_or(|check| check.node != node) {
+    pub(crate) fn spot_check_result(
+        &mut self,
+        ctx: &mut Context,
+        node: NodeId,
+        signed: &Signed<TaskResult>,
+        result: TaskResult,
+    ) -> Result<Option<TaskResult>, StoreError> {
+        if self.checks.get(&result.lease).is_none_or(|check| check.node != node) {
             return Ok(Some(result));
         }
-        self.spot_checked(node, signed, &result)?;
+        self.spot_checked(ctx, node, signed, &result)?;
         Ok(None)
     }
 
-    fn spot_checked(&mut self, node: NodeId, signed: &Signed<TaskResult>, result: &TaskResult) -> Result<(), StoreError> {
-        let Some(check) = self.end_spot_check(result.lease)? else { return Ok(()) };
-        let now = self.ctx.clock.unix();
+    fn spot_checked(&mut self, ctx: &mut Context, node: NodeId, signed: &Signed<TaskResult>, result: &TaskResult) -> Result<(), StoreError> {
+        let Some(check) = self.end_spot_check(ctx, result.lease)? else { return Ok(()) };
+        let now = ctx.clock.unix();
         let is_right = result.hash == check.expected && result.offer == check.offer_hash && result.worker == node;
-        self.judge(node, if is_right { Evidence::saw_valid } else { Evidence::saw_invalid });
+        ctx.judge(node, if is_right { Evidence::saw_valid } else { Evidence::saw_invalid });
         let verdict = if is_right { "right" } else { "wrong" };
-        let detail = format!("spot check of {} with task {} of job {}: {verdict}", self.ctx.directory.peer_name(node), check.task.index, check.task.job);
-        self.ctx.store.note(now, JournalKind::Checked, check.by, None, &detail)?;
-        let (Some(identity), true) = (&self.ctx.identity, is_right) else {
-            self.ctx.say(node, Message::Release { lease: result.lease, why: "its result is known to be another".to_owned() });
+        let detail = format!("spot check of {} with task {} of job {}: {verdict}", ctx.directory.peer_name(node), check.task.index, check.task.job);
+        ctx.store.note(now, JournalKind::Checked, check.by, None, &detail)?;
+        let (Some(identity), true) = (&ctx.identity, is_right) else {
+            ctx.say(node, Message::Release { lease: result.lease, why: "its result is known to be another".to_owned() });
             return Ok(());
         };
         // The device did the work and is paid as for any other task.
-        let job = self.ctx.store.job(check.by)?;
+        let job = ctx.store.job(check.by)?;
         // The result's files are not fetched, so the units it states are unchecked; the known ones are
         // paid.
-        let units = self.ctx.store.task(check.task)?.units;
+        let units = ctx.store.task(check.task)?.units;
         let credit = terms_of(&job).base(units);
         let receipt = Receipt { lease: result.lease, requester: identity.node(), worker: node, result: signed.hash(), units, credit, at_ms: now.0 };
-        self.ctx.say(node, Message::Receipt(Box::new(identity.sign(&receipt))));
-        self.ctx.store.settle_credit(&result.lease.to_string(), node, job.id, credit, now)
+        ctx.say(node, Message::Receipt(Box::new(identity.sign(&receipt))));
+        ctx.store.settle_credit(&result.lease.to_string(), node, job.id, credit, now)
     }
 
-    fn end_spot_check(&mut self, lease: LeaseId) -> Result<Option<SpotCheck>, StoreError> {
-        let Some(check) = self.grid.checks.remove(&lease) else { return Ok(None) };
-        self.release_slot(check.node);
-        self.ctx.store.release_credit(&lease.to_string())?;
+    fn end_spot_check(&mut self, ctx: &mut Context, lease: LeaseId) -> Result<Option<SpotCheck>, StoreError> {
+        let Some(check) = self.checks.remove(&lease) else { return Ok(None) };
+        self.release_slot(ctx, check.node);
+        ctx.store.release_credit(&lease.to_string())?;
         Ok(Some(check))
     }
 
     /// Ends spot checks that take too long. They do not count for or against the device.
-    pub(crate) fn spot_check_tick(&mut self) -> Result<(), StoreError> {
-        let now = self.ctx.now_ms();
-        let over: Vec<(LeaseId, NodeId)> = self.grid.checks.iter().filter(|(_, check)| check.until <= now).map(|(lease, check)| (*lease, check.node)).collect();
+    pub(crate) fn spot_check_tick(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
+        let now = ctx.now_ms();
+        let over: Vec<(LeaseId, NodeId)> = self.checks.iter().filter(|(_, check)| check.until <= now).map(|(lease, check)| (*lease, check.node)).collect();
         for (lease, node) in over {
-            self.end_spot_check(lease)?;
-            self.ctx.say(node, Message::Release { lease, why: "it took too long".to_owned() });
+            self.end_spot_check(ctx, lease)?;
+            ctx.say(node, Message::Release { lease, why: "it took too long".to_owned() });
         }
         Ok(())
     }

@@ -11,9 +11,10 @@ use fog_store::Reservation;
 use fog_types::{BlobId, on_disk};
 use tokio::sync::OwnedMutexGuard;
 
+use crate::context::Context;
 use crate::disk_room::{DiskRoom, RoomUse};
-use crate::event_loop::Engine;
-use crate::grid::Net;
+use crate::exchange::Exchange;
+use crate::network::runtime::Net;
 
 /// Prefix of the names of files with the sealed chunks of a state; an interrupted state is not continued.
 pub(crate) const STATE: &str = "state-";
@@ -173,19 +174,13 @@ impl Drop for Turn {
     }
 }
 
-impl Engine {
-    /// Bytes on disk that are free for work, or can be made free.
-    pub(crate) fn disk_room(&self) -> u64 {
-        let room = || Ok::<_, fog_store::StoreError>(self.ctx.store.disk_use()?.room(self.ctx.most_for_work()?.cap.0));
-        room().unwrap_or(0)
-    }
-
+impl Exchange {
     /// Handle for one more transfer: interrupted files take no needed room, and at most a quarter of the
     /// storage.
-    pub(crate) fn fetches(&self, net: &Net, purpose: RoomUse) -> Fetches {
+    pub(crate) fn fetches(&self, ctx: &Context, net: &Net, purpose: RoomUse) -> Fetches {
         let fetches = net.fetches();
-        fetches.set_room(Room { all: self.disk_room(), idle: self.ctx.settings.storage_cap().0 / 4 });
-        fetches.asking(self.ctx.room_for(purpose))
+        fetches.set_room(Room { all: self.disk_room(ctx), idle: ctx.settings.storage_cap().0 / 4 });
+        fetches.asking(ctx.room_for(purpose))
     }
 }
 

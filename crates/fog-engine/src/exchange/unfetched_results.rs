@@ -7,8 +7,8 @@ use fog_store::StoreError;
 use fog_types::job::MAX_DEADLINE_SECONDS;
 use fog_types::{JobId, NodeId, UnixMillis};
 
-use crate::event_loop::Engine;
-use crate::grid::Untaken;
+use crate::context::Context;
+use crate::exchange::{Exchange, Untaken};
 
 /// Most results of one requester that wait to be fetched.
 const MAX_UNTAKEN: usize = 1000;
@@ -17,68 +17,68 @@ const LONG_MS: i64 = 86_400_000;
 /// Interval of checks for results to evict.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-impl Engine {
+impl Exchange {
     /// Latest deadline that is granted to an offer: the longest deadline of a job, from now.
-    pub(crate) fn latest_deadline(&self) -> UnixMillis {
-        UnixMillis(self.ctx.clock.unix().0.saturating_add_unsigned(MAX_DEADLINE_SECONDS * 1000))
+    pub(crate) fn latest_deadline(&self, ctx: &Context) -> UnixMillis {
+        UnixMillis(ctx.clock.unix().0.saturating_add_unsigned(MAX_DEADLINE_SECONDS * 1000))
     }
 
     /// Notes the bytes that a hosted job holds, whose end is reported from now on.
-    pub(crate) fn note_untaken(&mut self, job: JobId) -> Result<(), StoreError> {
-        let Some(hosted) = self.grid.hosted.get_mut(&job).filter(|hosted| hosted.message.is_some()) else { return Ok(()) };
-        let bytes = self.ctx.store.bytes_held_by([job])?;
-        let ended = match self.ctx.store.job(job) {
+    pub(crate) fn note_untaken(&mut self, ctx: &mut Context, job: JobId) -> Result<(), StoreError> {
+        let Some(hosted) = self.hosted.get_mut(&job).filter(|hosted| hosted.message.is_some()) else { return Ok(()) };
+        let bytes = ctx.store.bytes_held_by([job])?;
+        let ended = match ctx.store.job(job) {
             Ok(row) => row.finished,
             Err(StoreError::NoJob(_)) => None,
             Err(error) => return Err(error),
         };
-        hosted.untaken = Some(Untaken { since: ended.unwrap_or_else(|| self.ctx.clock.unix()), bytes });
+        hosted.untaken = Some(Untaken { since: ended.unwrap_or_else(|| ctx.clock.unix()), bytes });
         Ok(())
     }
 
     /// Whether unfetched results of a requester hold so much, a quarter of the storage, that no offers are
     /// accepted from it until it fetches some.
-    pub(crate) fn holds_too_much(&self, requester: NodeId) -> Result<bool, StoreError> {
-        let of = |hosted: &&crate::grid::Hosted| hosted.requester == requester;
-        let untaken = self.grid.hosted.values().filter(of).filter_map(|hosted| hosted.untaken);
+    pub(crate) fn holds_too_much(&self, ctx: &Context, requester: NodeId) -> Result<bool, StoreError> {
+        let of = |hosted: &&crate::exchange::Hosted| hosted.requester == requester;
+        let untaken = self.hosted.values().filter(of).filter_map(|hosted| hosted.untaken);
         let (count, bytes) = untaken.fold((0, 0u64), |(count, sum), one| (count + 1, sum.saturating_add(one.bytes)));
         if count >= MAX_UNTAKEN {
             return Ok(true);
         }
-        let most = self.ctx.settings.storage_cap().0 / 4;
+        let most = ctx.settings.storage_cap().0 / 4;
         // Jobs of one requester mostly share files.
-        let jobs = || self.grid.hosted.iter().filter(|(_, hosted)| hosted.requester == requester && hosted.untaken.is_some()).map(|(job, _)| *job);
-        Ok(bytes >= most && self.ctx.store.bytes_held_by(jobs())? >= most)
+        let jobs = || self.hosted.iter().filter(|(_, hosted)| hosted.requester == requester && hosted.untaken.is_some()).map(|(job, _)| *job);
+        Ok(bytes >= most && ctx.store.bytes_held_by(jobs())? >= most)
     }
 
     /// Evicts results that were not fetched for a day, if those of all requesters together hold more than
     /// half of the storage.
-    pub(crate) fn look_at_untaken(&mut self) {
-        if self.grid.last_untaken.is_some_and(|last| last.elapsed() < LOOK_AGAIN) {
+    pub(crate) fn look_at_untaken(&mut self, ctx: &mut Context) {
+        if self.last_untaken.is_some_and(|last| last.elapsed() < LOOK_AGAIN) {
             return;
         }
-        self.grid.last_untaken = Some(Instant::now());
-        if let Err(error) = self.make_untaken_give_way() {
+        self.last_untaken = Some(Instant::now());
+        if let Err(error) = self.make_untaken_give_way(ctx) {
             tracing::warn!(%error, "results that nobody takes could not be given up");
         }
     }
 
-    pub(crate) fn make_untaken_give_way(&mut self) -> Result<(), StoreError> {
-        let now = self.ctx.clock.lived().0;
-        let all = self.grid.hosted.iter().filter_map(|(job, hosted)| hosted.untaken.map(|untaken| (untaken.since, *job, untaken.bytes)));
+    pub(crate) fn make_untaken_give_way(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
+        let now = ctx.clock.lived().0;
+        let all = self.hosted.iter().filter_map(|(job, hosted)| hosted.untaken.map(|untaken| (untaken.since, *job, untaken.bytes)));
         let mut old: Vec<(UnixMillis, JobId, u64)> = all.filter(|(since, _, bytes)| *bytes > 0 && now.saturating_sub(since.0) >= LONG_MS).collect();
-        let most = self.ctx.settings.storage_cap().0 / 2;
+        let most = ctx.settings.storage_cap().0 / 2;
         if old.iter().fold(0u64, |sum, (_, _, bytes)| sum.saturating_add(*bytes)) <= most {
             return Ok(());
         }
-        let mut over = self.ctx.store.bytes_held_by(old.iter().map(|(_, job, _)| *job))?.saturating_sub(most);
+        let mut over = ctx.store.bytes_held_by(old.iter().map(|(_, job, _)| *job))?.saturating_sub(most);
         old.sort_unstable();
         // Shared files free less than this sum; further results are evicted at the next check.
         for (_, job, bytes) in old {
             if over == 0 {
                 break;
             }
-            self.give_way(job)?;
+            self.give_way(ctx, job)?;
             over = over.saturating_sub(bytes);
         }
         Ok(())
@@ -86,15 +86,15 @@ impl Engine {
 
     /// Gives up the result of a hosted job. Its requester is told when it is connected, and runs the task
     /// again.
-    fn give_way(&mut self, job: JobId) -> Result<(), StoreError> {
-        let Some(hosted) = self.grid.hosted.get(&job) else { return Ok(()) };
+    fn give_way(&mut self, ctx: &mut Context, job: JobId) -> Result<(), StoreError> {
+        let Some(hosted) = self.hosted.get(&job) else { return Ok(()) };
         let (lease, requester) = (hosted.lease, hosted.requester);
         tracing::info!(%job, "a result that was not fetched for a day gives way");
         let problem = "it was done, and its result was not fetched for so long that it gave way to others".to_owned();
         let message = Message::Failed { lease, problem, is_hopeless: false };
-        self.ctx.store.give_up_hosted(job, &message.encode())?;
-        self.keep_saying(job, requester, &message)?;
-        self.forget_history(job);
+        ctx.store.give_up_hosted(job, &message.encode())?;
+        self.keep_saying(ctx, job, requester, &message)?;
+        self.forget_history(ctx, job);
         Ok(())
     }
 }

@@ -7,9 +7,9 @@ use fog_store::{BlobFile, HostedRow};
 use fog_types::job::{GridOptions, MAX_DEADLINE_SECONDS};
 use fog_types::{BlobId, ByteCount, JobState, NodeId};
 
-use crate::event_loop::driven_tests::prelude::*;
-use crate::event_loop::driven_tests::{Turned, node, turned};
 use crate::network::readers::Heard;
+use crate::test_engine::prelude::*;
+use crate::test_engine::{Turned, node, turned};
 
 const DAY_MS: u64 = 86_400_000;
 const MEGABYTE: usize = 1_000_000;
@@ -38,7 +38,7 @@ fn done(host: &mut Turned, n: u8, requester: NodeId, bytes: usize) -> JobId {
     core.ctx.store.host(&row).unwrap();
     core.ctx.store.set_job_state(id, JobState::Cancelled, "", now).unwrap();
     core.ctx.store.set_hosted_message(id, &Said::Release { lease, why: "as if it were a result".to_owned() }.encode()).unwrap();
-    core.restore_hosted().unwrap();
+    core.exchange.restore_hosted(&mut core.ctx).unwrap();
     id
 }
 
@@ -51,16 +51,18 @@ pub(crate) fn offer(requester: &mut Turned, host: &mut Turned, left_ms: u64) -> 
 pub(crate) fn offer_of(requester: &mut Turned, host: &mut Turned, left_ms: u64) -> TaskOffer {
     let id = requester.job(1, Some(GridOptions { replicas: 1, ..GridOptions::default() }), |file| file.limits.disk = ByteCount::mib(1));
     let blob = requester.core.ctx.store.job(id).unwrap().blobs.module;
-    let row = crate::exchange::content::seal(&requester.core.ctx.store.blob(blob).unwrap(), blob, requester.core.content_key(blob)).unwrap();
+    let row =
+        crate::exchange::content::seal(&requester.core.ctx.store.blob(blob).unwrap(), blob, requester.core.exchange.content_key(&requester.core.ctx, blob))
+            .unwrap();
     requester.core.ctx.store.put_content(&row).unwrap();
     let (from, to) = (requester.core.ctx.me().unwrap(), host.core.ctx.me().unwrap());
     if !host.core.ctx.directory.peers.contains_key(&from) {
         host.meets(from);
     }
     let job = requester.core.ctx.store.job(id).unwrap();
-    let (_, signed) = requester.core.make_offer(TaskId { job: id, index: 0 }, &job, to, None).unwrap().unwrap();
+    let (_, signed) = requester.core.exchange.make_offer(&requester.core.ctx, TaskId { job: id, index: 0 }, &job, to, None).unwrap().unwrap();
     let offer = TaskOffer { left_ms, ..signed.open(from).unwrap() };
-    host.core.said(from, Heard::Offer(Box::new(offer.clone()), signed.hash())).unwrap();
+    host.core.exchange.handle_message(&mut host.core.ctx, from, Heard::Offer(Box::new(offer.clone()), signed.hash())).unwrap();
     offer
 }
 
@@ -70,21 +72,21 @@ async fn a_requester_that_takes_no_results_gets_nothing_more_done_and_others_do(
     let from = greedy.core.ctx.me().unwrap();
     done(&mut host, 1, from, 13 * MEGABYTE);
     let lease = offer(&mut greedy, &mut host, 1000);
-    assert!(host.core.grid.arriving.remove(&lease).is_some(), "an eighth of the room is fine");
+    assert!(host.core.exchange.arriving.remove(&lease).is_some(), "an eighth of the room is fine");
     // The same file again takes no further room.
     done(&mut host, 1, from, 13 * MEGABYTE);
     let lease = offer(&mut greedy, &mut host, 1000);
-    assert!(host.core.grid.arriving.remove(&lease).is_some(), "what its jobs have in common counts once");
+    assert!(host.core.exchange.arriving.remove(&lease).is_some(), "what its jobs have in common counts once");
     let last = done(&mut host, 2, from, 13 * MEGABYTE);
     let lease = offer(&mut greedy, &mut host, 1000);
-    assert!(!host.core.grid.arriving.contains_key(&lease), "it fills the device and takes nothing");
-    assert!(host.core.grid.turned_away.contains(&from));
+    assert!(!host.core.exchange.arriving.contains_key(&lease), "it fills the device and takes nothing");
+    assert!(host.core.exchange.turned_away.contains(&from));
     let lease = offer(&mut honest, &mut host, 1000);
-    assert!(host.core.grid.arriving.remove(&lease).is_some(), "another one has to do with it");
+    assert!(host.core.exchange.arriving.remove(&lease).is_some(), "another one has to do with it");
     // The requester fetches one result.
-    host.core.grid.hosted.remove(&last);
+    host.core.exchange.hosted.remove(&last);
     let lease = offer(&mut greedy, &mut host, 1000);
-    assert!(host.core.grid.arriving.contains_key(&lease));
+    assert!(host.core.exchange.arriving.contains_key(&lease));
 }
 
 #[tokio::test]
@@ -98,22 +100,22 @@ async fn results_that_nobody_has_taken_for_a_day_hold_half_of_the_room_at_most()
         })
         .collect();
     let held = |host: &Turned| host.core.ctx.store.bytes_held_by(jobs.iter().copied()).unwrap() / MEGABYTE as u64;
-    host.core.make_untaken_give_way().unwrap();
+    host.core.exchange.make_untaken_give_way(&mut host.core.ctx).unwrap();
     assert_eq!(held(&host), 91, "they are new");
     host.clock.pass(DAY_MS);
-    host.core.make_untaken_give_way().unwrap();
+    host.core.exchange.make_untaken_give_way(&mut host.core.ctx).unwrap();
     assert_eq!(held(&host), 39);
     for (n, job) in jobs.iter().enumerate() {
-        let said = Said::decode(host.core.grid.hosted[job].message.as_ref().unwrap()).unwrap();
+        let said = Said::decode(host.core.exchange.hosted[job].message.as_ref().unwrap()).unwrap();
         // The oldest results were evicted first, and their requesters are told when they connect.
         assert_eq!(matches!(said, Said::Failed { is_hopeless: false, .. }), n < 4, "{n}: {said:?}");
     }
-    assert!(host.core.capacity().disk > 50 * MEGABYTE as u64);
+    assert!(host.core.exchange.capacity(&host.core.ctx).disk > 50 * MEGABYTE as u64);
     // A restart changes nothing.
-    host.core.grid.hosted.clear();
-    host.core.restore_hosted().unwrap();
-    host.core.make_untaken_give_way().unwrap();
-    assert_eq!((held(&host), host.core.grid.hosted.len()), (39, 7));
+    host.core.exchange.hosted.clear();
+    host.core.exchange.restore_hosted(&mut host.core.ctx).unwrap();
+    host.core.exchange.make_untaken_give_way(&mut host.core.ctx).unwrap();
+    assert_eq!((held(&host), host.core.exchange.hosted.len()), (39, 7));
 }
 
 #[test]
@@ -121,22 +123,22 @@ fn nobody_waits_for_a_result_longer_than_a_job_may_take() {
     let (mut requester, mut host) = (turned(), host());
     let latest = host.core.ctx.clock.unix().0.saturating_add_unsigned(MAX_DEADLINE_SECONDS * 1000);
     let lease = offer(&mut requester, &mut host, u64::MAX);
-    assert_eq!(host.core.grid.arriving[&lease].deadline.0, latest);
+    assert_eq!(host.core.exchange.arriving[&lease].deadline.0, latest);
     // A restored job is bounded as well.
     let job = done(&mut host, 1, node(1), 1);
-    assert_eq!(host.core.grid.hosted[&job].deadline.0, latest);
+    assert_eq!(host.core.exchange.hosted[&job].deadline.0, latest);
 }
 
 #[test]
 fn the_owner_of_a_job_hears_that_the_devices_near_are_full_or_at_rest() {
     let mut turned = turned();
     let id = turned.job(2, Some(GridOptions { replicas: 1, ..GridOptions::default() }), |_| {});
-    turned.core.grid.sealed.insert(id);
+    turned.core.exchange.sealed.insert(id);
     let wanted = || [(id, ())];
     let why = |turned: &mut Turned| {
         let jobs = wanted().into_iter().map(|(id, ())| (id, Some(turned.core.ctx.store.job(id).unwrap()))).collect();
-        turned.core.look_for_room(&jobs);
-        turned.core.grid.why_waiting(id).map(str::to_owned)
+        turned.core.exchange.look_for_room(&mut turned.core.ctx, &jobs);
+        turned.core.exchange.why_waiting(id).map(str::to_owned)
     };
     assert_eq!(why(&mut turned), None, "nobody is near, which is told elsewhere");
     let has_room = Capacity { slots: 2, free: 2, memory: 1 << 40, disk: 1 << 40, duty: 100, ..Capacity::default() };
@@ -159,16 +161,16 @@ fn the_owner_of_a_job_hears_that_the_devices_near_are_full_or_at_rest() {
     for (n, answer) in [(1, Decline::Full), (2, Decline::Full), (3, Decline::Resting)] {
         assert_eq!(why(&mut turned), None, "one of them may take it");
         let (lease, task, now) = (LeaseId([n; 16]), TaskId { job: id, index: 0 }, turned.core.ctx.now_ms());
-        turned.core.grid.requester.offered(lease, task, node(n), now);
-        turned.core.worker_said(node(n), Said::Answer { lease, answer: Answer::Declined(answer) }).unwrap();
+        turned.core.exchange.requester.offered(lease, task, node(n), now);
+        turned.core.exchange.worker_said(&mut turned.core.ctx, node(n), Said::Answer { lease, answer: Answer::Declined(answer) }).unwrap();
         // The device claims again that it has room.
         turned.core.ctx.directory.peers.get_mut(&node(n)).unwrap().capacity = has_room;
     }
     let told = why(&mut turned).expect("it waits, and nobody knows why");
     assert!(told.starts_with("of 3 devices near 2 are full and 1 rests"), "{told}");
     // The reason stays while the task is offered again, until a device accepts it.
-    turned.core.look_for_room(&Default::default());
-    assert_eq!(turned.core.grid.why_waiting(id), Some(told.as_str()));
+    turned.core.exchange.look_for_room(&mut turned.core.ctx, &Default::default());
+    assert_eq!(turned.core.exchange.why_waiting(id), Some(told.as_str()));
     turned.lend(9, TaskId { job: id, index: 0 }, node(1));
     assert_eq!(why(&mut turned), None);
 }

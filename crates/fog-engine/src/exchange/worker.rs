@@ -9,11 +9,11 @@ use fog_types::job::Service;
 use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, on_disk};
 use rand::RngExt as _;
 
+use crate::context::Context;
 use crate::disk_room::RoomUse;
 use crate::effects::Input;
-use crate::event_loop::Engine;
 use crate::exchange::content;
-use crate::grid::{Arrival, Arriving, Files, Hosted, NetworkEvent, Telling, Transfer};
+use crate::exchange::{Arrival, Arriving, Exchange, ExchangeEvent, Files, Hosted, Telling, Transfer};
 use crate::message::EngineMessage;
 use crate::network::readers::Heard;
 use crate::tasks::histories::history_path;
@@ -25,15 +25,15 @@ const BEAT: Duration = Duration::from_secs(5);
 /// Interval at which the end of a task is reported until it is answered; shorter at first.
 const AGAIN: Duration = Duration::from_secs(15);
 
-impl Engine {
-    pub(crate) fn restore_hosted(&mut self) -> Result<(), StoreError> {
-        for row in self.ctx.store.hosted()?.into_iter().filter(|row| !row.has_receipt) {
-            let (Some(lease), Ok(offer)) = (crate::grid::lease_from(&row.lease), row.offer.parse::<BlobId>()) else { continue };
+impl Exchange {
+    pub(crate) fn restore_hosted(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
+        for row in ctx.store.hosted()?.into_iter().filter(|row| !row.has_receipt) {
+            let (Some(lease), Ok(offer)) = (crate::exchange::lease_from(&row.lease), row.offer.parse::<BlobId>()) else { continue };
             let hosted = Hosted {
                 lease,
                 requester: row.requester,
                 offer_hash: offer.0,
-                deadline: row.deadline.min(self.latest_deadline()),
+                deadline: row.deadline.min(self.latest_deadline(ctx)),
                 standing: WorkerState::Waiting,
                 units: 0,
                 permille: None,
@@ -47,143 +47,139 @@ impl Engine {
                 shown: 0,
                 untaken: None,
             };
-            self.grid.hosted.insert(row.job, hosted);
-            self.note_untaken(row.job)?;
+            self.hosted.insert(row.job, hosted);
+            self.note_untaken(ctx, row.job)?;
         }
         Ok(())
     }
 
-    fn host_policy(&self) -> HostPolicy {
-        HostPolicy {
-            from_anyone: self.ctx.settings.flag("jobs_from_anyone"),
-            allow: self.ctx.settings.list("jobs_allow"),
-            deny: self.ctx.settings.list("jobs_deny"),
-        }
+    fn host_policy(&self, ctx: &Context) -> HostPolicy {
+        HostPolicy { from_anyone: ctx.settings.flag("jobs_from_anyone"), allow: ctx.settings.list("jobs_allow"), deny: ctx.settings.list("jobs_deny") }
     }
 
-    /// Handles a message of a control link.
-    pub(crate) fn said(&mut self, node: NodeId, heard: Heard) -> Result<(), StoreError> {
+    /// Handles a message of a control link. Hellos are for the network.
+    pub(crate) fn handle_message(&mut self, ctx: &mut Context, node: NodeId, heard: Heard) -> Result<(), StoreError> {
         let message = match heard {
-            Heard::Offer(offer, hash) => return self.offered(node, *offer, hash),
+            Heard::Offer(offer, hash) => return self.offered(ctx, node, *offer, hash),
             Heard::StrangeOffer(lease) => {
                 // One of two devices that have just met may not know the other yet: the offer comes again.
-                self.ctx.say(node, Message::Answer { lease, answer: Answer::Declined(Decline::NotWelcome) });
+                ctx.say(node, Message::Answer { lease, answer: Answer::Declined(Decline::NotWelcome) });
                 return Ok(());
             }
-            Heard::Result(result, signed) => return self.result_said(node, *result, *signed),
-            Heard::Receipt(receipt, signed) => return self.receipted(node, &receipt, *signed),
+            Heard::Result(result, signed) => return self.result_said(ctx, node, *result, *signed),
+            Heard::Receipt(receipt, signed) => return self.receipted(ctx, node, &receipt, *signed),
             Heard::Plain(message) => message,
         };
         match message {
-            Message::Hello(hello) => self.heard_hello(node, &hello),
-            Message::Release { lease, why } => self.released(node, lease, &why)?,
-            Message::Prove { lease, mark } => self.asked_to_prove(node, lease, mark),
-            Message::Proof { lease, mark, state } => self.shown(node, lease, mark, state)?,
+            Message::Hello(_) => {}
+            Message::Release { lease, why } => self.released(ctx, node, lease, &why)?,
+            Message::Prove { lease, mark } => self.asked_to_prove(ctx, node, lease, mark),
+            Message::Proof { lease, mark, state } => self.shown(ctx, node, lease, mark, state)?,
             // A peer whose hello has not arrived yet may hold a lease from before.
-            other => self.worker_said(node, other)?,
+            other => self.worker_said(ctx, node, other)?,
         }
         Ok(())
     }
 
-    fn offered(&mut self, node: NodeId, offer: TaskOffer, offer_hash: [u8; 32]) -> Result<(), StoreError> {
-        let Some(me) = self.ctx.me() else { return Ok(()) };
+    fn offered(&mut self, ctx: &mut Context, node: NodeId, offer: TaskOffer, offer_hash: [u8; 32]) -> Result<(), StoreError> {
+        let Some(me) = ctx.me() else { return Ok(()) };
         let lease = offer.lease;
         let answer = |answer| Message::Answer { lease, answer };
-        let is_here = self.grid.hosted_by_lease(lease, node).is_some() || self.grid.arriving.get(&lease).is_some_and(|known| known.node == node);
+        let is_here = self.hosted_by_lease(lease, node).is_some() || self.arriving.get(&lease).is_some_and(|known| known.node == node);
         if is_here && offer.requester == node {
-            self.ctx.say(node, answer(Answer::Accepted));
+            ctx.say(node, answer(Answer::Accepted));
             return Ok(());
         }
         // A lease is accepted once: neither a receipted one comes again, nor one of another device.
-        let is_used = self.grid.arriving.contains_key(&lease) || self.ctx.store.has_hosted(&lease.to_string())?;
+        let is_used = self.arriving.contains_key(&lease) || ctx.store.has_hosted(&lease.to_string())?;
         if offer.requester != node || is_used {
-            self.ctx.say(node, answer(Answer::Declined(Decline::Malformed)));
+            ctx.say(node, answer(Answer::Declined(Decline::Malformed)));
             return Ok(());
         }
-        let relation = self.ctx.directory.related(node);
-        if self.is_rationed(node) || self.is_resting(node) {
-            if self.is_resting(node) {
-                self.grid.turned_away.insert(node);
+        let relation = ctx.directory.related(node);
+        if ctx.is_rationed(node) || self.is_resting(ctx, node) {
+            if self.is_resting(ctx, node) {
+                self.turned_away.insert(node);
             }
-            self.ctx.say(node, answer(Answer::Declined(Decline::Resting)));
+            ctx.say(node, answer(Answer::Declined(Decline::Resting)));
             return Ok(());
         }
-        let lends = self.capacity_for(node);
-        let is_fitting = || self.ctx.charge_for(&offer.file.limits, offer.module.blob, offer.module.size, self.ctx.lent_budget()) <= lends.memory;
-        let considered = self.host_policy().consider(&offer, &relation, me, &lends);
+        let lends = self.capacity_for(ctx, node);
+        let is_fitting = || ctx.charge_for(&offer.file.limits, offer.module.blob, offer.module.size, ctx.lent_budget()) <= lends.memory;
+        let considered = self.host_policy(ctx).consider(&offer, &relation, me, &lends);
         if let Err(why) = considered.and_then(|()| if is_fitting() { Ok(()) } else { Err(Decline::Full) }) {
             if matches!(why, Decline::Full | Decline::Resting) {
-                self.grid.turned_away.insert(node);
+                self.turned_away.insert(node);
             }
-            self.ctx.say(node, answer(Answer::Declined(why)));
+            ctx.say(node, answer(Answer::Declined(why)));
             return Ok(());
         }
-        if self.holds_too_much(node)? {
-            self.grid.turned_away.insert(node);
-            self.ctx.say(node, answer(Answer::Declined(Decline::Full)));
+        if self.holds_too_much(ctx, node)? {
+            self.turned_away.insert(node);
+            ctx.say(node, answer(Answer::Declined(Decline::Full)));
             return Ok(());
         }
         // The deadline is by this device's clock, counted from now.
-        let deadline = fog_types::UnixMillis(self.ctx.clock.unix().0.saturating_add_unsigned(offer.left_ms)).min(self.latest_deadline());
+        let deadline = fog_types::UnixMillis(ctx.clock.unix().0.saturating_add_unsigned(offer.left_ms)).min(self.latest_deadline(ctx));
         let files = offer.contents().fold(0, |sum: u64, content| sum.saturating_add(on_disk(content.size)));
         let room = files.saturating_add(offer.file.limits.disk.0);
-        let until = self.arrives_until(deadline);
+        let until = self.arrives_until(ctx, deadline);
         let arriving = Arriving {
             node,
             room,
             deadline,
             until,
-            began: self.ctx.clock.moment(),
+            began: ctx.clock.moment(),
             has_come: Arc::default(),
             holders: 0,
             fetching: Vec::new(),
             parked: None,
             transfer: Transfer::default(),
         };
-        self.grid.arriving.insert(lease, arriving);
-        self.ctx.say(node, answer(Answer::Accepted));
-        self.fetch_offer(offer, offer_hash);
-        self.say_hello();
+        self.arriving.insert(lease, arriving);
+        ctx.say(node, answer(Answer::Accepted));
+        self.fetch_offer(ctx, offer, offer_hash);
+        self.say_hello(ctx);
         Ok(())
     }
 
-    fn fetch_offer(&mut self, offer: TaskOffer, offer_hash: [u8; 32]) {
-        let Some(net) = &self.ctx.net else { return };
-        let (transport, folder, to, key) = (net.as_transport(), self.ctx.store.folder().to_owned(), self.ctx.to_self.clone(), self.ctx.key);
+    fn fetch_offer(&mut self, ctx: &mut Context, offer: TaskOffer, offer_hash: [u8; 32]) {
+        let Some(net) = &ctx.net else { return };
+        let (transport, folder, to, key) = (net.as_transport(), ctx.store.folder().to_owned(), ctx.to_self.clone(), ctx.key);
         // Files that are stored already for another job are not fetched again.
         let mut missing: Vec<Content> = Vec::new();
         for content in std::iter::once(&offer.module).chain(&offer.stdin).chain(offer.inputs.iter().map(|(_, content)| content)) {
-            if self.ctx.store.blob(content.blob).is_err() && !missing.iter().any(|known| known.blob == content.blob) {
+            if ctx.store.blob(content.blob).is_err() && !missing.iter().any(|known| known.blob == content.blob) {
                 missing.push(*content);
             }
         }
         // Two tasks of one job need the same files: the second waits for the first's transfer.
-        let is_coming = |content: &Content| self.grid.arriving.values().any(|other| other.fetching.contains(&content.id));
+        let is_coming = |content: &Content| self.arriving.values().any(|other| other.fetching.contains(&content.id));
         if missing.iter().any(is_coming) {
-            if let Some(arriving) = self.grid.arriving.get_mut(&offer.lease) {
+            if let Some(arriving) = self.arriving.get_mut(&offer.lease) {
                 arriving.parked = Some(Box::new((offer, offer_hash)));
             }
             return;
         }
-        if let Some(arriving) = self.grid.arriving.get_mut(&offer.lease) {
+        if let Some(arriving) = self.arriving.get_mut(&offer.lease) {
             arriving.fetching = missing.iter().map(|content| content.id).collect();
         }
         // Devices with leases of the same job have its files too. The requester is sure to have them, and
         // only it has the state.
-        let is_here = |node: &NodeId| *node != offer.requester && self.ctx.directory.peers.contains_key(node);
+        let is_here = |node: &NodeId| *node != offer.requester && ctx.directory.peers.contains_key(node);
         let mut holders: Vec<NodeId> = offer.holders.iter().copied().filter(is_here).collect();
         let from = rand::rng().random_range(0..holders.len().max(1));
         if !holders.is_empty() {
             holders.rotate_left(from);
         }
         holders.push(offer.requester);
-        let (lease, began) = (offer.lease, self.ctx.clock.moment());
-        let mut fetches = self.fetches(net, RoomUse::Work);
-        if let Some(arriving) = self.grid.arriving.get_mut(&lease) {
+        let (lease, began) = (offer.lease, ctx.clock.moment());
+        let mut fetches = self.fetches(ctx, net, RoomUse::Work);
+        if let Some(arriving) = self.arriving.get_mut(&lease) {
             (arriving.began, arriving.holders) = (began, holders.len() as u64 - 1);
             fetches = fetches.noting(arriving.has_come.clone());
         }
-        let room = self.ctx.room_for(RoomUse::Work);
+        let room = ctx.room_for(RoomUse::Work);
         let wanted: Vec<Content> = missing.iter().copied().chain(offer.checkpoint.map(|(_, content)| content)).collect();
         let transfer = net.spawn(async move {
             let fetch_all = async {
@@ -209,41 +205,41 @@ impl Engine {
                 Ok(Files { copied, checkpoint })
             };
             let files = content::in_time(&wanted, fetch_all).await.unwrap_or_else(|content::TooSlow| Err("its files come too slowly".to_owned()));
-            let _ = to.send(EngineMessage::Net(Box::new(NetworkEvent::OfferInputsFetched(Box::new(Arrival { offer, offer_hash, files }))))).await;
+            let _ = to.send(EngineMessage::Exchange(Box::new(ExchangeEvent::OfferInputsFetched(Box::new(Arrival { offer, offer_hash, files }))))).await;
         });
-        if let Some(arriving) = self.grid.arriving.get_mut(&lease) {
+        if let Some(arriving) = self.arriving.get_mut(&lease) {
             arriving.transfer = Transfer::new(transfer);
         }
     }
 
-    pub(crate) fn arrived(&mut self, arrival: Arrival) -> Result<(), StoreError> {
-        let arrived = self.take_in(arrival);
-        self.fetch_parked();
+    pub(crate) fn arrived(&mut self, ctx: &mut Context, arrival: Arrival) -> Result<(), StoreError> {
+        let arrived = self.take_in(ctx, arrival);
+        self.fetch_parked(ctx);
         arrived
     }
 
     /// Resumes offers that waited for the transfer of another one: they have their files now, or fetch
     /// them.
-    pub(crate) fn fetch_parked(&mut self) {
-        let parked: Vec<_> = self.grid.arriving.values_mut().filter_map(|arriving| arriving.parked.take()).collect();
+    pub(crate) fn fetch_parked(&mut self, ctx: &mut Context) {
+        let parked: Vec<_> = self.arriving.values_mut().filter_map(|arriving| arriving.parked.take()).collect();
         for parked in parked {
             let (offer, offer_hash) = *parked;
-            self.fetch_offer(offer, offer_hash);
+            self.fetch_offer(ctx, offer, offer_hash);
         }
     }
 
-    fn take_in(&mut self, arrival: Arrival) -> Result<(), StoreError> {
+    fn take_in(&mut self, ctx: &mut Context, arrival: Arrival) -> Result<(), StoreError> {
         let Arrival { offer, offer_hash, files } = arrival;
-        let arriving = self.grid.arriving.remove(&offer.lease);
+        let arriving = self.arriving.remove(&offer.lease);
         let Some(Arriving { node, deadline, began, .. }) = arriving else { return Ok(()) };
-        let now = self.ctx.clock.lived();
+        let now = ctx.clock.lived();
         let fail = |problem: String| Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false };
         let files = match files {
             Ok(_) if deadline <= now => return Ok(()),
             Ok(files) => files,
             Err(problem) => {
-                self.brought_nothing(node, began, 0);
-                self.ctx.say(node, fail(problem));
+                self.brought_nothing(ctx, node, began, 0);
+                ctx.say(node, fail(problem));
                 return Ok(());
             }
         };
@@ -261,7 +257,7 @@ impl Engine {
             placed: None,
             held: Vec::new(),
             checkpoint: files.checkpoint,
-            owner: Some(self.ctx.directory.peer_name(node)),
+            owner: Some(ctx.directory.peer_name(node)),
             hosted: Some(HostedRow {
                 job: JobId(0),
                 lease: offer.lease.to_string(),
@@ -273,7 +269,7 @@ impl Engine {
             }),
             grid: None,
         };
-        let accepted = match self.ctx.accept(prepared) {
+        let accepted = match ctx.accept(prepared) {
             Ok(fog_api::Reply::Submitted { job }) => Ok(job.id),
             Ok(_) => Err("the job was not stored".to_owned()),
             Err(error) => Err(error.message),
@@ -281,7 +277,7 @@ impl Engine {
         let job = match accepted {
             Ok(job) => job,
             Err(problem) => {
-                self.ctx.say(node, Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false });
+                ctx.say(node, Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false });
                 return Ok(());
             }
         };
@@ -303,108 +299,108 @@ impl Engine {
             shown: 0,
             untaken: None,
         };
-        self.grid.hosted.insert(job, hosted);
-        self.brought_files(node);
-        self.beat(job);
+        self.hosted.insert(job, hosted);
+        self.brought_files(ctx, node);
+        self.beat(ctx, job);
         for row in rows {
-            self.ctx.store.put_content(&row)?;
+            ctx.store.put_content(&row)?;
         }
         Ok(())
     }
 
-    fn beat(&mut self, job: JobId) {
-        let Some(hosted) = self.grid.hosted.get_mut(&job) else { return };
+    fn beat(&mut self, ctx: &mut Context, job: JobId) {
+        let Some(hosted) = self.hosted.get_mut(&job) else { return };
         hosted.last_beat = Some(Instant::now());
         let beat = Message::Heartbeat { lease: hosted.lease, standing: hosted.standing, units: hosted.units, permille: hosted.permille };
         let to = hosted.requester;
-        self.ctx.say(to, beat);
+        ctx.say(to, beat);
     }
 
     /// Handles the start of a hosted task with these units, which may be fewer than another worker reported
     /// before.
-    pub(crate) fn host_began(&mut self, job: JobId, units: u64) {
-        if let Some(hosted) = self.grid.hosted.get_mut(&job) {
+    pub(crate) fn host_began(&mut self, ctx: &mut Context, job: JobId, units: u64) {
+        if let Some(hosted) = self.hosted.get_mut(&job) {
             hosted.units = units;
         }
-        self.host_progress(job, Some(WorkerState::Running), units, None);
+        self.host_progress(ctx, job, Some(WorkerState::Running), units, None);
     }
 
     /// Handles progress of a hosted task.
     /// Reports that a hosted task was stopped or goes on.
-    pub(crate) fn host_frozen(&mut self, job: JobId, frozen: bool) {
-        self.host_progress(job, Some(if frozen { WorkerState::Paused } else { WorkerState::Running }), 0, None);
+    pub(crate) fn host_frozen(&mut self, ctx: &mut Context, job: JobId, frozen: bool) {
+        self.host_progress(ctx, job, Some(if frozen { WorkerState::Paused } else { WorkerState::Running }), 0, None);
     }
 
     /// Reports that a hosted task waits in the queue.
-    pub(crate) fn host_waits(&mut self, job: JobId) {
-        self.host_progress(job, Some(WorkerState::Waiting), 0, None);
+    pub(crate) fn host_waits(&mut self, ctx: &mut Context, job: JobId) {
+        self.host_progress(ctx, job, Some(WorkerState::Waiting), 0, None);
     }
 
-    pub(crate) fn host_progress(&mut self, job: JobId, standing: Option<WorkerState>, units: u64, permille: Option<u16>) {
-        let Some(hosted) = self.grid.hosted.get_mut(&job) else { return };
+    pub(crate) fn host_progress(&mut self, ctx: &mut Context, job: JobId, standing: Option<WorkerState>, units: u64, permille: Option<u16>) {
+        let Some(hosted) = self.hosted.get_mut(&job) else { return };
         hosted.units = hosted.units.max(units);
         hosted.permille = permille.or(hosted.permille);
         let has_changed = standing.is_some_and(|standing| hosted.standing != standing);
         hosted.standing = standing.unwrap_or(hosted.standing);
         if has_changed || hosted.last_beat.is_none_or(|last| last.elapsed() >= BEAT) {
-            self.beat(job);
+            self.beat(ctx, job);
         }
     }
 
-    fn receipted(&mut self, node: NodeId, receipt: &Receipt, signed: Signed<Receipt>) -> Result<(), StoreError> {
-        let Some(job) = self.grid.hosted_by_lease(receipt.lease, node) else { return Ok(()) };
-        if Some(receipt.worker) != self.ctx.me() || receipt.requester != node {
+    fn receipted(&mut self, ctx: &mut Context, node: NodeId, receipt: &Receipt, signed: Signed<Receipt>) -> Result<(), StoreError> {
+        let Some(job) = self.hosted_by_lease(receipt.lease, node) else { return Ok(()) };
+        if Some(receipt.worker) != ctx.me() || receipt.requester != node {
             return Ok(());
         }
         // Receipts are capped at the highest price, doubled for the largest bonus.
         let dearest = Terms { price_tenths: Service::Gold.price_tenths(), has_bonus: false };
-        let most = dearest.base(self.ctx.store.task(TaskId { job, index: 0 })?.units).saturating_mul(2);
+        let most = dearest.base(ctx.store.task(TaskId { job, index: 0 })?.units).saturating_mul(2);
         // The job needs no more work, whether it was done or not.
-        if self.ctx.store.set_job_state(job, JobState::Cancelled, "its requester has said that it is done", self.ctx.clock.unix())? {
-            self.ctx.out.input(Input::EndTasks { job, why: "its requester has said that it is done" });
-            self.ctx.announce_job(job);
+        if ctx.store.set_job_state(job, JobState::Cancelled, "its requester has said that it is done", ctx.clock.unix())? {
+            ctx.out.input(Input::EndTasks { job, why: "its requester has said that it is done" });
+            ctx.announce_job(job);
         }
-        self.ctx.store.earn_credit(&receipt.lease.to_string(), node, receipt.credit.min(most), self.ctx.clock.unix())?;
-        self.ctx.store.set_hosted_receipt(job, &Message::Receipt(Box::new(signed)).encode())?;
-        self.grid.hosted.remove(&job);
-        self.judge(node, Evidence::saw_receipt);
-        self.forget_history(job);
+        ctx.store.earn_credit(&receipt.lease.to_string(), node, receipt.credit.min(most), ctx.clock.unix())?;
+        ctx.store.set_hosted_receipt(job, &Message::Receipt(Box::new(signed)).encode())?;
+        self.hosted.remove(&job);
+        ctx.judge(node, Evidence::saw_receipt);
+        self.forget_history(ctx, job);
         Ok(())
     }
 
-    fn released(&mut self, node: NodeId, lease: LeaseId, why: &str) -> Result<(), StoreError> {
-        if self.grid.arriving.get(&lease).is_some_and(|arriving| arriving.node == node) {
+    fn released(&mut self, ctx: &mut Context, node: NodeId, lease: LeaseId, why: &str) -> Result<(), StoreError> {
+        if self.arriving.get(&lease).is_some_and(|arriving| arriving.node == node) {
             // Transfers for the released offer end.
-            if let Some(arriving) = self.grid.arriving.remove(&lease) {
-                self.took_back(&arriving);
+            if let Some(arriving) = self.arriving.remove(&lease) {
+                self.took_back(ctx, &arriving);
             }
-            self.fetch_parked();
+            self.fetch_parked(ctx);
         }
-        let Some(job) = self.grid.hosted_by_lease(lease, node) else { return Ok(()) };
-        let is_told = self.grid.hosted.get(&job).is_some_and(|hosted| hosted.message.is_some());
-        if is_told && self.ctx.store.job_state(job)? == JobState::Finished {
+        let Some(job) = self.hosted_by_lease(lease, node) else { return Ok(()) };
+        let is_told = self.hosted.get(&job).is_some_and(|hosted| hosted.message.is_some());
+        if is_told && ctx.store.job_state(job)? == JobState::Finished {
             // The work was done, and the requester does not take it.
-            self.judge(node, Evidence::saw_unpaid);
+            ctx.judge(node, Evidence::saw_unpaid);
         }
-        self.end_hosted(job, why)
+        self.end_hosted(ctx, job, why)
     }
 
     /// Ends a hosted job that is not wanted any more, and gives up all that it holds.
-    pub(crate) fn end_hosted(&mut self, job: JobId, why: &str) -> Result<(), StoreError> {
-        let was_open = self.ctx.store.end_hosted(job, why, self.ctx.clock.unix())?;
-        self.grid.hosted.remove(&job);
-        self.ctx.out.input(Input::EndTasks { job, why: "its requester does not need it any more" });
+    pub(crate) fn end_hosted(&mut self, ctx: &mut Context, job: JobId, why: &str) -> Result<(), StoreError> {
+        let was_open = ctx.store.end_hosted(job, why, ctx.clock.unix())?;
+        self.hosted.remove(&job);
+        ctx.out.input(Input::EndTasks { job, why: "its requester does not need it any more" });
         if was_open {
-            self.ctx.announce_job(job);
+            ctx.announce_job(job);
         }
-        self.forget_history(job);
+        self.forget_history(ctx, job);
         Ok(())
     }
 
     /// Removes the history of a hosted job, which is needed until its result is accepted or not wanted any
     /// more. A worker that is ending may still write to it; later chores remove that.
-    pub(crate) fn forget_history(&self, job: JobId) {
-        let folder = history_path(self.ctx.store.folder(), TaskId { job, index: 0 });
+    pub(crate) fn forget_history(&self, ctx: &Context, job: JobId) {
+        let folder = history_path(ctx.store.folder(), TaskId { job, index: 0 });
         tokio::task::spawn_blocking(move || {
             if folder.exists() {
                 cleanup::remove(&folder);
@@ -413,59 +409,57 @@ impl Engine {
     }
 
     /// Whether the history of a job is needed by its owner here or by its requester.
-    pub(crate) fn needs_history(&self, id: JobId) -> bool {
-        match self.ctx.store.job(id) {
-            Ok(job) => self.ctx.is_own(id, &job.owner).unwrap_or(true) || !job.state.is_final() || self.grid.hosted.contains_key(&id),
+    pub(crate) fn needs_history(&self, ctx: &Context, id: JobId) -> bool {
+        match ctx.store.job(id) {
+            Ok(job) => ctx.is_own(id, &job.owner).unwrap_or(true) || !job.state.is_final() || self.hosted.contains_key(&id),
             // The files of a job whose state cannot be read stay.
             Err(error) => !matches!(error, StoreError::NoJob(_)),
         }
     }
 
     /// Repeats pending messages at once to a related device that has appeared.
-    pub(crate) fn greet(&mut self, node: NodeId) {
-        let jobs: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| hosted.requester == node).map(|(job, _)| *job).collect();
+    pub(crate) fn greet(&mut self, ctx: &mut Context, node: NodeId) {
+        let jobs: Vec<JobId> = self.hosted.iter().filter(|(_, hosted)| hosted.requester == node).map(|(job, _)| *job).collect();
         for job in jobs {
-            self.say_again(job);
+            self.say_again(ctx, job);
         }
     }
 
-    fn say_again(&mut self, job: JobId) {
-        let Some(hosted) = self.grid.hosted.get_mut(&job) else { return };
+    fn say_again(&mut self, ctx: &mut Context, job: JobId) {
+        let Some(hosted) = self.hosted.get_mut(&job) else { return };
         match hosted.message.as_deref().map(Message::decode) {
             Some(Ok(message)) => {
                 hosted.last_beat = Some(Instant::now());
                 hosted.said += 1;
                 let to = hosted.requester;
-                self.ctx.say(to, message);
+                ctx.say(to, message);
             }
-            _ => self.beat(job),
+            _ => self.beat(ctx, job),
         }
     }
 
-    pub(crate) fn host_tick(&mut self) {
-        let now = self.ctx.clock.lived();
-        let over: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| hosted.deadline <= now).map(|(job, _)| *job).collect();
+    pub(crate) fn host_tick(&mut self, ctx: &mut Context) {
+        let now = ctx.clock.lived();
+        let over: Vec<JobId> = self.hosted.iter().filter(|(_, hosted)| hosted.deadline <= now).map(|(job, _)| *job).collect();
         for job in over {
-            if let Err(error) = self.end_hosted(job, "the deadline passed") {
+            if let Err(error) = self.end_hosted(ctx, job, "the deadline passed") {
                 tracing::warn!(%error, "a hosted job is not given up yet");
             }
         }
-        if let Err(error) = self.arrival_tick() {
+        if let Err(error) = self.arrival_tick(ctx) {
             tracing::warn!(%error, "offers whose files do not come are not given up yet");
         }
-        self.tell_ends();
-        self.look_at_untaken();
+        self.tell_ends(ctx);
+        self.look_at_untaken(ctx);
         let due = |hosted: &Hosted| {
             let pace = if hosted.message.is_some() { AGAIN.min(Duration::from_secs(1 << hosted.said.min(6))) } else { BEAT };
             hosted.last_beat.is_none_or(|last| last.elapsed() >= pace)
         };
-        let jobs: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| due(hosted)).map(|(job, _)| *job).collect();
-        for job in jobs
-            .into_iter()
-            .filter(|job| self.grid.hosted.get(job).is_some_and(|hosted| self.ctx.directory.peers.contains_key(&hosted.requester)))
-            .collect::<Vec<_>>()
+        let jobs: Vec<JobId> = self.hosted.iter().filter(|(_, hosted)| due(hosted)).map(|(job, _)| *job).collect();
+        for job in
+            jobs.into_iter().filter(|job| self.hosted.get(job).is_some_and(|hosted| ctx.directory.peers.contains_key(&hosted.requester))).collect::<Vec<_>>()
         {
-            self.say_again(job);
+            self.say_again(ctx, job);
         }
     }
 }

@@ -5,10 +5,10 @@ use fog_store::{BlobFile, Blobs, HostedRow};
 use fog_types::job::JobFile;
 use fog_types::{BlobId, ByteCount, JobState, NodeId};
 
-use crate::event_loop::driven_tests::prelude::*;
-use crate::event_loop::driven_tests::{Turned, node};
 use crate::exchange::unfetched_results_tests::{host, offer};
 use crate::tasks::submit::Prepared;
+use crate::test_engine::prelude::*;
+use crate::test_engine::{Turned, node};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -25,7 +25,7 @@ fn hosted(host: &mut Turned, n: u8, requester: NodeId, left_ms: u64, change: imp
         has_receipt: false,
     };
     let id = accept(core, Some(row), change);
-    core.restore_hosted().unwrap();
+    core.exchange.restore_hosted(&mut core.ctx).unwrap();
     id
 }
 
@@ -52,7 +52,7 @@ fn is_over(core: &mut Engine, id: JobId) {
     core.settle();
     assert_eq!(core.ctx.store.job_state(id).unwrap(), JobState::Cancelled);
     assert!(running(core).is_empty(), "it runs on");
-    assert!(!core.grid.hosted.contains_key(&id));
+    assert!(!core.exchange.hosted.contains_key(&id));
     assert_eq!(core.ctx.store.bytes_held_by([id]).unwrap(), 0);
     assert!(!core.ctx.is_own(id, crate::tasks::scheduler::OWN_JOB).unwrap(), "it counts as one of this device");
 }
@@ -66,18 +66,18 @@ async fn a_hosted_job_ends_with_the_time_its_requester_gave_it() {
         let core = &mut host.core;
         core.tasks.fill(&mut core.ctx).unwrap();
         assert_eq!(running(core), [id]);
-        assert_eq!(core.ctx.store.job(id).unwrap().deadline, core.grid.hosted[&id].deadline);
+        assert_eq!(core.ctx.store.job(id).unwrap().deadline, core.exchange.hosted[&id].deadline);
         host.clock.pass(HOUR_MS + 1);
         let core = &mut host.core;
         if is_chore {
             core.last_chores = None;
             core.chores();
         } else {
-            core.host_tick();
+            core.exchange.host_tick(&mut core.ctx);
         }
         is_over(core, id);
         // The job stays over after a restart, and its lease is not accepted again.
-        core.restore_hosted().unwrap();
+        core.exchange.restore_hosted(&mut core.ctx).unwrap();
         core.tasks.fill(&mut core.ctx).unwrap();
         is_over(core, id);
         assert!(core.ctx.store.has_hosted(&fog_grid::LeaseId([n; 16]).to_string()).unwrap());
@@ -87,7 +87,7 @@ async fn a_hosted_job_ends_with_the_time_its_requester_gave_it() {
 /// A receipt ends the job even if it arrives too early.
 #[tokio::test]
 async fn a_receipt_for_what_runs_ends_it() {
-    let (requester, mut host) = (crate::event_loop::driven_tests::turned(), host());
+    let (requester, mut host) = (crate::test_engine::turned(), host());
     let (from, me) = (requester.core.ctx.me().unwrap(), host.core.ctx.me().unwrap());
     let id = hosted(&mut host, 1, from, HOUR_MS, |_| {});
     host.core.tasks.fill(&mut host.core.ctx).unwrap();
@@ -95,7 +95,7 @@ async fn a_receipt_for_what_runs_ends_it() {
     let receipt =
         fog_grid::Receipt { lease: fog_grid::LeaseId([1; 16]), requester: from, worker: me, result: [0; 32], units: WorkUnits(0), credit: 0, at_ms: 0 };
     let signed = requester.core.ctx.identity.as_ref().unwrap().sign(&receipt);
-    host.core.said(from, crate::network::readers::Heard::Receipt(Box::new(receipt), Box::new(signed))).unwrap();
+    host.core.exchange.handle_message(&mut host.core.ctx, from, crate::network::readers::Heard::Receipt(Box::new(receipt), Box::new(signed))).unwrap();
     is_over(&mut host.core, id);
 }
 
@@ -124,32 +124,32 @@ async fn the_owners_jobs_come_before_those_of_others_whatever_these_say() {
 
 #[tokio::test]
 async fn offers_that_trickle_leave_places_to_others_and_end() {
-    let (mut greedy, mut honest, mut host) = (crate::event_loop::driven_tests::turned(), crate::event_loop::driven_tests::turned(), host());
+    let (mut greedy, mut honest, mut host) = (crate::test_engine::turned(), crate::test_engine::turned(), host());
     host.core.set_settings([("cores".to_owned(), 2.into())].into()).unwrap();
     let from = greedy.core.ctx.me().unwrap();
     let first = offer(&mut greedy, &mut host, 30 * 24 * HOUR_MS);
-    assert!(host.core.grid.arriving.contains_key(&first));
+    assert!(host.core.exchange.arriving.contains_key(&first));
     let second = offer(&mut greedy, &mut host, 30 * 24 * HOUR_MS);
-    assert!(!host.core.grid.arriving.contains_key(&second), "it takes all places");
-    assert!(host.core.capacity_for(from).free == 0 && host.core.grid.turned_away.contains(&from));
-    if host.core.capacity().slots > 1 {
+    assert!(!host.core.exchange.arriving.contains_key(&second), "it takes all places");
+    assert!(host.core.exchange.capacity_for(&host.core.ctx, from).free == 0 && host.core.exchange.turned_away.contains(&from));
+    if host.core.exchange.capacity(&host.core.ctx).slots > 1 {
         let other = offer(&mut honest, &mut host, HOUR_MS);
-        assert!(host.core.grid.arriving.contains_key(&other), "nobody else finds a place");
+        assert!(host.core.exchange.arriving.contains_key(&other), "nobody else finds a place");
         // The offer has expired.
         host.clock.pass(HOUR_MS + 1);
-        host.core.host_tick();
-        assert!(!host.core.grid.arriving.contains_key(&other) && host.core.grid.arriving.contains_key(&first));
+        host.core.exchange.host_tick(&mut host.core.ctx);
+        assert!(!host.core.exchange.arriving.contains_key(&other) && host.core.exchange.arriving.contains_key(&first));
         let other = offer(&mut honest, &mut host, HOUR_MS);
-        assert!(host.core.grid.arriving.remove(&other).is_some(), "its time was short, and no fault of its");
+        assert!(host.core.exchange.arriving.remove(&other).is_some(), "its time was short, and no fault of its");
     }
     host.clock.pass(6 * HOUR_MS);
-    host.core.host_tick();
-    assert!(host.core.grid.arriving.is_empty(), "it holds its place for days");
+    host.core.exchange.host_tick(&mut host.core.ctx);
+    assert!(host.core.exchange.arriving.is_empty(), "it holds its place for days");
     let again = offer(&mut greedy, &mut host, HOUR_MS);
-    assert!(!host.core.grid.arriving.contains_key(&again), "others come first");
+    assert!(!host.core.exchange.arriving.contains_key(&again), "others come first");
     host.clock.pass(HOUR_MS + 1);
     let again = offer(&mut greedy, &mut host, HOUR_MS);
-    assert!(host.core.grid.arriving.contains_key(&again));
+    assert!(host.core.exchange.arriving.contains_key(&again));
 }
 
 fn hello() -> fog_grid::Hello {
@@ -159,45 +159,45 @@ fn hello() -> fog_grid::Hello {
 
 #[tokio::test]
 async fn nobody_who_is_gone_comes_back_by_what_is_read_late() {
-    let mut turned = crate::event_loop::driven_tests::turned();
+    let mut turned = crate::test_engine::turned();
     let core = &mut turned.core;
-    core.grid.open = true;
-    core.heard_hello(node(5), &hello());
+    core.network.join_open();
+    core.network.heard_hello(&mut core.ctx, node(5), &hello());
     assert!(core.ctx.directory.peers.is_empty(), "it has gone, and counts as there");
     let route = fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: String::new() };
-    core.net_news(crate::grid::NetworkEvent::Event(7, fog_transport::NetEvent::Connected { node: node(6), route })).unwrap();
+    core.network_event(crate::network::NetworkEvent::Event(7, fog_transport::NetEvent::Connected { node: node(6), route })).unwrap();
     assert!(core.ctx.directory.peers.is_empty(), "the network was left in which it is");
 }
 
 #[tokio::test]
 async fn a_device_that_begins_anew_all_the_time_is_not_followed_each_time() {
-    let mut turned = crate::event_loop::driven_tests::turned();
+    let mut turned = crate::test_engine::turned();
     turned.meets(node(5));
-    turned.core.grid.open = true;
+    turned.core.network.join_open();
     let seen = |turned: &Turned| turned.core.ctx.store.peers(9).unwrap()[0].seen;
     // The first hello is from a new device, the second may be from one that restarted: both are stored.
     for _ in 0..2 {
         turned.clock.pass(1000);
-        turned.core.heard_hello(node(5), &hello());
+        turned.core.network.heard_hello(&mut turned.core.ctx, node(5), &hello());
         assert_eq!(seen(&turned), turned.core.ctx.clock.unix());
     }
     let last = seen(&turned);
     for _ in 0..50 {
         turned.clock.pass(20);
-        turned.core.heard_hello(node(5), &hello());
+        turned.core.network.heard_hello(&mut turned.core.ctx, node(5), &hello());
     }
     assert_eq!(seen(&turned), last, "each one is written to the disk");
 }
 
 #[tokio::test]
 async fn a_device_that_is_another_one_all_the_time_is_not_followed_each_time() {
-    let mut turned = crate::event_loop::driven_tests::turned();
+    let mut turned = crate::test_engine::turned();
     turned.meets(node(5));
-    turned.core.grid.open = true;
+    turned.core.network.join_open();
     let mut followed = 0;
     for n in 0..100 {
         turned.clock.pass(1000);
-        turned.core.heard_hello(node(5), &fog_grid::Hello { open: n % 2 == 0, has_heard: true, ..hello() });
+        turned.core.network.heard_hello(&mut turned.core.ctx, node(5), &fog_grid::Hello { open: n % 2 == 0, has_heard: true, ..hello() });
         followed += usize::from(turned.core.ctx.store.peers(9).unwrap()[0].seen == turned.core.ctx.clock.unix());
     }
     assert!((2..=10).contains(&followed), "{followed} of its changes were written to the disk");

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use fog_grid::{Advert, Group, LeaseState, Relation};
+use fog_grid::{Advert, Capacity, Group, Relation};
 use fog_transport::Transport as _;
 use fog_types::NodeId;
 
-use crate::event_loop::Engine;
+use crate::context::Context;
+use crate::network::Network;
 use crate::network::membership::{LAN, OPEN};
 
 /// Interval of adverts while nothing changes.
@@ -86,14 +87,14 @@ fn callable(called: &mut BTreeMap<String, (Instant, u32)>, addresses: &[String],
     kept
 }
 
-impl Engine {
+impl Network {
     /// Joins the topics of all joined networks.
-    pub(crate) fn join_topics(&self) {
-        let Some(net) = &self.ctx.net else { return };
-        for group in &self.grid.groups {
+    pub(crate) fn join_topics(&self, ctx: &Context) {
+        let Some(net) = &ctx.net else { return };
+        for group in &self.groups {
             net.transport.join_topic(&topic_of(group));
         }
-        for (name, is_joined) in [(LAN, self.grid.lan), (OPEN, self.grid.open)] {
+        for (name, is_joined) in [(LAN, self.lan), (OPEN, self.open)] {
             if is_joined {
                 net.transport.join_topic(&common_topic(name));
             }
@@ -101,125 +102,113 @@ impl Engine {
     }
 
     /// Sends an advert if one is due.
-    pub(crate) fn advertise(&mut self) {
-        if self.grid.advertised.is_some_and(|told| told.at.elapsed() < GAP) {
+    pub(crate) fn advertise(&mut self, ctx: &mut Context, capacity: Capacity, wants: usize) {
+        if self.advertised.is_some_and(|told| told.at.elapsed() < GAP) {
             return;
         }
-        let Some(net) = &self.ctx.net else { return };
-        let Some(node) = self.ctx.me().filter(|_| !self.ctx.directory.peers.is_empty()) else { return };
-        let capacity = self.capacity();
-        let wants = u32::try_from(self.grid.requester.open()).unwrap_or(u32::MAX);
+        let Some(net) = &ctx.net else { return };
+        let Some(node) = ctx.me().filter(|_| !ctx.directory.peers.is_empty()) else { return };
+        let wants = u32::try_from(wants).unwrap_or(u32::MAX);
         let (has_room, has_work) = (capacity.free > 0 && capacity.duty > 0, wants > 0);
-        let is_due = self.grid.advertised.is_none_or(|told| {
+        let is_due = self.advertised.is_none_or(|told| {
             let is_other = (told.has_room, told.has_work) != (has_room, has_work);
             is_other || told.at.elapsed() >= SELDOM
         });
         if !is_due {
             return;
         }
-        let addresses = self.grid.listening.iter().filter(|address| address.len() <= 256).take(4).cloned().collect();
+        let addresses = self.listening.iter().filter(|address| address.len() <= 256).take(4).cloned().collect();
         let advert =
-            Advert { node, at_ms: self.ctx.clock.unix().0.saturating_add(self.clock_correction()), name: self.device_name(), capacity, wants, addresses };
-        for group in &self.grid.groups {
+            Advert { node, at_ms: ctx.clock.unix().0.saturating_add(self.clock_correction(ctx)), name: self.device_name(ctx), capacity, wants, addresses };
+        for group in &self.groups {
             net.transport.publish(&topic_of(group), advert.encode(Some(group), rand::random()));
         }
-        for (name, is_joined) in [(LAN, self.grid.lan), (OPEN, self.grid.open)] {
+        for (name, is_joined) in [(LAN, self.lan), (OPEN, self.open)] {
             if is_joined {
                 net.transport.publish(&common_topic(name), advert.encode(None, rand::random()));
             }
         }
-        self.grid.advertised = Some(LastAdvert { at: Instant::now(), has_room, has_work });
+        self.advertised = Some(LastAdvert { at: Instant::now(), has_room, has_work });
     }
 
     /// Handles an advert. Returns whether it may be forwarded.
-    pub(crate) fn heard_gossip(&mut self, author: NodeId, topic: &str, data: &[u8]) -> bool {
-        let group = self.grid.groups.iter().find(|group| topic_of(group) == topic);
+    pub(crate) fn heard_gossip(&mut self, ctx: &mut Context, author: NodeId, topic: &str, data: &[u8]) -> bool {
+        let group = self.groups.iter().find(|group| topic_of(group) == topic);
         let relation = match group {
             Some(group) => Relation::Group(group.name.clone()),
-            None if self.grid.lan && topic == common_topic(LAN) => Relation::Lan,
-            None if self.grid.open && topic == common_topic(OPEN) => Relation::Open,
+            None if self.lan && topic == common_topic(LAN) => Relation::Lan,
+            None if self.open && topic == common_topic(OPEN) => Relation::Open,
             None => return false,
         };
-        let Some(advert) = Advert::decode(data, author, group, &self.clocks_of(author)) else { return false };
-        let now = self.ctx.now_ms();
-        if !self.grid.pace.admits(author, now) {
+        let Some(advert) = Advert::decode(data, author, group, &self.clocks_of(ctx, author)) else { return false };
+        let now = ctx.now_ms();
+        if !self.pace.admits(author, now) {
             return false;
         }
-        self.grid.far.retain(|_, far| far.heard.elapsed() < FORGET);
-        if self.grid.far.len() >= MAX_FAR && !self.grid.far.contains_key(&author) {
-            let oldest = self.grid.far.iter().min_by_key(|(_, far)| far.heard).map(|(node, _)| *node);
-            oldest.and_then(|node| self.grid.far.remove(&node));
+        self.far.retain(|_, far| far.heard.elapsed() < FORGET);
+        if self.far.len() >= MAX_FAR && !self.far.contains_key(&author) {
+            let oldest = self.far.iter().min_by_key(|(_, far)| far.heard).map(|(node, _)| *node);
+            oldest.and_then(|node| self.far.remove(&node));
         }
-        let (called, calls) = self.grid.far.get(&author).map_or((None, 0), |far| (far.called, far.calls));
-        self.grid.adverts += 1;
-        self.grid.far.insert(author, AdvertisedPeer { advert, relation, heard: Instant::now(), called, calls });
+        let (called, calls) = self.far.get(&author).map_or((None, 0), |far| (far.called, far.calls));
+        self.adverts += 1;
+        self.far.insert(author, AdvertisedPeer { advert, relation, heard: Instant::now(), called, calls });
         true
     }
 
     /// Dials devices from adverts that offer what this device needs: room for its waiting tasks, or tasks
     /// for its own room.
-    pub(crate) fn call_far(&mut self) {
-        if self.grid.far.is_empty() || self.grid.last_call.is_some_and(|last| last.elapsed() < CALL_EVERY) {
+    pub(crate) fn call_far(&mut self, ctx: &mut Context, lends: Capacity, wants: usize, is_hosting: bool) {
+        if self.far.is_empty() || self.last_call.is_some_and(|last| last.elapsed() < CALL_EVERY) {
             return;
         }
-        let Some(net) = &self.ctx.net else { return };
-        let is_near_full = self.ctx.directory.peers.values().all(|peer| peer.free() == 0);
-        let needs_room = is_near_full && self.grid.requester.open() > 0;
-        let lends = self.capacity();
-        let has_room = lends.free > 0 && lends.duty > 0 && self.grid.hosted.is_empty();
+        let Some(net) = &ctx.net else { return };
+        let is_near_full = ctx.directory.peers.values().all(|peer| peer.free() == 0);
+        let needs_room = is_near_full && wants > 0;
+        let has_room = lends.free > 0 && lends.duty > 0 && !is_hosting;
         if !needs_room && !has_room {
             return;
         }
         let is_wanted = |far: &AdvertisedPeer| (needs_room && far.advert.capacity.free > 0) || (has_room && far.advert.wants > 0);
         let is_due = |far: &AdvertisedPeer| far.called.is_none_or(|at| at.elapsed() > CALL_AGAIN * (1 << far.calls.min(6)));
-        let mut fit: Vec<NodeId> = self
-            .grid
-            .far
-            .iter()
-            .filter(|(node, far)| !self.ctx.directory.peers.contains_key(node) && is_wanted(far) && is_due(far))
-            .map(|(node, _)| *node)
-            .collect();
+        let mut fit: Vec<NodeId> =
+            self.far.iter().filter(|(node, far)| !ctx.directory.peers.contains_key(node) && is_wanted(far) && is_due(far)).map(|(node, _)| *node).collect();
         // Devices that delivered results before come first; among equals those with the most to give.
         fit.sort_by_key(|node| {
-            let advert = self.grid.far.get(node).map(|far| (far.advert.capacity.free, far.advert.wants));
-            ((self.ctx.directory.evidence(*node).reliability() * -1000.0) as i64, std::cmp::Reverse(advert))
+            let advert = self.far.get(node).map(|far| (far.advert.capacity.free, far.advert.wants));
+            ((ctx.directory.evidence(*node).reliability() * -1000.0) as i64, std::cmp::Reverse(advert))
         });
         fit.truncate(CALLS);
         for node in &fit {
-            if let Some(far) = self.grid.far.get_mut(node) {
+            if let Some(far) = self.far.get_mut(node) {
                 (far.called, far.calls) = (Some(Instant::now()), far.calls.saturating_add(1));
                 let is_from_afar = far.relation == Relation::Open;
-                let addresses = callable(&mut self.grid.called, &far.advert.addresses, is_from_afar, self.ctx.config.network.loopback, Calls::HEARD_OF);
+                let addresses = callable(&mut self.called, &far.advert.addresses, is_from_afar, ctx.config.network.loopback, Calls::HEARD_OF);
                 net.transport.dial(*node, addresses);
             }
         }
         if !fit.is_empty() {
-            self.grid.last_call = Some(Instant::now());
+            self.last_call = Some(Instant::now());
             tracing::debug!(count = fit.len(), "calling devices that were heard of");
         }
     }
 
     /// Dials devices of earlier connections that are absent, at growing intervals: a device may have been
     /// off or not listening at the first attempt.
-    pub(crate) fn call_known(&mut self) {
-        let Some(net) = &self.ctx.net else { return };
-        let (now, loopback) = (Instant::now(), self.ctx.config.network.loopback);
-        for (node, known) in self.grid.known.iter_mut().filter(|(_, known)| known.next <= now) {
-            if self.ctx.directory.peers.contains_key(node) {
+    pub(crate) fn call_known(&mut self, ctx: &mut Context) {
+        let Some(net) = &ctx.net else { return };
+        let (now, loopback) = (Instant::now(), ctx.config.network.loopback);
+        for (node, known) in self.known.iter_mut().filter(|(_, known)| known.next <= now) {
+            if ctx.directory.peers.contains_key(node) {
                 (known.tries, known.next) = (0, now + CALL_EVERY);
                 continue;
             }
             known.tries += 1;
             known.next = now + MOST_PATIENT.min(Duration::from_secs(5 << known.tries.min(10)));
             // The addresses are the device's own claim, and many devices can claim one address.
-            let addresses = callable(&mut self.grid.called, &known.addresses, false, loopback, Calls::KNOWN);
+            let addresses = callable(&mut self.called, &known.addresses, false, loopback, Calls::KNOWN);
             net.transport.dial(*node, addresses);
         }
-    }
-
-    /// Number of this device's tasks that are leased to a node now.
-    pub(crate) fn lent_to(&self, node: NodeId) -> u32 {
-        self.grid.requester.leases_at(node).filter(|lease| lease.state != LeaseState::Lost).count() as u32
     }
 }
 

@@ -18,8 +18,8 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::grid::NetworkEvent;
 use crate::message;
+use crate::network::NetworkEvent;
 
 /// Links of one node that are read at once.
 const MAX_LINKS: usize = 3;

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::exchange::transfers::Fetches;
-use crate::grid::NetworkEvent;
 use crate::message;
+use crate::network::NetworkEvent;
 use crate::network::control_link::Links;
 use crate::network::readers::{Counters, Readers, Relations};
 

@@ -4,6 +4,8 @@
 use fog_grid::Relation;
 use fog_transport::NodeTraffic;
 use fog_types::{NodeId, UnixMillis};
+
+use crate::context::Context;
 use serde::{Deserialize, Serialize};
 
 /// Length of a period in milliseconds: 30 days.
@@ -93,6 +95,20 @@ impl Traffic {
         let used = self.nodes.iter().find(|(known, _)| *known == node).map_or(0, |(_, bytes)| *bytes);
         let is_open_used_up = *relation == Relation::Open && self.open as f64 >= cap as f64 * OPEN_SHARE;
         is_open_used_up || used as f64 >= cap as f64 * share
+    }
+}
+
+impl Context {
+    /// Whether the data limit forbids large transfers with a device.
+    pub(crate) fn is_rationed(&self, node: NodeId) -> bool {
+        let peer = self.directory.peers.get(&node);
+        let is_local = peer.and_then(|peer| peer.route.as_ref()).is_some_and(|route| route.is_local && !route.is_relayed);
+        let cap = self.data_cap();
+        !is_local && (self.traffic.is_saving(cap) || self.traffic.is_over_share(node, &self.directory.related(node), cap))
+    }
+
+    pub(crate) fn data_cap(&self) -> u64 {
+        (self.settings.number("data_cap") * 1e9) as u64
     }
 }
 

@@ -9,11 +9,11 @@ use fog_transport::{Channel, Link};
 use fog_types::job::{GridOptions, JobFile, Map};
 use fog_types::{BlobId, ByteCount, JobId, JobState, TaskState, UnixMillis};
 
-use crate::event_loop::driven_tests::prelude::*;
-use crate::event_loop::driven_tests::{Turned, node, turned};
 use crate::exchange::content::{DamageReport, serve};
 use crate::exchange::sealed_state::seal_stored;
 use crate::tasks::runner::{TaskEvent, TaskOutcome};
+use crate::test_engine::prelude::*;
+use crate::test_engine::{Turned, node, turned};
 
 /// Kinds of damage: a flipped bit, a truncated file and a missing file.
 const DAMAGES: [fn(&Path); 3] = [
@@ -116,7 +116,7 @@ async fn a_hosted_task_of_a_changed_file_is_given_back_and_the_file_fetched_anew
         let deadline = UnixMillis(turned.core.ctx.clock.unix().0 + 86_400_000);
         let (lease, offer) = ("07".repeat(16), BlobId([0; 32]).to_string());
         turned.core.ctx.store.host(&HostedRow { job: id, lease, requester: node(2), offer, deadline, message: None, has_receipt: false }).unwrap();
-        turned.core.restore_hosted().unwrap();
+        turned.core.exchange.restore_hosted(&mut turned.core.ctx).unwrap();
         let wrong = blobs.inputs["data.csv"];
         let path = turned.core.ctx.store.blob(wrong).unwrap();
         damage(&path);
@@ -131,7 +131,7 @@ async fn a_hosted_task_of_a_changed_file_is_given_back_and_the_file_fetched_anew
             turned.core.tasks.start_claimed(&mut turned.core.ctx, claim, &row, now).unwrap();
         }
         turned.core.settle();
-        let said = turned.core.grid.hosted[&id].message.clone().expect("its requester is told");
+        let said = turned.core.exchange.hosted()[&id].message.clone().expect("its requester is told");
         let Ok(fog_grid::Message::Failed { problem, is_hopeless, .. }) = fog_grid::Message::decode(&said) else { panic!("it is not told as a failure") };
         assert!(!is_hopeless, "no other device would be asked");
         assert!(problem.contains("damaged") && !problem.contains('/'), "{problem}");
@@ -150,13 +150,13 @@ async fn a_hosted_task_without_room_for_its_result_is_given_back() {
     let (lease, offer) = ("07".repeat(16), BlobId([0; 32]).to_string());
     let deadline = UnixMillis(now.0 + 86_400_000);
     turned.core.ctx.store.host(&HostedRow { job: id, lease, requester: node(2), offer, deadline, message: None, has_receipt: false }).unwrap();
-    turned.core.restore_hosted().unwrap();
+    turned.core.exchange.restore_hosted(&mut turned.core.ctx).unwrap();
     let task = TaskId { job: id, index: 0 };
     let claim = turned.core.ctx.store.claim(task, "test", now).unwrap();
     let full = StoreError::Full { wanted: ByteCount::mib(1), cap: ByteCount::mib(1) };
     turned.core.tasks.task_ended(&mut turned.core.ctx, claim, false, TaskOutcome::NoRoom(full)).unwrap();
-    turned.core.host_ended(id).unwrap();
-    let said = turned.core.grid.hosted[&id].message.clone().expect("its requester is told");
+    turned.core.exchange.host_ended(&mut turned.core.ctx, id).unwrap();
+    let said = turned.core.exchange.hosted()[&id].message.clone().expect("its requester is told");
     let Ok(fog_grid::Message::Failed { problem, is_hopeless, .. }) = fog_grid::Message::decode(&said) else { panic!("it is not told as a failure") };
     assert!(!is_hopeless && problem.contains("no room") && !problem.contains("MiB"), "{problem}");
 }
@@ -171,10 +171,10 @@ async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
         let id = turned.job(2, Some(wish), |_| {});
         let task = TaskId { job: id, index: 1 };
         let folder = turned.core.ctx.store.folder().to_owned();
-        let sealed = seal_stored(|| Ok(&[7u8; 100_000][..]), &folder, &turned.core.grid.secret, None).unwrap();
+        let sealed = seal_stored(|| Ok(&[7u8; 100_000][..]), &folder, &turned.core.ctx.secret, None).unwrap();
         let row = sealed.1.clone();
-        turned.core.state_sealed(task, node(1), 50, Ok(sealed)).unwrap();
-        let (units, content) = turned.core.grid.requester.checkpoint(task).unwrap();
+        turned.core.exchange.state_sealed(&mut turned.core.ctx, task, node(1), 50, Ok(sealed)).unwrap();
+        let (units, content) = turned.core.exchange.requester().checkpoint(task).unwrap();
         assert_eq!(units, 50);
         let lease = turned.lend(1, task, node(1));
         let path = turned.core.ctx.store.blob(row.blob).unwrap();
@@ -182,28 +182,29 @@ async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
         // The device requests the state.
         let (theirs, ours) = tokio::io::duplex(1 << 20);
         let link = Link { node: node(1), channel: Channel::Content, pipe: Box::new(ours) };
-        let found = path.exists().then(|| (turned.core.unlocked(row.clone()), path.clone()));
+        let found = path.exists().then(|| (turned.core.exchange.unlocked(&turned.core.ctx, row.clone()), path.clone()));
         let (to, mut from) = mpsc::channel(4);
         let request = fog_grid::ContentRequest { id: content.id, from: Some(0), count: 9 };
         serve(link, request, found, Some(DamageReport { blob: row.blob, to })).await;
         drop(theirs);
-        let Some(EngineMessage::Net(news)) = from.recv().await else { panic!("it is known to the log alone") };
-        turned.core.net_news(*news).unwrap();
-        assert_eq!(turned.core.grid.requester.checkpoint(task), None);
+        let Some(EngineMessage::Exchange(news)) = from.recv().await else { panic!("it is known to the log alone") };
+        turned.core.exchange.handle_event(&mut turned.core.ctx, *news).unwrap();
+        turned.core.settle();
+        assert_eq!(turned.core.exchange.requester().checkpoint(task), None);
         assert!(turned.core.ctx.store.kept_states(id).unwrap().is_empty() && turned.core.ctx.store.blob(row.blob).is_err());
         assert!(turned.core.ctx.store.content(&row.id).unwrap().is_none(), "it is offered to nobody any more");
         let attempts = turned.core.ctx.store.attempts(task).unwrap();
         assert_eq!(attempts.len(), 1);
         assert!(attempts[0].outcome == "interrupted" && attempts[0].detail.contains("damaged"), "{:?}", attempts[0]);
         assert_eq!(turned.core.ctx.store.task(task).unwrap().attempts, 0, "it costs the task no try");
-        assert!(turned.core.grid.requester.lease(lease, node(1)).is_none());
+        assert!(turned.core.exchange.requester().lease(lease, node(1)).is_none());
         let now = turned.core.ctx.now_ms();
-        let wanted = turned.core.grid.requester.wanting(9, now).into_iter().find(|(wanted, _, _)| *wanted == task).unwrap();
+        let wanted = turned.core.exchange.requester().wanting(9, now).into_iter().find(|(wanted, _, _)| *wanted == task).unwrap();
         assert!(wanted.2.is_empty(), "the same device may begin it");
         // No other trace of the state is kept: the next state counts.
-        let next = seal_stored(|| Ok(&[8u8; 100][..]), &folder, &turned.core.grid.secret, None).unwrap();
-        turned.core.state_sealed(task, node(1), 9, Ok(next)).unwrap();
-        assert_eq!(turned.core.grid.requester.checkpoint(task).map(|(units, _)| units), Some(9));
+        let next = seal_stored(|| Ok(&[8u8; 100][..]), &folder, &turned.core.ctx.secret, None).unwrap();
+        turned.core.exchange.state_sealed(&mut turned.core.ctx, task, node(1), 9, Ok(next)).unwrap();
+        assert_eq!(turned.core.exchange.requester().checkpoint(task).map(|(units, _)| units), Some(9));
     }
 }
 
@@ -212,11 +213,11 @@ async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
 async fn a_whole_state_is_served_and_stays() {
     let turned = turned();
     let folder = turned.core.ctx.store.folder().to_owned();
-    let (file, row) = seal_stored(|| Ok(&[7u8; 100_000][..]), &folder, &turned.core.grid.secret, None).unwrap();
+    let (file, row) = seal_stored(|| Ok(&[7u8; 100_000][..]), &folder, &turned.core.ctx.secret, None).unwrap();
     let (theirs, ours) = tokio::io::duplex(1 << 20);
     let link = Link { node: node(1), channel: Channel::Content, pipe: Box::new(ours) };
     let (to, mut from) = mpsc::channel(4);
-    let request = fog_grid::ContentRequest { id: crate::grid::content_of(&row).unwrap().id, from: Some(0), count: 9 };
+    let request = fog_grid::ContentRequest { id: crate::exchange::content_of(&row).unwrap().id, from: Some(0), count: 9 };
     serve(link, request, Some((row.clone(), file.path().to_owned())), Some(DamageReport { blob: row.blob, to })).await;
     drop(theirs);
     assert!(from.recv().await.is_none());

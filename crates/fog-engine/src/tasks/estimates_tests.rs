@@ -4,9 +4,9 @@
 use fog_eligibility::Readings;
 
 use crate::disk_room::DiskRoom;
-use crate::event_loop::driven_tests::prelude::*;
-use crate::event_loop::driven_tests::{Turned, turned};
 use crate::tasks::submit::{self, CopyPlace};
+use crate::test_engine::prelude::*;
+use crate::test_engine::{Turned, turned};
 
 const MIB: u64 = 1 << 20;
 

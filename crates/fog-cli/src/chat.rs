@@ -1,6 +1,7 @@
 //! `fog chat`: chat with people near.
 
 mod board;
+mod groups;
 mod identity;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -9,9 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use base64::Engine as _;
-use fog_api::{
-    ChatCommand, ChatMessage, ChatView, Command, EventBody, GroupChange, GroupView, MessageState, PersonChange, PersonLink, PersonView, RadioState, Reply,
-};
+use fog_api::{ChatCommand, ChatMessage, ChatView, Command, EventBody, MessageState, PersonChange, PersonLink, PersonView, RadioState, Reply};
 use fog_ipc::{Client, Events};
 use fog_types::text::{clean, clean_lines};
 use fog_types::{ByteCount, ErrorKind};
@@ -42,7 +41,7 @@ pub async fn chat(context: &Context, args: ChatArgs) -> Result<ExitCode, Failure
         Some(ChatVerb::Verify { .. }) => card(context).await,
         Some(ChatVerb::Block { who, undo }) => change(context, who, PersonChange::Blocked(!undo), json!({ "blocked": !undo })).await,
         Some(ChatVerb::Favourite { who, undo }) => change(context, who, PersonChange::Favourite(!undo), json!({ "favourite": !undo })).await,
-        Some(ChatVerb::Group { verb }) => group(context, verb.unwrap_or(GroupVerb::List)).await,
+        Some(ChatVerb::Group { verb }) => groups::group(context, verb.unwrap_or(GroupVerb::List)).await,
         Some(ChatVerb::Board { verb }) => board::board(context, verb.unwrap_or(BoardVerb::List)).await,
         Some(ChatVerb::Identity { verb }) => identity::identity(context, verb).await,
         Some(ChatVerb::Wipe { yes }) => wipe(context, yes).await,
@@ -214,60 +213,6 @@ async fn people(context: &Context) -> Result<ExitCode, Failure> {
         ]);
     }
     print_table(&rows);
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn group(context: &Context, verb: GroupVerb) -> Result<ExitCode, Failure> {
-    let client = context.client().await?;
-    let (change, said) = match verb {
-        GroupVerb::List => {
-            let mut groups = view(&client).await?.groups;
-            groups.retain(|group| !group.members.is_empty());
-            return groups_of(context, &groups);
-        }
-        GroupVerb::Create { name, who } => {
-            // The hint can be pasted into a shell, whatever the name contains.
-            let quoted = name.replace('\'', "'\\''");
-            let said = format!("The group '{name}' is made. `fog chat send --to '{quoted}' TEXT` talks in it.");
-            (GroupChange::Create { name, members: who }, said)
-        }
-        GroupVerb::Add { group, who } => {
-            let said = format!("{who} is taken in, and told when they are here.");
-            (GroupChange::Add { group, who }, said)
-        }
-        GroupVerb::Remove { group, who } => {
-            let said = format!("{who} is taken out and reads nothing from now on.");
-            (GroupChange::Remove { group, who }, said)
-        }
-        GroupVerb::Leave { group } => (
-            GroupChange::Leave { group },
-            "This device is not in the group any more. What was said in it stays; `fog chat log --to` and its id show it.".to_owned(),
-        ),
-    };
-    let Reply::Text(id) = client.call(Command::Chat(ChatCommand::Group(change))).await? else { return Err(Failure::bug("no answer of its kind")) };
-    if context.json {
-        print_json(&json!({ "id": id }))?;
-    } else {
-        print_text(&format!("{said}\nIts id: {id}"));
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn groups_of(context: &Context, groups: &[GroupView]) -> Result<ExitCode, Failure> {
-    if context.json {
-        print_json(&groups)?;
-    } else if groups.is_empty() {
-        say!("This device is in no group; `fog chat group create NAME WHO` makes one.");
-    } else {
-        let mut rows = vec![["name", "made by", "members", "id"].map(str::to_owned).to_vec()];
-        for group in groups {
-            let called = |member: &fog_api::MemberView| if member.is_me { "you".to_owned() } else { member.nickname.clone() };
-            let creator = group.members.iter().find(|member| member.is_creator).map(called).unwrap_or_default();
-            let members: Vec<String> = group.members.iter().map(called).collect();
-            rows.push(vec![group.name.clone(), creator, members.join(", "), group.id.clone()]);
-        }
-        print_table(&rows);
-    }
     Ok(ExitCode::SUCCESS)
 }
 

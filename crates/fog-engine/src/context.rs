@@ -18,7 +18,7 @@ use crate::duty::policy::Settings;
 use crate::effects::Effects;
 use crate::handle::EngineConfig;
 use crate::message::EngineMessage;
-use crate::network::runtime::Net;
+pub(crate) use crate::network::runtime::Net;
 use crate::network::traffic::Traffic;
 use crate::views;
 
@@ -46,7 +46,7 @@ impl Load {
     }
 }
 
-/// What a handler reads and changes beside its own subsystem.
+/// State that handlers read and change beside their own subsystem.
 pub(crate) struct Context {
     pub(crate) config: EngineConfig,
     pub(crate) store: Store,
@@ -74,7 +74,7 @@ pub(crate) struct Context {
     pub(crate) directory: Directory,
     /// The running network; `network` alone starts and stops it.
     pub(crate) net: Option<Net>,
-    /// What this device works on; the event loop keeps it current.
+    /// Work of this device; the event loop keeps it current.
     pub(crate) load: Load,
     /// Whether contributing ends with the running tasks.
     pub(crate) finishing: bool,

@@ -29,7 +29,7 @@ impl Directory {
         self.evidence.get(&node).copied().unwrap_or_default()
     }
 
-    /// What this device shares with another one.
+    /// Relation of this device to another one.
     pub(crate) fn related(&self, node: NodeId) -> Relation {
         self.peers.get(&node).and_then(|peer| peer.relation.clone()).unwrap_or(Relation::Stranger)
     }

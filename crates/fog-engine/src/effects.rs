@@ -24,7 +24,7 @@ pub(crate) enum Effect {
     Signal(oneshot::Sender<()>),
 }
 
-/// What one subsystem tells another. The event loop passes it on within the same turn (`event_loop/routes`).
+/// Message of one subsystem to another. The event loop passes it on within the same turn (`event_loop/routes`).
 pub(crate) enum Input {
     /// To the exchange: a hosted task runs, from the state at so many units.
     TaskStarted {

@@ -8,6 +8,7 @@ pub(crate) mod crowded;
 #[cfg(test)]
 mod driven_tests;
 pub(crate) mod events;
+pub(crate) mod lending;
 pub(crate) mod offer_slots;
 #[cfg(test)]
 mod offer_slots_tests;

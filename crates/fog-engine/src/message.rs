@@ -13,6 +13,7 @@ use crate::disk_room::RoomRequest;
 use crate::duty::sensors::Sample;
 use crate::exchange::ExchangeEvent;
 use crate::network::NetworkEvent;
+pub(crate) use crate::network::readers::{Counted, Heard};
 use crate::tasks::estimates::EstimateNews;
 use crate::tasks::runner::TaskEvent;
 use crate::tasks::submit::Prepared;

@@ -5,8 +5,8 @@ use fog_store::StoreError;
 
 use crate::effects::Input;
 use crate::event_loop::Engine;
+use crate::message::Heard;
 use crate::network::NetworkEvent;
-use crate::network::readers::Heard;
 
 impl Engine {
     /// Passes on what the subsystems tell each other, until none has anything more to say.

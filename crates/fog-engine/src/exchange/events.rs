@@ -7,7 +7,7 @@ use fog_types::{BlobId, NodeId, TaskId};
 
 use crate::context::Context;
 use crate::exchange::{Exchange, ExchangeEvent, content};
-use crate::network::readers::Counted;
+use crate::message::Counted;
 
 impl Exchange {
     /// Handles a result of the exchange's threads.

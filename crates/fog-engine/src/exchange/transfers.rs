@@ -12,9 +12,9 @@ use fog_types::{BlobId, on_disk};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::context::Context;
+use crate::context::Net;
 use crate::disk_room::{DiskRoom, RoomUse};
 use crate::exchange::Exchange;
-use crate::network::runtime::Net;
 
 /// Prefix of the names of files with the sealed chunks of a state; an interrupted state is not continued.
 pub(crate) const STATE: &str = "state-";

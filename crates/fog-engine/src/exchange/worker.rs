@@ -15,7 +15,7 @@ use crate::effects::Input;
 use crate::exchange::content;
 use crate::exchange::{Arrival, Arriving, Exchange, ExchangeEvent, Files, Hosted, Telling, Transfer};
 use crate::message::EngineMessage;
-use crate::network::readers::Heard;
+use crate::message::Heard;
 use crate::tasks::histories::history_path;
 use crate::tasks::submit::Prepared;
 use crate::tasks::{checkpoint_import, cleanup};

@@ -192,6 +192,20 @@ impl Chat {
         }
     }
 
+    /// Hands over what the thread is to do, as the changes of this input are stored.
+    pub(crate) fn committed(&self) {
+        if let Some(driver) = &self.driver {
+            driver.send_orders();
+        }
+    }
+
+    /// Forgets what the thread was to do, as the changes of this input could not be stored.
+    pub(crate) fn rolled_back(&self) {
+        if let Some(driver) = &self.driver {
+            driver.drop_orders();
+        }
+    }
+
     /// Forgets the links to a device that has restarted.
     pub(crate) fn forget_links(&mut self, node: NodeId) {
         self.linked.remove(&node);

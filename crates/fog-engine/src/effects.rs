@@ -2,6 +2,7 @@
 //! other subsystems are to hear.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
 use fog_api::{ApiError, Event, EventBody, Reply};
 use fog_grid::{Capacity, LeaseId, Message};
@@ -12,6 +13,9 @@ use tokio::sync::oneshot;
 /// Sender of the answer to a command.
 pub(crate) type Answer = oneshot::Sender<Result<Reply, ApiError>>;
 
+/// A command that waits for its answer, and the answer that it was to get.
+pub(crate) type Waiting = (Answer, Box<Result<Reply, ApiError>>);
+
 /// One effect of a handler.
 pub(crate) enum Effect {
     /// An event for all front ends.
@@ -20,8 +24,13 @@ pub(crate) enum Effect {
     Answer(Answer, Box<Result<Reply, ApiError>>),
     /// A message to another node.
     Send(NodeId, Box<Message>),
-    /// A signal to a thread that waits until its message was handled.
+    /// A signal to a thread or task that waits until the changes are stored. It hears nothing if they are
+    /// not.
     Signal(oneshot::Sender<()>),
+    /// The answer to a thread that hands rows over.
+    Noted(oneshot::Sender<Result<(), String>>),
+    /// The deletion of a file that the changes made useless.
+    Delete(PathBuf),
 }
 
 /// Message of one subsystem to another. The event loop passes it on within the same turn (`event_loop/routes`).
@@ -128,6 +137,10 @@ pub(crate) enum Input {
 pub(crate) struct Effects {
     queue: VecDeque<Effect>,
     inputs: VecDeque<Input>,
+    /// Files that were made beside the changes, and are useless without them.
+    made: Vec<PathBuf>,
+    /// Number of the last event whose changes are stored.
+    stored_revision: u64,
     /// Number of the last event.
     revision: u64,
 }
@@ -162,6 +175,36 @@ impl Effects {
     /// Takes the next input for a subsystem.
     pub(crate) fn pop_input(&mut self) -> Option<Input> {
         self.inputs.pop_front()
+    }
+
+    /// Requests that a file is deleted.
+    pub(crate) fn delete(&mut self, path: PathBuf) {
+        self.queue.push_back(Effect::Delete(path));
+    }
+
+    /// Requests that a thread hears that its rows are stored.
+    pub(crate) fn noted(&mut self, to: oneshot::Sender<Result<(), String>>) {
+        self.queue.push_back(Effect::Noted(to));
+    }
+
+    /// Notes a file that is to be deleted if the changes are not stored.
+    pub(crate) fn made(&mut self, path: PathBuf) {
+        self.made.push(path);
+    }
+
+    /// Keeps the effects, as the changes are stored.
+    pub(crate) fn committed(&mut self) {
+        self.made.clear();
+        self.stored_revision = self.revision;
+    }
+
+    /// Drops all effects, as the changes could not be stored. Returns the commands that wait for an answer
+    /// and the files that were made.
+    pub(crate) fn rolled_back(&mut self) -> (Vec<Waiting>, Vec<PathBuf>) {
+        self.revision = self.stored_revision;
+        self.inputs.clear();
+        let answers = self.queue.drain(..).filter_map(|effect| if let Effect::Answer(to, reply) = effect { Some((to, reply)) } else { None });
+        (answers.collect(), std::mem::take(&mut self.made))
     }
 
     /// Number of the last event, which a snapshot includes.

@@ -4,11 +4,15 @@
 mod blocking_tests;
 mod routes;
 mod start;
+#[cfg(test)]
+mod transaction_tests;
 
 use std::time::{Duration, Instant};
 
-use fog_api::{ApiError, Event, Status};
+use fog_api::{ApiError, Event, Reply, Status};
 use fog_runtime::SandboxStatus;
+use fog_store::StoreError;
+use fog_types::HasKind as _;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::chat::Chat;
@@ -43,6 +47,8 @@ pub(crate) struct Engine {
     pub(crate) last_chores: Option<Instant>,
     pub(crate) last_trim: Option<Instant>,
     pub(crate) last_measured: Option<Instant>,
+    /// Whether something that was done could not be stored.
+    pub(crate) has_lost: bool,
     /// Isolation that is available to workers here; `None` when no worker answers.
     pub(crate) walls: Option<SandboxStatus>,
     pub(crate) last_tick: Option<Instant>,
@@ -67,32 +73,30 @@ impl Engine {
             let (timeout, status) = (self.next_timeout(), self.status_due_in());
             tokio::select! {
                 message = inbox.recv() => match message {
-                    Some(message) => self.handle(message),
+                    Some(message) => self.turn(|this| this.handle(message)),
                     None => break,
                 },
                 () = tokio::time::sleep(timeout) => self.duty.handle_timeout(&mut self.ctx),
                 // Pieces of work are done between messages.
-                () = std::future::ready(()), if self.tasks.has_pieces(&self.ctx) => self.do_piece(),
+                () = std::future::ready(()), if self.tasks.has_pieces(&self.ctx) => self.turn(Self::do_piece),
                 // The status is sent below.
                 () = tokio::time::sleep(status.unwrap_or_default()), if status.is_some() => {}
             }
-            self.settle();
             if self.check_folder() {
-                self.after_change();
-                self.look_at_clock();
+                self.turn(|this| {
+                    this.after_change();
+                    this.look_at_clock();
+                });
             }
-            self.settle();
             self.drain();
         }
         // From now on nobody answers requests for room.
-        self.ctx.end_room(self.tasks.states_at_most());
+        self.turn(|this| this.ctx.end_room(this.tasks.states_at_most()));
         let chat = self.chat.stop();
         while self.check_folder() && self.tasks.is_recording() {
-            self.tasks.record_some(&mut self.ctx);
-            self.settle();
+            self.turn(|this| this.tasks.record_some(&mut this.ctx));
         }
-        self.shutdown();
-        self.settle();
+        self.turn(Self::shutdown);
         if let Some(ended) = chat {
             // Chat gets a moment for its goodbye and for ending its links.
             let _ = tokio::time::timeout(CHAT_ENDS, ended).await;
@@ -100,11 +104,70 @@ impl Engine {
         for (task, leaving) in self.tasks.take_leaving() {
             // The task fails only by being dropped.
             if let Ok(Some(units)) = leaving.await {
-                self.tasks.saved_last(&mut self.ctx, task, units);
+                self.turn(|this| this.tasks.saved_last(&mut this.ctx, task, units));
             }
         }
         self.save_what_went();
         self.drain();
+    }
+
+    /// Handles one input: all that follows from it is stored in one transaction, and happens then.
+    pub(crate) fn turn(&mut self, work: impl FnOnce(&mut Self)) {
+        if let Err(error) = self.ctx.store.begin() {
+            tracing::error!(%error, "each change is stored by itself");
+        }
+        work(self);
+        self.settle();
+        match self.ctx.store.commit() {
+            Ok(has_changed) => {
+                self.ctx.out.committed();
+                self.ctx.unstored.committed();
+                self.chat.committed();
+                self.drain();
+                if has_changed && std::mem::take(&mut self.has_lost) {
+                    self.catch_up();
+                }
+            }
+            Err(error) => self.roll_back(&error),
+        }
+    }
+
+    /// Drops what an input would have had for effects, as its changes could not be stored.
+    fn roll_back(&mut self, error: &StoreError) {
+        tracing::error!(%error, "what came in last could not be stored; nothing follows from it");
+        self.has_lost = true;
+        let (answers, made) = self.ctx.out.rolled_back();
+        for path in made {
+            // It may not have been made.
+            let _ = std::fs::remove_file(path);
+        }
+        self.chat.rolled_back();
+        // Requests of the owner are in effect all the same.
+        let is_wish = self.ctx.rolled_back(error);
+        for (to, reply) in answers {
+            let reply = match *reply {
+                Ok(Reply::Done | Reply::NotStored { .. }) if is_wish => Ok(self.ctx.done()),
+                Ok(_) => Err(ApiError { kind: error.kind(), message: error.to_string() }),
+                Err(error) => Err(error),
+            };
+            // The front end may be gone.
+            let _ = to.send(reply);
+        }
+    }
+
+    /// Compares tasks and exchange with the rows once those can be changed again: what was done meanwhile and
+    /// not stored is done anew.
+    fn catch_up(&mut self) {
+        tracing::info!("changes are stored again; work goes on from what was stored");
+        self.turn(|this| {
+            let restored = this.tasks.catch_up(&mut this.ctx).and_then(|()| {
+                this.exchange = Exchange::new();
+                this.exchange.restore(&mut this.ctx)
+            });
+            if let Err(error) = restored {
+                tracing::error!(%error, "what was stored cannot be read");
+            }
+        });
     }
 
     /// Does the next piece of long work.
@@ -116,21 +179,29 @@ impl Engine {
 
     /// Carries out the effects of the handlers that have run.
     pub(crate) fn drain(&mut self) {
-        while let Some(effect) = self.ctx.out.pop() {
-            match effect {
-                // A send fails only without listeners; the next listener asks for a snapshot.
-                Effect::Publish(event) => drop(self.events.send(event)),
-                // The front end may be gone.
-                Effect::Answer(to, reply) => drop(to.send(*reply)),
-                Effect::Send(node, message) => {
-                    if let Some(net) = &self.ctx.net {
-                        net.say(node, *message);
-                    }
+        while self.carry_out_next() {}
+    }
+
+    /// Carries out the next effect. Returns whether there was one.
+    pub(crate) fn carry_out_next(&mut self) -> bool {
+        let Some(effect) = self.ctx.out.pop() else { return false };
+        match effect {
+            // A send fails only without listeners; the next listener asks for a snapshot.
+            Effect::Publish(event) => drop(self.events.send(event)),
+            // The front end may be gone.
+            Effect::Answer(to, reply) => drop(to.send(*reply)),
+            Effect::Send(node, message) => {
+                if let Some(net) = &self.ctx.net {
+                    net.say(node, *message);
                 }
-                // The thread may have ended.
-                Effect::Signal(to) => drop(to.send(())),
             }
+            // The thread may have ended.
+            Effect::Signal(to) => drop(to.send(())),
+            Effect::Noted(to) => drop(to.send(Ok(()))),
+            // It counts until the next measurement.
+            Effect::Delete(path) => fog_runtime::Checkpoint::remove(&path),
         }
+        true
     }
 
     /// Receiver of the reason why the engine ends by itself.

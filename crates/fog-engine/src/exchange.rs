@@ -12,7 +12,10 @@ pub(crate) mod lending;
 pub(crate) mod offer_slots;
 #[cfg(test)]
 mod offer_slots_tests;
+#[cfg(test)]
+mod payment_tests;
 pub(crate) mod placement;
+pub(crate) mod receipts;
 pub(crate) mod remote_checkpoints;
 #[cfg(test)]
 mod remote_checkpoints_tests;
@@ -27,7 +30,7 @@ pub(crate) mod spot_checks;
 pub(crate) mod transfers;
 pub(crate) mod unfetched_results;
 #[cfg(test)]
-mod unfetched_results_tests;
+pub(crate) mod unfetched_results_tests;
 pub(crate) mod worker;
 #[cfg(test)]
 mod worker_tests;
@@ -45,6 +48,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use crate::exchange::backoff::{Answerable, Failures};
+use crate::exchange::receipts::Outgoing;
 use crate::exchange::sealed_state::StateFile;
 use crate::exchange::segment_proofs::Proof;
 use crate::exchange::segment_replay::Segment;
@@ -307,6 +311,10 @@ pub(crate) struct Exchange {
     /// Nodes that were told that there is no room, and get a hello when there is.
     turned_away: BTreeSet<NodeId>,
     last_hello: Option<(Instant, Capacity)>,
+    /// Receipts that are on their way.
+    receipts: BTreeMap<LeaseId, Outgoing>,
+    /// Time at which old receipts were last looked for.
+    expired_at: Option<Instant>,
     /// Hours of the week in which this device worked.
     availability: fog_scheduler::Availability,
     /// Hour in which the availability was last updated.
@@ -344,6 +352,8 @@ impl Exchange {
             sealed: BTreeSet::new(),
             turned_away: BTreeSet::new(),
             last_hello: None,
+            receipts: BTreeMap::new(),
+            expired_at: None,
             availability: fog_scheduler::Availability::default(),
             looked_back: None,
         }

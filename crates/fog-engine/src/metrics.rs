@@ -1,7 +1,6 @@
 //! Counters in the Prometheus text format.
 
 use fog_api::{ApiError, Reply};
-use fog_transport::Transport as _;
 
 use crate::event_loop::Engine;
 

@@ -160,6 +160,22 @@ impl Tasks {
         }
     }
 
+    /// Compares the running tasks with the rows, after some changes could not be stored: tasks whose end was
+    /// lost go on from their checkpoints, and workers whose claim was lost end.
+    pub(crate) fn catch_up(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
+        let claims = ctx.store.running_here()?;
+        let now = ctx.clock.unix();
+        for claim in &claims {
+            let is_recorded = self.recording.iter().any(|recording| recording.claim() == *claim);
+            if !self.active.contains_key(&claim.attempt) && !is_recorded {
+                ctx.store.release_task(*claim, "its end could not be stored", true, now)?;
+            }
+        }
+        let strays: Vec<u64> = self.active.keys().copied().filter(|attempt| !claims.iter().any(|claim| claim.attempt == *attempt)).collect();
+        self.drop_attempts(ctx, &strays, "its beginning could not be stored");
+        Ok(())
+    }
+
     /// Takes the workers that make a last checkpoint before they end.
     pub(crate) fn take_leaving(&mut self) -> BTreeMap<TaskId, JoinHandle<Option<WorkUnits>>> {
         std::mem::take(&mut self.leaving)

@@ -17,8 +17,8 @@ use crate::directory::Peer;
 pub(crate) struct Turned {
     pub(crate) core: Engine,
     pub(crate) clock: Arc<Fake>,
-    _folder: tempfile::TempDir,
-    _inbox: mpsc::Receiver<EngineMessage>,
+    pub(crate) inbox: mpsc::Receiver<EngineMessage>,
+    folder: tempfile::TempDir,
 }
 
 pub(crate) fn node(n: u8) -> NodeId {
@@ -31,24 +31,37 @@ pub(crate) fn content(n: u8, size: u64) -> Content {
 
 pub(crate) fn turned() -> Turned {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
     // The key file keeps the keychain from being used.
     std::fs::write(folder.path().join("checkpoint.key"), rand::random::<[u8; 32]>()).unwrap();
-    let config = EngineConfig {
-        data_folder: folder.path().to_owned(),
-        worker: WorkerProgram::Process { path: "false".into(), args: Vec::new() },
-        examples: None,
-        device: None,
-        network: Default::default(),
-        chat: Default::default(),
-    };
-    let (to_self, inbox) = mpsc::channel(64);
-    let (events, _) = broadcast::channel(64);
-    let clock = Fake::new();
-    let mut core = Engine::new(config, store, Clock::with(clock.clone()), to_self, events).unwrap();
+    let mut turned = Turned::in_folder(folder, Fake::new());
     // The disk of the machine that runs the tests may be nearly full.
-    core.set_settings([("disk_free_min".to_owned(), 0.1.into())].into()).unwrap();
-    Turned { core, clock, _folder: folder, _inbox: inbox }
+    turned.core.set_settings([("disk_free_min".to_owned(), 0.1.into())].into()).unwrap();
+    turned
+}
+
+impl Turned {
+    fn in_folder(folder: tempfile::TempDir, clock: Arc<Fake>) -> Self {
+        let store = Store::open(folder.path()).unwrap();
+        let config = EngineConfig {
+            data_folder: folder.path().to_owned(),
+            worker: WorkerProgram::Process { path: "false".into(), args: Vec::new() },
+            examples: None,
+            device: None,
+            network: Default::default(),
+            chat: Default::default(),
+        };
+        let (to_self, inbox) = mpsc::channel(1024);
+        let (events, _) = broadcast::channel(64);
+        let core = Engine::new(config, store, Clock::with(clock.clone()), to_self, events).unwrap();
+        Self { core, clock, inbox, folder }
+    }
+
+    /// Kills the engine and starts another one in the same folder. What was not committed is lost.
+    pub(crate) fn restarted(self) -> Self {
+        let Self { core, clock, folder, inbox } = self;
+        drop((core, inbox));
+        Self::in_folder(folder, clock)
+    }
 }
 
 impl Engine {

@@ -136,15 +136,6 @@ impl LibP2p {
             tracing::warn!("the network is busy; a request was dropped");
         }
     }
-
-    /// Returns all counters in the Prometheus text format.
-    #[must_use]
-    pub fn metrics(&self) -> String {
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
-        text
-    }
 }
 
 impl Transport for LibP2p {
@@ -251,6 +242,13 @@ impl Transport for LibP2p {
     fn traffic(&self) -> (u64, u64) {
         let ((received, sent), (plain_received, plain_sent)) = (traffic_in(&self.metrics()), self.bulk.traffic());
         (received + plain_received, sent + plain_sent)
+    }
+
+    fn metrics(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
     }
 }
 

@@ -7,6 +7,7 @@ use fog_types::{BlobId, ByteCount, UnixMillis, on_disk};
 use rusqlite::{Connection, params};
 
 use crate::room::{Counted, Reservation};
+use crate::transaction::{Deletion, Savepoint};
 use crate::{PlacedFiles, Store, StoreError, disk, placed};
 
 /// Number of bytes after which a growing file is to be synced.
@@ -310,7 +311,7 @@ impl Store {
     /// [`StoreError`] when the database cannot be changed.
     pub fn add_rest(&mut self, placed: &PlacedFiles, needed: &[BlobId], now: UnixMillis) -> Result<(), StoreError> {
         let rest = placed.without_row();
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         {
             // A crash before this leaves files without rows, which the next start sets aside.
             placed.write_rows(&transaction, rest.iter().copied(), now)?;
@@ -381,7 +382,7 @@ impl Store {
         })?;
         held.doom(&gone);
         drop(held);
-        holds.delete(&self.folder, gone, Vec::new(), list);
+        self.delete_files(Deletion { ids: gone, others: Vec::new(), list });
         Ok(())
     }
 
@@ -390,12 +391,15 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
     pub fn forget_blob(&mut self, id: BlobId) -> Result<(), StoreError> {
-        let held = self.holds.table();
+        let holds = self.holds.clone();
+        let mut held = holds.table();
         if held.is_held(id) {
             return Ok(());
         }
         if self.db.prepare_cached("DELETE FROM blobs WHERE id = ?1 AND pins = 0")?.execute([id.to_string()])? > 0 {
-            let _ = std::fs::remove_file(self.blob_path(id));
+            held.doom(&[id]);
+            drop(held);
+            self.delete_files(Deletion { ids: vec![id], others: Vec::new(), list: None });
         }
         Ok(())
     }

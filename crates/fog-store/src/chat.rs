@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::{OptionalExtension as _, params};
 
+use crate::transaction::Savepoint;
 use crate::{Store, StoreError};
 use fog_types::UnixMillis;
 
@@ -216,7 +217,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database cannot be changed.
     pub fn see_chat(&mut self, thread: &str) -> Result<Vec<ChatRow>, StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         let seen = {
             let sql = format!("UPDATE chat_messages SET is_seen = 1 WHERE thread = ?1 AND is_seen = 0 RETURNING {COLUMNS}");
             let mut query = transaction.prepare_cached(&sql)?;
@@ -333,7 +334,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database cannot be changed; nothing is changed then.
     pub fn replace_chat_identity(&mut self, keys: &[u8], people: &[(String, Vec<u8>, UnixMillis, bool)], states: &[(&str, Vec<u8>)]) -> Result<(), StoreError> {
-        let all = self.db.transaction()?;
+        let all = Savepoint::new(&self.db)?;
         all.execute("INSERT INTO chat_keys (one, sealed) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET sealed = excluded.sealed", [keys])?;
         for (peer, sealed, seen, is_marked) in people {
             all.execute(
@@ -382,19 +383,22 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database cannot be changed.
     pub fn wipe_chat(&mut self, step: WipeStep) -> Result<(), StoreError> {
-        match step {
-            // Deleted pages are overwritten with zeros, not only freed.
-            WipeStep::Keys => self.db.execute_batch(
-                "PRAGMA secure_delete = ON;
-                 BEGIN IMMEDIATE; INSERT OR IGNORE INTO chat_wiping (one) VALUES (1); DELETE FROM chat_keys; COMMIT;
-                 PRAGMA wal_checkpoint(TRUNCATE);",
-            )?,
-            WipeStep::Messages => self.db.execute_batch("PRAGMA secure_delete = ON; DELETE FROM chat_messages;")?,
-            WipeStep::People => self.db.execute_batch("PRAGMA secure_delete = ON; DELETE FROM chat_people; DELETE FROM chat_state;")?,
-            WipeStep::Pages => self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")?,
-            WipeStep::Done => self.db.execute_batch("DELETE FROM chat_wiping;")?,
-        }
-        Ok(())
+        // Each step is on the disk before the next, and cleaning up the file needs no transaction around it.
+        self.alone(|db| {
+            match step {
+                // Deleted pages are overwritten with zeros, not only freed.
+                WipeStep::Keys => db.execute_batch(
+                    "PRAGMA secure_delete = ON;
+                     BEGIN IMMEDIATE; INSERT OR IGNORE INTO chat_wiping (one) VALUES (1); DELETE FROM chat_keys; COMMIT;
+                     PRAGMA wal_checkpoint(TRUNCATE);",
+                )?,
+                WipeStep::Messages => db.execute_batch("PRAGMA secure_delete = ON; DELETE FROM chat_messages;")?,
+                WipeStep::People => db.execute_batch("PRAGMA secure_delete = ON; DELETE FROM chat_people; DELETE FROM chat_state;")?,
+                WipeStep::Pages => db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")?,
+                WipeStep::Done => db.execute_batch("DELETE FROM chat_wiping;")?,
+            }
+            Ok(())
+        })
     }
 }
 

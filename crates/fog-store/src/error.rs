@@ -110,6 +110,9 @@ pub enum StoreError {
         /// Error of the system.
         source: std::io::Error,
     },
+    /// The changes of a transaction could not be stored.
+    #[error("it could not be stored, and nothing was changed; is the disk full?")]
+    NotCommitted,
     /// A row holds an unexpected value, because of damage or a bug.
     #[error("the database holds something unexpected: {0}")]
     Damaged(String),
@@ -210,7 +213,7 @@ impl HasKind for StoreError {
             Self::Unreadable { .. } => ErrorKind::BadInput,
             Self::NoJob(_) | Self::NoTask(_) | Self::NoBlob(_) | Self::NoNumber => ErrorKind::NotFound,
             Self::Full { .. } | Self::DiskLow { .. } => ErrorKind::LimitReached,
-            Self::Gone { .. } | Self::File { .. } | Self::Sqlite { .. } => ErrorKind::Storage,
+            Self::Gone { .. } | Self::File { .. } | Self::Sqlite { .. } | Self::NotCommitted => ErrorKind::Storage,
             Self::Damaged(_) => ErrorKind::Bug,
         }
     }

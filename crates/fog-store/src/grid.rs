@@ -1,10 +1,11 @@
 //! Rows about networks, other devices, leases, hosted jobs and contents.
 
 use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, UnixMillis};
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::jobs::from_json;
 use crate::tasks::begin_attempt;
+use crate::transaction::Savepoint;
 use crate::{Claim, Store, StoreError, outputs};
 
 /// Network that this device joined.
@@ -82,7 +83,7 @@ pub struct ContentRow {
     pub open: Option<BlobId>,
 }
 
-fn node_from(text: &str) -> Result<NodeId, StoreError> {
+pub(crate) fn node_from(text: &str) -> Result<NodeId, StoreError> {
     text.parse().map_err(|e: fog_types::ParseIdError| StoreError::Damaged(e.to_string()))
 }
 
@@ -95,7 +96,7 @@ fn blob_from(text: &str) -> Result<BlobId, StoreError> {
 const BEHIND: i8 = 21;
 
 /// Records that a job is hosted. Its deadline is at most that of its requester, whatever the job file says.
-pub(crate) fn host(transaction: &Transaction<'_>, row: &HostedRow) -> Result<(), StoreError> {
+pub(crate) fn host(transaction: &Connection, row: &HostedRow) -> Result<(), StoreError> {
     transaction.execute(
         "INSERT INTO hosted (job_id, lease, requester, offer, deadline_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![row.job.0, row.lease, row.requester.to_string(), row.offer, row.deadline.0],
@@ -156,7 +157,7 @@ impl Store {
         now: UnixMillis,
     ) -> Result<(), StoreError> {
         let addresses = crate::jobs::to_json(&addresses)?;
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         transaction.execute(
             "INSERT INTO peers (node, name, addresses, evidence, seen_ms) VALUES (?1, ?2, ?3, '{}', ?4) ON CONFLICT (node) DO UPDATE SET
              name = CASE excluded.name WHEN '' THEN name ELSE excluded.name END,
@@ -243,7 +244,7 @@ impl Store {
 
     /// Ends every lease of a task and closes their attempts; a task without a result waits again.
     pub fn end_leases_of(&mut self, task: TaskId, why: &str, now: UnixMillis) -> Result<(), StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         transaction.execute(
             "UPDATE attempts SET outcome = 'interrupted', detail = ?3, ended_ms = ?4
              WHERE outcome = 'running' AND id IN (SELECT attempt FROM leases WHERE job_id = ?1 AND idx = ?2)",
@@ -275,7 +276,7 @@ impl Store {
     /// Ends the leases of all tasks of a job as [`Store::end_leases_of`] does; the cost depends on leases
     /// and kept states only.
     pub fn end_leases_of_job(&mut self, job: JobId, why: &str, now: UnixMillis) -> Result<(), StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         transaction.execute(
             "UPDATE attempts SET outcome = 'interrupted', detail = ?2, ended_ms = ?3
              WHERE outcome = 'running' AND id IN (SELECT attempt FROM leases WHERE job_id = ?1)",
@@ -379,7 +380,7 @@ impl Store {
 
     /// Keeps a state of a task if it holds more units than the one that is kept.
     pub fn keep_state(&mut self, task: TaskId, units: u64, node: NodeId, blob: BlobId) -> Result<(), StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         let before: Option<(u64, String)> = transaction
             .query_row("SELECT units, blob FROM kept WHERE job_id = ?1 AND idx = ?2", params![task.job.0, task.index], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
@@ -404,7 +405,7 @@ impl Store {
     /// of the state, with its units.
     pub fn drop_state(&mut self, blob: BlobId) -> Result<Vec<(TaskId, u64)>, StoreError> {
         let text = blob.to_string();
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         let found: Vec<(TaskId, u64)> = {
             let mut query = transaction.prepare_cached("DELETE FROM kept WHERE blob = ?1 RETURNING job_id, idx, units")?;
             let rows = query.query_map([&text], |row| Ok((TaskId { job: JobId(row.get(0)?), index: row.get(1)? }, row.get(2)?)))?;
@@ -433,7 +434,7 @@ impl Store {
 
     /// Records that a job of another device was accepted as a job of this engine.
     pub fn host(&mut self, row: &HostedRow) -> Result<(), StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         host(&transaction, row)?;
         transaction.commit()?;
         Ok(())
@@ -466,7 +467,7 @@ impl Store {
     /// Records the receipt of the requester: shipped states are deleted now, and the files and their names
     /// are let go. For many files the rest follows with [`Store::sweep_removed`].
     pub fn set_hosted_receipt(&mut self, job: JobId, receipt: &[u8]) -> Result<(), StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         transaction.execute("UPDATE hosted SET receipt = ?2, message = NULL WHERE job_id = ?1", params![job.0, receipt])?;
         outputs::let_go_of_files(&transaction, job)?;
         transaction.commit()?;
@@ -498,7 +499,7 @@ impl Store {
     /// `message` is stored in the same transaction, so that no kill leaves a result that is announced but
     /// missing.
     pub fn give_up_hosted(&mut self, job: JobId, message: &[u8]) -> Result<(), StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         transaction.execute("UPDATE hosted SET message = ?2 WHERE job_id = ?1", params![job.0, message])?;
         outputs::let_go_of_files(&transaction, job)?;
         transaction.commit()?;
@@ -515,7 +516,7 @@ impl Store {
             Err(StoreError::NoJob(_)) => false,
             Err(error) => return Err(error),
         };
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         if was_open {
             Self::set_state(&transaction, job, JobState::Cancelled, why, now)?;
         }
@@ -537,7 +538,7 @@ impl Store {
 
     /// Keeps a file for a job as long as the job needs its files.
     pub fn hold_blob(&mut self, job: JobId, blob: BlobId) -> Result<(), StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         if !transaction.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1")?.exists([job.0])? {
             return Err(StoreError::NoJob(job));
         }
@@ -579,7 +580,7 @@ impl Store {
 
     /// Lets other devices fetch several stored files, in one transaction.
     pub fn put_contents(&mut self, rows: &[ContentRow]) -> Result<(), StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         {
             let mut put =
                 transaction.prepare_cached("INSERT OR REPLACE INTO contents (id, blob, size, key, manifest, open) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;

@@ -2,6 +2,7 @@ use fog_types::{Percent, UnixMillis, WorkUnits};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::tasks::QUARTER_MS;
+use crate::transaction::Savepoint;
 use crate::{Store, StoreError};
 
 /// Summary of a span of time: about a minute, or less for the current one.
@@ -77,7 +78,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
     pub fn add_sample(&mut self, sample: &Sample, before: Option<UnixMillis>) -> Result<(), StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         write_sample(&transaction, sample, before)?;
         Ok(transaction.commit()?)
     }

@@ -3,11 +3,12 @@ use std::collections::BTreeMap;
 
 use fog_types::job::{Assemble, GridOptions, JobFile};
 use fog_types::{BlobId, JobId, JobState, UnixMillis, WorkUnits};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use serde::{Deserialize, Serialize};
 
 use crate::history::shift_history;
 use crate::journal::{JournalKind, note};
+use crate::transaction::Savepoint;
 use crate::{HostedRow, Store, StoreError, blobs, outputs};
 
 /// Stored blobs of a job's files.
@@ -181,7 +182,7 @@ impl Store {
     /// [`StoreError::NoBlob`] when one of its files is not stored; [`StoreError`] when the database cannot
     /// be changed. No job is stored then.
     pub fn insert_job(&mut self, job: &NewJob) -> Result<JobId, StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         let id = Self::insert(&transaction, job)?;
         transaction.commit()?;
         Ok(id)
@@ -193,14 +194,14 @@ impl Store {
     /// # Errors
     /// As [`Store::insert_job`], and when its lease was hosted before. No job is stored then.
     pub fn insert_hosted_job(&mut self, job: &NewJob, row: HostedRow) -> Result<JobId, StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         let id = Self::insert(&transaction, job)?;
         crate::grid::host(&transaction, &HostedRow { job: id, ..row })?;
         transaction.commit()?;
         Ok(id)
     }
 
-    fn insert(transaction: &Transaction<'_>, job: &NewJob) -> Result<JobId, StoreError> {
+    fn insert(transaction: &Connection, job: &NewJob) -> Result<JobId, StoreError> {
         let deadline = job.now.0.saturating_add(i64::try_from(job.file.deadline_seconds.saturating_mul(1000)).unwrap_or(i64::MAX));
         transaction.execute(
             "INSERT INTO jobs (name, owner, spec, blobs, state, priority, created_ms, deadline_ms, tasks_total, grid, is_picture)
@@ -283,7 +284,7 @@ impl Store {
         if from == to || from.is_final() {
             return Ok(false);
         }
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         Self::set_state(&transaction, id, to, problem, now)?;
         transaction.commit()?;
         if to.is_final() {
@@ -322,7 +323,7 @@ impl Store {
     }
 
     /// Moves a job that has not ended to another state.
-    pub(crate) fn set_state(transaction: &Transaction<'_>, id: JobId, to: JobState, problem: &str, now: UnixMillis) -> Result<(), StoreError> {
+    pub(crate) fn set_state(transaction: &Connection, id: JobId, to: JobState, problem: &str, now: UnixMillis) -> Result<(), StoreError> {
         let finished = to.is_final().then_some(now.0);
         transaction.execute("UPDATE jobs SET state = ?2, problem = ?3, finished_ms = ?4 WHERE id = ?1", params![id.0, to.as_str(), problem, finished])?;
         if to == JobState::Queued {
@@ -368,7 +369,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
     pub fn shift_times(&mut self, by_ms: i64) -> Result<(), StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         // A sum beyond the largest integer becomes a real number, which CAST cuts to that integer.
         for (table, column, condition) in [
             ("tasks", "not_before_ms", "state = 'queued' AND not_before_ms > 0"),
@@ -378,6 +379,7 @@ impl Store {
             ("jobs", "created_ms", "1"),
             ("jobs", "finished_ms", "state IN ('finished', 'failed', 'cancelled')"),
             ("hosted", "deadline_ms", "1"),
+            ("receipts", "at_ms", "1"),
             ("chat_messages", "stored_ms", "1"),
         ] {
             // The earliest time is 1, as 0 means that a task waits for nothing.
@@ -456,7 +458,7 @@ impl Store {
     }
 
     fn remove_rows(&mut self, ids: &[u64]) -> Result<(), StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         for id in ids {
             transaction.execute("INSERT INTO removed_jobs VALUES (?1)", [id])?;
             for table in ["progress", "hosted", "shipped", "kept", "leases"] {

@@ -1,8 +1,8 @@
 //! Storage of everything that must survive a crash: SQLite rows, and blobs addressed by their BLAKE3 hash.
 //!
 //! Each data folder has one [`Store`], owned by one thread; a lock keeps other processes out. Every method
-//! that changes something is one transaction and is on disk when it returns, unless it says otherwise. No
-//! policy lives here; the engine decides what changes.
+//! that changes something is one transaction and is on disk when it returns, unless it says otherwise or
+//! [`Store::begin`] has opened a transaction around it. No policy lives here; the engine decides what changes.
 
 mod blobs;
 mod chat;
@@ -19,9 +19,11 @@ mod migrations;
 mod outputs;
 mod place;
 mod placed;
+mod receipts;
 mod room;
 mod settings;
 mod tasks;
+mod transaction;
 
 pub use blobs::{BlobFile, BlobIntake, BlobWriter};
 pub use chat::{CHAT_ROW_BYTES, ChatCaps, ChatRow, NewChat, WipeStep};
@@ -71,6 +73,12 @@ pub struct Store {
     ending: BTreeSet<JobId>,
     /// Whether removed or completed jobs may have left something to delete.
     is_sweeping: bool,
+    /// Transaction that is open.
+    open: Option<transaction::Open>,
+    /// Write-ahead log of the database; `None` if there is none.
+    wal: Option<File>,
+    /// Whether commits fail, in tests.
+    fails_commits: bool,
 }
 
 impl Drop for Store {
@@ -104,6 +112,9 @@ impl Reader {
             staged: BTreeMap::new(),
             ending: BTreeSet::new(),
             is_sweeping: false,
+            open: None,
+            wal: None,
+            fails_commits: false,
         }))
     }
 }
@@ -148,6 +159,7 @@ impl Store {
         // SQLite gives the journals the mode of the database.
         private_file().create(true).truncate(false).write(true).open(&database).map_err(|e| folder::unusable(folder, &database, &e))?;
         let db = Self::open_database(&database).map_err(|error| error.at(&database))?;
+        let wal = transaction::open_wal(&db, &database);
         let holds = Holds::default();
         let place = Some(Place::open(folder, handle, holds.clone()));
         Ok(Self {
@@ -161,6 +173,9 @@ impl Store {
             ending: BTreeSet::new(),
             // Jobs that an earlier run removed may have left something to delete.
             is_sweeping: true,
+            open: None,
+            wal,
+            fails_commits: false,
         })
     }
 
@@ -173,19 +188,6 @@ impl Store {
         )?;
         migrations::run(&mut db)?;
         Ok(db)
-    }
-
-    /// Runs `work` in a transaction that is not synced by itself, for changes that nobody relies on yet. A
-    /// power cut may lose it together with later ones, but damages nothing.
-    fn relaxed<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.db.execute_batch("PRAGMA synchronous = NORMAL")?;
-        let done = self.db.transaction().map_err(StoreError::from).and_then(|transaction| {
-            let found = work(&transaction)?;
-            transaction.commit()?;
-            Ok(found)
-        });
-        self.db.execute_batch("PRAGMA synchronous = FULL")?;
-        done
     }
 
     /// Returns the data folder.

@@ -7,6 +7,13 @@ use crate::StoreError;
 /// SQLite application id in the header of the database file: "FogC".
 const APPLICATION_ID: i32 = 0x466f_6743;
 
+/// Version of the schema: it rises only when an older release must not use the database any more. A step that
+/// adds a table or a column which an older release need not know leaves it as it is.
+const SCHEMA_VERSION: u32 = 7;
+
+/// Number of steps of the releases that kept it as the version of the schema.
+const STEPS_IN_VERSION: u32 = 7;
+
 /// Migration steps, applied in order; a step is never edited after a release.
 pub(crate) const STEPS: &[&str] = &[
     include_str!("migrations/0001.sql"),
@@ -16,19 +23,28 @@ pub(crate) const STEPS: &[&str] = &[
     include_str!("migrations/0005.sql"),
     include_str!("migrations/0006.sql"),
     include_str!("migrations/0007.sql"),
+    include_str!("migrations/0008.sql"),
 ];
 
 pub(crate) fn run(db: &mut Connection) -> Result<(), StoreError> {
     let found: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let supported = STEPS.len() as u32;
-    if found > supported {
-        return Err(StoreError::TooNew { found, supported });
+    if found > SCHEMA_VERSION {
+        return Err(StoreError::TooNew { found, supported: SCHEMA_VERSION });
     }
     let transaction = db.transaction()?;
-    for step in &STEPS[found as usize..] {
-        transaction.execute_batch(step)?;
+    transaction.execute_batch("CREATE TABLE IF NOT EXISTS schema_steps (step INTEGER PRIMARY KEY) STRICT")?;
+    // Earlier releases noted the number of steps as the version.
+    transaction.execute(
+        "WITH RECURSIVE steps (step) AS (SELECT 1 UNION ALL SELECT step + 1 FROM steps WHERE step < ?1)
+         INSERT OR IGNORE INTO schema_steps SELECT step FROM steps WHERE ?1 > 0",
+        [found.min(STEPS_IN_VERSION)],
+    )?;
+    for (step, sql) in (1_i64..).zip(STEPS) {
+        if transaction.execute("INSERT OR IGNORE INTO schema_steps (step) VALUES (?1)", [step])? > 0 {
+            transaction.execute_batch(sql)?;
+        }
     }
-    transaction.pragma_update(None, "user_version", supported)?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.commit()?;
     Ok(())

@@ -125,6 +125,13 @@ impl Table {
         self.doomed.extend(ids.iter().map(|id| (*id, false)));
     }
 
+    /// Takes the mark off a file whose row was not deleted after all.
+    pub(crate) fn spare(&mut self, id: BlobId) {
+        if self.doomed.get(&id) == Some(&false) {
+            self.doomed.remove(&id);
+        }
+    }
+
     fn placed(&mut self, id: BlobId, size: u64, was_there: bool) {
         let Some(held) = self.held.get_mut(&id).filter(|held| !was_there && !held.is_stored && !held.is_new) else { return };
         (held.is_new, held.size) = (true, size);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use fog_types::{BlobId, ByteCount, UnixMillis, on_disk};
 
 use crate::disk::Spare;
+use crate::transaction::{Deletion, Savepoint};
 use crate::{Holds, OtherFiles, Store, StoreError, disk, place, placed};
 
 /// Bytes on disk of files that are being written, in the table of a [`Holds`].
@@ -276,7 +277,7 @@ impl Store {
         }
         let ids: Vec<BlobId> = blobs.iter().filter_map(|id| id.parse().ok()).collect();
         let list = placed::write_list(&self.folder, &ids);
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         for id in &blobs {
             transaction.prepare_cached("DELETE FROM blobs WHERE id = ?1")?.execute([id])?;
         }
@@ -292,7 +293,7 @@ impl Store {
             };
             *sum = sum.saturating_sub(file.size);
         }
-        holds.delete(&self.folder, ids, files.into_iter().map(|file| file.path).collect(), list);
+        self.delete_files(Deletion { ids, others: files.into_iter().map(|file| file.path).collect(), list });
         Ok(())
     }
 

@@ -213,7 +213,7 @@ fn files_are_named_in_one_transaction() {
             TraceEventCodes::SQLITE_TRACE_STMT,
             Some(|event| {
                 if let TraceEvent::Stmt(_, sql) = event
-                    && ["BEGIN", "COMMIT", "PRAGMA"].iter().any(|word| sql.starts_with(word))
+                    && ["SAVEPOINT", "RELEASE", "PRAGMA"].iter().any(|word| sql.starts_with(word))
                 {
                     ENDS.set(ENDS.get() + 1);
                 }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use rusqlite::params;
 
 use crate::jobs::from_json;
+use crate::transaction::Savepoint;
 use crate::{Store, StoreError};
 
 impl Store {
@@ -25,7 +26,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be changed; no setting is changed then.
     pub fn set_settings(&mut self, changes: &[(String, Option<serde_json::Value>)]) -> Result<(), StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         for (key, value) in changes {
             match value {
                 Some(value) => transaction.execute(

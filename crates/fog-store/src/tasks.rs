@@ -1,8 +1,9 @@
 use fog_types::{BlobId, JobId, JobState, TaskId, TaskState, UnixMillis, WorkUnits};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use crate::history::{history_shift, quarter_of};
 use crate::journal::{JournalKind, note};
+use crate::transaction::Savepoint;
 use crate::{Store, StoreError, blobs, outputs};
 
 /// Maximum number of attempts that are kept of one task.
@@ -163,7 +164,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
     pub fn recover(&mut self, now: UnixMillis) -> Result<usize, StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         transaction.execute(
             "UPDATE attempts SET outcome = 'interrupted', detail = 'the engine stopped', ended_ms = ?1 WHERE outcome = 'running'
              AND id NOT IN (SELECT attempt FROM leases)",
@@ -178,6 +179,17 @@ impl Store {
         transaction.commit()?;
         self.find_ending()?;
         Ok(count)
+    }
+
+    /// Returns the claims of all tasks that run on this device.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn running_here(&self) -> Result<Vec<Claim>, StoreError> {
+        let mut query =
+            self.db.prepare_cached("SELECT id, job_id, idx FROM attempts WHERE outcome = 'running' AND id NOT IN (SELECT attempt FROM leases) ORDER BY id")?;
+        let rows = query.query_map([], |row| Ok(Claim { attempt: row.get(0)?, task: TaskId { job: JobId(row.get(1)?), index: row.get(2)? } }))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Makes tasks ready whose back-off is over. Returns the number of tasks.
@@ -236,7 +248,7 @@ impl Store {
     /// [`StoreError`] when the database cannot be changed.
     pub fn claim(&mut self, task: TaskId, engine: &str, now: UnixMillis) -> Result<Claim, StoreError> {
         let TaskId { job: JobId(job), index } = task;
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         transaction
             .prepare_cached("UPDATE tasks SET state = 'running', started_ms = ?3, permille = iif(units > 0, permille, 0) WHERE job_id = ?1 AND idx = ?2")?
             .execute(params![job, index, now.0])?;
@@ -252,7 +264,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
     pub fn release_task(&mut self, claim: Claim, why: &str, has_advanced: bool, now: UnixMillis) -> Result<(), StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         if end_attempt(&transaction, claim, "interrupted", why, WorkUnits(0), now)? {
             transaction.execute(
                 "UPDATE tasks SET state = 'queued', permille = iif(units > 0, permille, 0) WHERE job_id = ?1 AND idx = ?2 AND state = 'running'",
@@ -276,7 +288,7 @@ impl Store {
     /// changed. Nothing is recorded then.
     pub fn finish_task(&mut self, claim: Claim, result: &TaskResult, now: UnixMillis) -> Result<Option<JobState>, StoreError> {
         let staged = self.staged.remove(&claim.task);
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         if !end_attempt(&transaction, claim, "finished", "", result.units, now)? {
             return Ok(None);
         }
@@ -326,7 +338,7 @@ impl Store {
     /// [`StoreError`] when the database cannot be changed.
     pub fn note_result(&mut self, task: TaskId, note: &str, renamed: &[RenamedRow], count: u64) -> Result<(), StoreError> {
         let (job, index) = (task.job.0, task.index);
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         let noted = transaction.execute(
             "UPDATE tasks SET problem = ?3, renamed = ?4 WHERE job_id = ?1 AND idx = ?2 AND state = 'finished'",
             params![job, index, note, to_sql(count)],
@@ -361,7 +373,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
     pub fn fail_task(&mut self, claim: Claim, failed: &FailedAttempt, then: Failure, now: UnixMillis) -> Result<Option<u32>, StoreError> {
-        let transaction = self.db.transaction()?;
+        let transaction = Savepoint::new(&self.db)?;
         if !end_attempt(&transaction, claim, "failed", &failed.problem, failed.units, now)? {
             return Ok(None);
         }
@@ -481,7 +493,7 @@ impl Store {
 }
 
 /// Ends a job whose tasks are all done: finished when each has a result, else failed.
-fn settle(transaction: &Transaction<'_>, job: JobId, now: UnixMillis) -> Result<(), StoreError> {
+fn settle(transaction: &Connection, job: JobId, now: UnixMillis) -> Result<(), StoreError> {
     let (open, failed): (u64, u64) = transaction
         .prepare_cached("SELECT ready + waiting + running, failed FROM progress WHERE job_id = ?1")?
         .query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -525,7 +537,7 @@ pub(crate) fn to_sql(value: u64) -> i64 {
 }
 
 /// Ends the attempt of a claim if it still runs; returns false if it was ended before.
-fn end_attempt(transaction: &Transaction<'_>, claim: Claim, outcome: &str, detail: &str, units: WorkUnits, now: UnixMillis) -> Result<bool, StoreError> {
+fn end_attempt(transaction: &Connection, claim: Claim, outcome: &str, detail: &str, units: WorkUnits, now: UnixMillis) -> Result<bool, StoreError> {
     let changed = transaction.execute(
         "UPDATE attempts SET outcome = ?2, detail = ?3, units = ?4, ended_ms = ?5 WHERE id = ?1 AND outcome = 'running'",
         params![claim.attempt, outcome, detail, to_sql(units.0), now.0],

@@ -219,6 +219,10 @@ pub trait Transport: Send + Sync {
     fn cut_off(&self, node: NodeId) {
         self.hang_up(node);
     }
+    /// Returns counters in the Prometheus text format, with its end.
+    fn metrics(&self) -> String {
+        "# EOF\n".to_owned()
+    }
     /// Returns the bytes exchanged beyond the local network since the last call, by node.
     fn take_traffic(&self) -> Vec<NodeTraffic> {
         Vec::new()

@@ -46,8 +46,12 @@ impl MemoryNetwork {
     #[must_use]
     pub fn join(&self, node: NodeId) -> (MemoryTransport, mpsc::Receiver<NetEvent>) {
         let (to, events) = mpsc::channel(EVENTS);
-        self.hub().nodes.insert(node, to);
-        (MemoryTransport { network: self.clone(), node, traffic: Arc::default() }, events)
+        let mut hub = self.hub();
+        // A node that restarts takes the place of its earlier run.
+        hub.disconnect(node);
+        hub.nodes.insert(node, to.clone());
+        drop(hub);
+        (MemoryTransport { network: self.clone(), node, to, traffic: Arc::default() }, events)
     }
 
     /// Separates two nodes, or reconnects them. Open links stay as they are.
@@ -71,6 +75,15 @@ impl Hub {
         }
     }
 
+    /// Ends all connections of a node.
+    fn disconnect(&mut self, node: NodeId) {
+        let gone: Vec<_> = self.connected.iter().filter(|(a, b)| *a == node || *b == node).copied().collect();
+        for (a, b) in gone {
+            self.connected.remove(&(a, b));
+            self.tell(if a == node { b } else { a }, NetEvent::Disconnected { node });
+        }
+    }
+
     fn connect(&mut self, a: NodeId, b: NodeId) -> Result<(), LinkError> {
         if a == b || self.cut.contains(&pair(a, b)) || !self.nodes.contains_key(&b) {
             return Err(LinkError::Unreachable("there is no way to it".to_owned()));
@@ -87,17 +100,17 @@ impl Hub {
 pub struct MemoryTransport {
     network: MemoryNetwork,
     node: NodeId,
+    /// Its own events, by which it is told from a later run of the same node.
+    to: mpsc::Sender<NetEvent>,
     traffic: Arc<AtomicU64>,
 }
 
 impl Drop for MemoryTransport {
     fn drop(&mut self) {
         let mut hub = self.network.hub();
-        hub.nodes.remove(&self.node);
-        let gone: Vec<_> = hub.connected.iter().filter(|(a, b)| *a == self.node || *b == self.node).copied().collect();
-        for (a, b) in gone {
-            hub.connected.remove(&(a, b));
-            hub.tell(if a == self.node { b } else { a }, NetEvent::Disconnected { node: self.node });
+        if hub.nodes.get(&self.node).is_some_and(|to| to.same_channel(&self.to)) {
+            hub.nodes.remove(&self.node);
+            hub.disconnect(self.node);
         }
     }
 }

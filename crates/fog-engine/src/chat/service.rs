@@ -3,6 +3,7 @@
 //! State that must survive a crash is not kept here: the loop stores it, and only then sends
 //! [`ServiceCommand::Took`].
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -156,6 +157,8 @@ pub(crate) struct SavedState {
 /// Handle of the running thread, which says goodbye and ends when this is dropped.
 pub(crate) struct ChatService {
     orders: mpsc::Sender<ServiceCommand>,
+    /// Orders that wait until the changes of the present input are stored.
+    waiting: RefCell<Vec<ServiceCommand>>,
     saves_power: Arc<AtomicBool>,
     /// Number of this driver within the engine; late messages of an earlier driver are ignored.
     number: u64,
@@ -208,7 +211,7 @@ impl ChatService {
             runtime.shutdown_timeout(Duration::from_secs(1));
             drop(ending);
         })?;
-        Ok(Self { orders, saves_power, number, ended })
+        Ok(Self { orders, waiting: RefCell::default(), saves_power, number, ended })
     }
 
     /// Lets the thread say goodbye and end. The receiver is ready when it has ended.
@@ -230,9 +233,32 @@ impl ChatService {
         self.saves_power.store(is_on, Ordering::Relaxed);
     }
 
-    /// Queues an order. Returns whether there was room for it.
+    /// Queues an order, which the thread gets once the changes of this input are stored. Returns whether
+    /// there is room for it.
     pub(crate) fn order(&self, order: ServiceCommand) -> bool {
-        self.orders.try_send(order).inspect_err(|_| tracing::warn!("chat is too busy to do what was asked")).is_ok()
+        let mut waiting = self.waiting.borrow_mut();
+        let has_room = waiting.len() < self.orders.capacity();
+        if has_room {
+            waiting.push(order);
+        } else {
+            tracing::warn!("chat is too busy to do what was asked");
+        }
+        has_room
+    }
+
+    /// Hands the queued orders to the thread.
+    pub(crate) fn send_orders(&self) {
+        for order in self.waiting.take() {
+            // Nobody else sends as much as there was room for, but links; their loss is noticed.
+            if self.orders.try_send(order).is_err() {
+                tracing::warn!("chat is too busy to do what was asked");
+            }
+        }
+    }
+
+    /// Forgets the queued orders.
+    pub(crate) fn drop_orders(&self) {
+        self.waiting.take();
     }
 }
 

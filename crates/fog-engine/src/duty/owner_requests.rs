@@ -25,9 +25,20 @@ pub(crate) struct Unstored {
     /// Tasks without a worker that the database still has as running, with the reason and whether they had
     /// saved progress.
     released: Vec<(Claim, String, bool)>,
+    /// Those among them that are stored with the transaction that is open.
+    storing: Wishes,
     /// Error of the database at the last attempt.
     why: String,
     tried: Option<Instant>,
+}
+
+/// Wishes that an open transaction stores.
+#[derive(Debug, Default)]
+struct Wishes {
+    settings: BTreeMap<String, Option<Value>>,
+    jobs: BTreeMap<JobId, JobWish>,
+    networks: BTreeSet<String>,
+    released: Vec<(Claim, String, bool)>,
 }
 
 /// Wish of the owner for a job.
@@ -38,6 +49,11 @@ enum JobWish {
 }
 
 impl Unstored {
+    /// Notes that the open transaction was stored.
+    pub(crate) fn committed(&mut self) {
+        self.storing = Wishes::default();
+    }
+
     fn has_wishes(&self) -> bool {
         !(self.settings.is_empty() && self.jobs.is_empty() && self.networks.is_empty())
     }
@@ -129,7 +145,7 @@ impl Context {
     fn store_settings(&mut self) -> bool {
         let all: Vec<_> = self.unstored.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         match self.store.set_settings(&all) {
-            Ok(()) => self.unstored.settings.clear(),
+            Ok(()) => self.unstored.storing.settings.append(&mut self.unstored.settings),
             Err(error) => self.not_stored(&error),
         }
         self.unstored.settings.is_empty()
@@ -138,7 +154,10 @@ impl Context {
     /// Changes the state of a job, in the database now or later. Returns whether the state was different.
     pub(crate) fn wish_job(&mut self, id: JobId, to: JobState) -> Result<bool, StoreError> {
         match self.store.set_job_state(id, to, "", self.clock.unix()) {
-            Ok(is_changed) => Ok(self.unstored.jobs.remove(&id).is_some() || is_changed),
+            Ok(is_changed) => {
+                self.unstored.storing.jobs.insert(id, JobWish::State(to));
+                Ok(self.unstored.jobs.remove(&id).is_some() || is_changed)
+            }
             Err(error) if error.kind() == ErrorKind::Storage => {
                 self.unstored.jobs.insert(id, JobWish::State(to));
                 self.not_stored(&error);
@@ -163,7 +182,10 @@ impl Context {
                 self.not_stored(&error);
                 Ok(())
             }
-            other => other.map(drop),
+            other => {
+                self.unstored.storing.jobs.insert(id, JobWish::Removed);
+                other.map(drop)
+            }
         }
     }
 
@@ -173,6 +195,8 @@ impl Context {
             tracing::error!(%error, task = %claim.task, "a task could not be put back yet");
             self.unstored.released.push((claim, why.to_owned(), has_advanced));
             self.unstored.tried.get_or_insert_with(Instant::now);
+        } else {
+            self.unstored.storing.released.push((claim, why.to_owned(), has_advanced));
         }
     }
 
@@ -192,7 +216,8 @@ impl Context {
         if let Err(error) = self.try_to_store() {
             return self.not_stored(&error);
         }
-        self.unstored = Unstored::default();
+        let storing = std::mem::take(&mut self.unstored.storing);
+        self.unstored = Unstored { storing, ..Unstored::default() };
         if had_wishes {
             tracing::info!("what was asked for is stored now");
         }
@@ -211,14 +236,15 @@ impl Context {
         let now = self.clock.unix();
         let all: Vec<_> = self.unstored.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         self.store.set_settings(&all)?;
-        self.unstored.settings.clear();
+        self.unstored.storing.settings.append(&mut self.unstored.settings);
         for name in self.unstored.networks.clone() {
             self.store.remove_network(Some(&name))?;
             self.unstored.networks.remove(&name);
+            self.unstored.storing.networks.insert(name);
         }
         while let Some((claim, why, has_advanced)) = self.unstored.released.first().cloned() {
             self.store.release_task(claim, &why, has_advanced, now)?;
-            self.unstored.released.remove(0);
+            self.unstored.storing.released.push(self.unstored.released.remove(0));
         }
         for (id, wish) in self.unstored.jobs.clone() {
             let stored = match wish {
@@ -228,11 +254,40 @@ impl Context {
                 }
             };
             match stored {
-                Ok(()) | Err(StoreError::NoJob(_)) => drop(self.unstored.jobs.remove(&id)),
+                Ok(()) | Err(StoreError::NoJob(_)) => {
+                    self.unstored.jobs.remove(&id);
+                    self.unstored.storing.jobs.insert(id, wish);
+                }
                 Err(error) => return Err(error),
             }
             self.out.input(Input::JobChanged(id));
         }
         Ok(())
+    }
+
+    /// Notes that the open transaction could not be stored. Returns whether it had wishes of the owner; they
+    /// are in effect, and are stored later.
+    pub(crate) fn rolled_back(&mut self, error: &StoreError) -> bool {
+        let Wishes { settings, jobs, networks, released } = std::mem::take(&mut self.unstored.storing);
+        let is_wish = !(settings.is_empty() && jobs.is_empty() && networks.is_empty());
+        let unstored = &mut self.unstored;
+        // What was asked for later counts.
+        for (key, value) in settings {
+            unstored.settings.entry(key).or_insert(value);
+        }
+        for (id, wish) in jobs {
+            unstored.jobs.entry(id).or_insert(wish);
+        }
+        unstored.networks.extend(networks);
+        unstored.released.extend(released);
+        if !unstored.is_empty() {
+            self.not_stored(error);
+        }
+        is_wish
+    }
+
+    /// Notes that a network was left, which the open transaction stores.
+    pub(crate) fn has_left(&mut self, names: Vec<String>) {
+        self.unstored.storing.networks.extend(names);
     }
 }

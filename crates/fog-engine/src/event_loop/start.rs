@@ -109,6 +109,7 @@ impl Engine {
             last_chores: None,
             last_trim: None,
             last_measured: None,
+            has_lost: false,
             walls: None,
             last_tick: None,
             was_busy: false,

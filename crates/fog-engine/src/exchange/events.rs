@@ -15,7 +15,11 @@ impl Exchange {
         match event {
             ExchangeEvent::Sealed(job, rows) => self.sealed(ctx, job, rows),
             // A send fails only when the requesting task is gone.
-            ExchangeEvent::Noted(rows, noted) => drop(noted.send(ctx.store.put_contents(&rows).map_err(|error| error.to_string()))),
+            ExchangeEvent::Noted(rows, noted) => match ctx.store.put_contents(&rows) {
+                Ok(()) => ctx.out.noted(noted),
+                // The thread may have ended.
+                Err(error) => drop(noted.send(Err(error.to_string()))),
+            },
             ExchangeEvent::ToTell(job, told) => return self.result_sealed(ctx, job, told),
             ExchangeEvent::OfferInputsFetched(arrival) => return self.arrived(ctx, *arrival),
             ExchangeEvent::Listed(lease, listed) => return self.listed_files(ctx, lease, listed),
@@ -69,6 +73,7 @@ impl Exchange {
     pub(crate) fn restore(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
         self.look_back(ctx)?;
         self.restore_hosted(ctx)?;
+        self.restore_receipts(ctx)?;
         self.restore_lent(ctx)
     }
 
@@ -118,6 +123,9 @@ impl Exchange {
     pub(crate) fn tick(&mut self, ctx: &mut Context) {
         self.requester.handle_timeout(ctx.now_ms());
         self.host_tick(ctx);
+        if let Err(error) = self.send_receipts(ctx, None) {
+            tracing::warn!(%error, "receipts are not sent yet");
+        }
         if let Err(error) = self.spot_check_tick(ctx).and_then(|()| self.proof_tick(ctx)) {
             tracing::warn!(%error, "a check of a device is not decided yet");
         }

@@ -246,7 +246,10 @@ impl Exchange {
         }
         let is_lent = self.requester.lease(lease, node).is_some() && self.lent.get(&lease).is_some_and(|lent| lent.offer_hash == result.offer);
         if !is_lent {
-            ctx.say(node, Message::Release { lease, why: "there is no such lease".to_owned() });
+            // The result may have been accepted, and its receipt lost.
+            if !self.repeat_receipt(ctx, node, lease)? {
+                ctx.say(node, Message::Release { lease, why: "there is no such lease".to_owned() });
+            }
             return Ok(());
         }
         if let Err(problem) = self.check_result(ctx, &result) {

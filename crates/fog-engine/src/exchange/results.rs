@@ -341,18 +341,18 @@ impl Exchange {
         if let Some(stored) = &stored {
             for lease in right {
                 let hash = self.lent.get(lease).and_then(|lent| lent.signed_result.as_ref()).map_or(stored.signed_hash, Signed::hash);
-                let (Some(identity), Some(worker)) = (&ctx.identity, node_of(lease)) else { continue };
+                let (Some(requester), Some(worker)) = (ctx.me(), node_of(lease)) else { continue };
                 let row = || ctx.store.lease(&lease.to_string()).ok().flatten();
                 let attempt = if *lease == stored.winner { Some(stored.claim.attempt) } else { row().map(|row| row.claim.attempt) };
                 let took = attempt.and_then(|attempt| stored.began.get(&attempt)).map_or(0, |began| now.0.saturating_sub(began.0));
                 let credit = terms_of(&stored.job).worth(stored.units, took, stored.job.deadline.0.saturating_sub(now.0));
-                let receipt = Receipt { lease: *lease, requester: identity.node(), worker, result: hash, units: stored.units, credit, at_ms: now.0 };
-                let receipt = Message::Receipt(Box::new(identity.sign(&receipt)));
-                // The credit is stored before the receipt is sent.
+                let receipt = Receipt { lease: *lease, requester, worker, result: hash, units: stored.units, credit, at_ms: now.0 };
                 if let Err(error) = ctx.store.settle_credit(&lease.to_string(), worker, task.job, credit, now) {
                     complain("what a result costs could not be noted", &error);
                 }
-                ctx.say(worker, receipt);
+                if let Err(error) = self.give_receipt(ctx, receipt) {
+                    complain("a receipt could not be stored", &error);
+                }
                 let is_checked = right.len() > 1 || self.proven.remove(lease);
                 ctx.judge(worker, if is_checked { Evidence::saw_valid } else { Evidence::saw_unchecked });
             }

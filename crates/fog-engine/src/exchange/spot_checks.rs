@@ -112,7 +112,7 @@ impl Exchange {
         let verdict = if is_right { "right" } else { "wrong" };
         let detail = format!("spot check of {} with task {} of job {}: {verdict}", ctx.directory.peer_name(node), check.task.index, check.task.job);
         ctx.store.note(now, JournalKind::Checked, check.by, None, &detail)?;
-        let (Some(identity), true) = (&ctx.identity, is_right) else {
+        let (Some(requester), true) = (ctx.me(), is_right) else {
             ctx.say(node, Message::Release { lease: result.lease, why: "its result is known to be another".to_owned() });
             return Ok(());
         };
@@ -122,9 +122,9 @@ impl Exchange {
         // paid.
         let units = ctx.store.task(check.task)?.units;
         let credit = terms_of(&job).base(units);
-        let receipt = Receipt { lease: result.lease, requester: identity.node(), worker: node, result: signed.hash(), units, credit, at_ms: now.0 };
-        ctx.say(node, Message::Receipt(Box::new(identity.sign(&receipt))));
-        ctx.store.settle_credit(&result.lease.to_string(), node, job.id, credit, now)
+        let receipt = Receipt { lease: result.lease, requester, worker: node, result: signed.hash(), units, credit, at_ms: now.0 };
+        ctx.store.settle_credit(&result.lease.to_string(), node, job.id, credit, now)?;
+        self.give_receipt(ctx, receipt)
     }
 
     fn end_spot_check(&mut self, ctx: &mut Context, lease: LeaseId) -> Result<Option<SpotCheck>, StoreError> {

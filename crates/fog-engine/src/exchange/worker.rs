@@ -348,10 +348,15 @@ impl Exchange {
     }
 
     fn receipted(&mut self, ctx: &mut Context, node: NodeId, receipt: &Receipt, signed: Signed<Receipt>) -> Result<(), StoreError> {
-        let Some(job) = self.hosted_by_lease(receipt.lease, node) else { return Ok(()) };
         if Some(receipt.worker) != ctx.me() || receipt.requester != node {
             return Ok(());
         }
+        let stored = Message::Release { lease: receipt.lease, why: "the receipt is stored".to_owned() };
+        let Some(job) = self.hosted_by_lease(receipt.lease, node) else {
+            // It was stored before, and the requester has not heard so.
+            ctx.say(node, stored);
+            return Ok(());
+        };
         // Receipts are capped at the highest price, doubled for the largest bonus.
         let dearest = Terms { price_tenths: Service::Gold.price_tenths(), has_bonus: false };
         let most = dearest.base(ctx.store.task(TaskId { job, index: 0 })?.units).saturating_mul(2);
@@ -365,6 +370,7 @@ impl Exchange {
         self.hosted.remove(&job);
         ctx.judge(node, Evidence::saw_receipt);
         self.forget_history(ctx, job);
+        ctx.say(node, stored);
         Ok(())
     }
 
@@ -376,7 +382,7 @@ impl Exchange {
             }
             self.fetch_parked(ctx);
         }
-        let Some(job) = self.hosted_by_lease(lease, node) else { return Ok(()) };
+        let Some(job) = self.hosted_by_lease(lease, node) else { return self.receipt_stored(ctx, node, lease) };
         let is_told = self.hosted.get(&job).is_some_and(|hosted| hosted.message.is_some());
         if is_told && ctx.store.job_state(job)? == JobState::Finished {
             // The work was done, and the requester does not take it.
@@ -422,6 +428,9 @@ impl Exchange {
         let jobs: Vec<JobId> = self.hosted.iter().filter(|(_, hosted)| hosted.requester == node).map(|(job, _)| *job).collect();
         for job in jobs {
             self.say_again(ctx, job);
+        }
+        if let Err(error) = self.send_receipts(ctx, Some(node)) {
+            tracing::warn!(%error, "receipts are not sent yet");
         }
     }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use fog_grid::{Advert, Capacity, Group, Relation};
-use fog_transport::Transport as _;
 use fog_types::NodeId;
 
 use crate::context::Context;

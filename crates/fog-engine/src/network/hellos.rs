@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fog_grid::{Capacity, Hello, Message, Relation, VERSION};
-use fog_transport::{PeerClass, Transport as _};
+use fog_transport::PeerClass;
 use fog_types::NodeId;
 
 use crate::context::Context;

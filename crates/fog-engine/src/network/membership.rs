@@ -6,7 +6,7 @@ use fog_api::{ApiError, EventBody, JoinedNetwork, NetworkView, Reply};
 use fog_grid::{Capacity, ContentKey, Evidence, Group, Invite, Relation, Sealer};
 use fog_libp2p::Config;
 use fog_store::NetworkRow;
-use fog_transport::{NetEvent, PeerClass, Reach, Transport as _};
+use fog_transport::{NetEvent, PeerClass, Reach};
 use fog_types::{BlobId, ErrorKind, NodeId};
 
 use crate::context::Context;
@@ -132,7 +132,10 @@ impl Network {
     pub(crate) fn leave_network(&mut self, ctx: &mut Context, name: Option<&str>) -> Result<(), ApiError> {
         let leaves: Vec<String> = self.joined.iter().map(|known| known.name.clone()).filter(|known| name.is_none_or(|name| name == known)).collect();
         let gone = match ctx.store.remove_network(name) {
-            Ok(gone) => gone,
+            Ok(gone) => {
+                ctx.has_left(leaves);
+                gone
+            }
             Err(error) => {
                 let gone = leaves.len();
                 ctx.leave_later(leaves, &error);

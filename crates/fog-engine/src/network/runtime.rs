@@ -37,7 +37,7 @@ static STARTED: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct Net {
     /// Number of this network; late events of a network that was left are told apart by it.
     pub(crate) number: u64,
-    pub(crate) transport: Arc<LibP2p>,
+    pub(crate) transport: Arc<dyn Transport>,
     links: Links,
     fetches: Fetches,
     /// Relations of nodes, for the readers of their messages.
@@ -49,11 +49,22 @@ pub(crate) struct Net {
 impl Net {
     pub(crate) fn start(secret: &[u8; 32], config: &Config, to: mpsc::Sender<message::EngineMessage>) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).max_blocking_threads(8).thread_name("network").enable_all().build()?;
-        let (transport, mut events) = {
+        let (transport, events) = {
             let _inside = runtime.enter();
             LibP2p::start(secret, config)?
         };
-        let transport = Arc::new(transport);
+        Ok(Self::over(runtime, Arc::new(transport), events, to))
+    }
+
+    /// Runs over a network in memory.
+    #[cfg(test)]
+    pub(crate) fn in_memory(network: &fog_transport::memory::MemoryNetwork, node: NodeId, to: mpsc::Sender<message::EngineMessage>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("no runtime");
+        let (transport, events) = network.join(node);
+        Self::over(runtime, Arc::new(transport), events, to)
+    }
+
+    fn over(runtime: Runtime, transport: Arc<dyn Transport>, mut events: mpsc::Receiver<NetEvent>, to: mpsc::Sender<message::EngineMessage>) -> Self {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let (relations, counters) = (Relations::default(), Arc::<Counters>::default());
         let readers = Readers::new(relations.clone(), counters.clone(), transport.clone(), to.clone());
@@ -84,7 +95,7 @@ impl Net {
             }
         });
         let links = Links::new(transport.clone(), runtime.handle().clone());
-        Ok(Self { number, transport, links, fetches: Fetches::default(), relations, counters, runtime: Some(runtime) })
+        Self { number, transport, links, fetches: Fetches::default(), relations, counters, runtime: Some(runtime) }
     }
 
     pub(crate) fn say(&self, node: NodeId, message: Message) {

@@ -115,11 +115,13 @@ impl Context {
             None => self.store.insert_job(&new),
         };
         let id = id.map_err(to_api)?;
-        if let Some(checkpoint) = prepared.checkpoint
-            && let Err(error) = checkpoint.persist(checkpoint_path(self.store.folder(), TaskId { job: id, index: 0 }))
-        {
-            // The job is valid without the state and begins anew.
-            tracing::error!(%error, "the state of a job that moved here is lost");
+        if let Some(checkpoint) = prepared.checkpoint {
+            let path = checkpoint_path(self.store.folder(), TaskId { job: id, index: 0 });
+            self.out.made(path.clone());
+            if let Err(error) = checkpoint.persist(path) {
+                // The job is valid without the state and begins anew.
+                tracing::error!(%error, "the state of a job that moved here is lost");
+            }
         }
         if prepared.grid.is_some() {
             self.out.input(Input::JobSubmitted(id));

@@ -29,6 +29,12 @@ enum Recorded {
     Lent { task: TaskId, winner: LeaseId, placed: PlacedFiles, outputs: Vec<Output> },
 }
 
+impl Recording {
+    pub(crate) fn claim(&self) -> Claim {
+        self.claim
+    }
+}
+
 impl Recorded {
     fn files(&self) -> (&PlacedFiles, &[Output]) {
         match self {
@@ -148,7 +154,7 @@ impl Tasks {
         };
         let state = ctx.store.finish_task(claim, &result, now)?;
         // The checkpoint is removed only now, so that a kill before this point loses no work that it holds.
-        fog_runtime::Checkpoint::remove(&checkpoint_path(ctx.store.folder(), claim.task));
+        ctx.out.delete(checkpoint_path(ctx.store.folder(), claim.task));
         if state.is_some() {
             if !remarks.is_empty() {
                 let row = |one: &Renamed| RenamedRow { name: one.name.clone(), kept: one.kept.clone(), reason: one.reason.unwrap_or_default().to_owned() };

@@ -203,7 +203,13 @@ impl Tasks {
         // Two workers of one task would write the same files.
         let before = self.leaving.remove(&claim.task);
         self.leaving.retain(|_, leaving| !leaving.is_finished());
+        // The worker starts once its claim is stored.
+        let (go, claimed) = oneshot::channel();
+        ctx.out.signal(go);
         let task = tokio::spawn(async move {
+            if claimed.await.is_err() {
+                return;
+            }
             if let Some(before) = before {
                 let _ = before.await;
             }
@@ -317,7 +323,7 @@ impl Tasks {
             TaskOutcome::Damaged { .. } | TaskOutcome::NoRoom(_) => false,
         };
         if is_over {
-            fog_runtime::Checkpoint::remove(&checkpoint_path(ctx.store.folder(), claim.task));
+            ctx.out.delete(checkpoint_path(ctx.store.folder(), claim.task));
         }
         match end {
             // A task that was killed or crashed after a new checkpoint continues from there without a wait.
@@ -436,7 +442,7 @@ impl Tasks {
     }
 
     /// Ends workers and puts their tasks back.
-    fn drop_attempts(&mut self, ctx: &mut Context, ended: &[u64], why: &str) {
+    pub(crate) fn drop_attempts(&mut self, ctx: &mut Context, ended: &[u64], why: &str) {
         for attempt in ended {
             let Some(active) = self.active.remove(attempt) else { continue };
             // The worker makes a last checkpoint if it can do so soon, then ends.

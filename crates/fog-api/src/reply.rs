@@ -41,29 +41,29 @@ pub enum Reply {
     },
     /// Answer to [`Command::Snapshot`].
     Snapshot(Box<Snapshot>),
-    /// Answer to [`DutyCommand::Why`].
+    /// Answer to [`DutyCommand::Why`](crate::DutyCommand::Why).
     Verdict(VerdictView),
     /// Answer to the submit commands: the job is stored.
     Submitted {
         /// The accepted job.
         job: JobSummary,
     },
-    /// Answer to [`JobCommand::Estimate`].
+    /// Answer to [`JobCommand::Estimate`](crate::JobCommand::Estimate).
     Estimate(EstimateView),
-    /// Answer to [`JobCommand::List`].
+    /// Answer to [`JobCommand::List`](crate::JobCommand::List).
     Jobs(Vec<JobSummary>),
-    /// Answer to [`JobCommand::Show`].
+    /// Answer to [`JobCommand::Show`](crate::JobCommand::Show).
     Job(Box<JobDetail>),
-    /// Answer to [`JobCommand::Log`] and to other commands that return text.
+    /// Answer to [`JobCommand::Log`](crate::JobCommand::Log) and to other commands that return text.
     Text(String),
-    /// Answer to [`JobCommand::Output`] and [`ChatCommand::File`].
+    /// Answer to [`JobCommand::Output`](crate::JobCommand::Output) and [`ChatCommand::File`](crate::ChatCommand::File).
     Bytes {
         /// Media type, guessed from the content for an output file.
         mime: String,
         /// Content, in base64.
         base64: String,
     },
-    /// Answer to [`JobCommand::Read`].
+    /// Answer to [`JobCommand::Read`](crate::JobCommand::Read).
     Piece {
         /// Bytes of the piece, in base64.
         base64: String,
@@ -73,59 +73,59 @@ pub enum Reply {
         #[serde(default)]
         dropped: u64,
     },
-    /// Answer to [`JobCommand::Outputs`].
+    /// Answer to [`JobCommand::Outputs`](crate::JobCommand::Outputs).
     Outputs {
         /// Files of this page.
         outputs: Vec<crate::OutputView>,
         /// Number of files after this page.
         more: u64,
     },
-    /// Answer to [`JobCommand::Renamed`].
+    /// Answer to [`JobCommand::Renamed`](crate::JobCommand::Renamed).
     Renamed {
         /// Files of this page, in the order in which they were recorded.
         renamed: Vec<crate::RenamedView>,
         /// Number of the first file of the next page; `None` after the last.
         next: Option<u32>,
     },
-    /// Answer to [`JobCommand::Export`] and other commands that write files.
+    /// Answer to [`JobCommand::Export`](crate::JobCommand::Export) and other commands that write files.
     Exported {
         /// Complete paths of the written files, at most 1000.
         files: Vec<String>,
         /// Number of written files.
         count: u64,
     },
-    /// Answer to [`JobCommand::Checkpoint`] and [`JobCommand::ExportCheckpoint`].
+    /// Answer to [`JobCommand::Checkpoint`](crate::JobCommand::Checkpoint) and [`JobCommand::ExportCheckpoint`](crate::JobCommand::ExportCheckpoint).
     Checkpoints(Vec<CheckpointView>),
-    /// Answer to [`JobCommand::ExportHistory`].
+    /// Answer to [`JobCommand::ExportHistory`](crate::JobCommand::ExportHistory).
     TaskHistory(HistoryView),
-    /// Answer to [`SettingsCommand::Get`]: every key with its value.
+    /// Answer to [`SettingsCommand::Get`](crate::SettingsCommand::Get): every key with its value.
     Settings(BTreeMap<String, serde_json::Value>),
     /// Answer to [`Command::History`].
     History(Vec<HistoryPoint>),
-    /// Answer to [`JobCommand::Examples`].
+    /// Answer to [`JobCommand::Examples`](crate::JobCommand::Examples).
     Examples(Vec<Example>),
-    /// Answer to [`NetworkCommand::Show`], [`NetworkCommand::Join`] and [`NetworkCommand::Leave`].
+    /// Answer to [`NetworkCommand::Show`](crate::NetworkCommand::Show), [`NetworkCommand::Join`](crate::NetworkCommand::Join) and [`NetworkCommand::Leave`](crate::NetworkCommand::Leave).
     Network(Box<NetworkView>),
-    /// Answer to [`NetworkCommand::Invite`].
+    /// Answer to [`NetworkCommand::Invite`](crate::NetworkCommand::Invite).
     Invite {
         /// Name of the group.
         group: String,
-        /// Invitation, for [`NetworkCommand::Join`] on the other device.
+        /// Invitation, for [`NetworkCommand::Join`](crate::NetworkCommand::Join) on the other device.
         text: String,
     },
-    /// Answer to [`NetworkCommand::Peers`].
+    /// Answer to [`NetworkCommand::Peers`](crate::NetworkCommand::Peers).
     Peers(Vec<PeerView>),
-    /// Answer to [`PlacementCommand::Places`].
+    /// Answer to [`PlacementCommand::Places`](crate::PlacementCommand::Places).
     Places(Vec<TaskPlace>),
-    /// Answer to [`PlacementCommand::Plan`] and [`PlacementCommand::PlanJob`].
+    /// Answer to [`PlacementCommand::Plan`](crate::PlacementCommand::Plan) and [`PlacementCommand::PlanJob`](crate::PlacementCommand::PlanJob).
     Placement(Box<PlacementView>),
     /// Answer to [`Command::Credits`].
     Credits(CreditView),
-    /// Answer to [`ChatCommand::Show`].
+    /// Answer to [`ChatCommand::Show`](crate::ChatCommand::Show).
     Chat(Box<ChatView>),
-    /// Answer to [`ChatCommand::Thread`], newest first.
+    /// Answer to [`ChatCommand::Thread`](crate::ChatCommand::Thread), newest first.
     ChatMessages(Vec<ChatMessage>),
-    /// Answer to [`ChatCommand::Say`] and [`ChatCommand::Give`].
+    /// Answer to [`ChatCommand::Say`](crate::ChatCommand::Say) and [`ChatCommand::Give`](crate::ChatCommand::Give).
     ChatSaid {
         /// Messages that were stored for sending; a long text becomes several.
         messages: Vec<ChatMessage>,

@@ -16,6 +16,7 @@ pub(crate) mod names;
 pub(crate) mod network_links;
 pub(crate) mod ping;
 pub(crate) mod service;
+pub(crate) mod service_commands;
 pub(crate) mod store_and_forward;
 pub(crate) mod vault;
 pub(crate) mod views;
@@ -36,7 +37,8 @@ use crate::context::Context;
 pub(crate) use clock::Moved;
 pub(crate) use identity_backup::{IdentityBackup, MIN_PASSPHRASE};
 pub(crate) use names::Names;
-pub(crate) use service::{ChatService, PinnedContact, SavedState, ServiceCommand};
+pub(crate) use service::ChatService;
+pub(crate) use service_commands::{PinnedContact, SavedState, ServiceCommand};
 pub(crate) use store_and_forward::CarriedMessage;
 pub(crate) use vault::{Secrets, Vault};
 

@@ -1,12 +1,12 @@
 //! Rows about networks, other devices, leases, hosted jobs and contents.
 
-use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, UnixMillis};
-use rusqlite::{Connection, OptionalExtension, params};
+use fog_types::{BlobId, JobId, NodeId, TaskId, UnixMillis};
+use rusqlite::{OptionalExtension, params};
 
 use crate::jobs::from_json;
 use crate::tasks::begin_attempt;
 use crate::transaction::Savepoint;
-use crate::{Claim, Store, StoreError, outputs};
+use crate::{Claim, Store, StoreError};
 
 /// Network that this device joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,26 +87,8 @@ pub(crate) fn node_from(text: &str) -> Result<NodeId, StoreError> {
     text.parse().map_err(|e: fog_types::ParseIdError| StoreError::Damaged(e.to_string()))
 }
 
-fn blob_from(text: &str) -> Result<BlobId, StoreError> {
+pub(crate) fn blob_from(text: &str) -> Result<BlobId, StoreError> {
     text.parse().map_err(|e: fog_types::ParseIdError| StoreError::Damaged(e.to_string()))
-}
-
-/// Number by which the priority of a hosted job is lowered, so that own jobs come first: more than the
-/// difference between the highest and the lowest priority.
-const BEHIND: i8 = 21;
-
-/// Records that a job is hosted. Its deadline is at most that of its requester, whatever the job file says.
-pub(crate) fn host(transaction: &Connection, row: &HostedRow) -> Result<(), StoreError> {
-    transaction.execute(
-        "INSERT INTO hosted (job_id, lease, requester, offer, deadline_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![row.job.0, row.lease, row.requester.to_string(), row.offer, row.deadline.0],
-    )?;
-    transaction.execute("UPDATE jobs SET deadline_ms = min(deadline_ms, ?2) WHERE id = ?1", params![row.job.0, row.deadline.0])?;
-    transaction.execute(
-        "UPDATE progress SET deadline_ms = min(deadline_ms, ?2), priority = priority - ?3 WHERE job_id = ?1",
-        params![row.job.0, row.deadline.0, BEHIND],
-    )?;
-    Ok(())
 }
 
 /// Maximum number of devices that are remembered.
@@ -196,11 +178,6 @@ impl Store {
             params![node.to_string(), evidence, now.0],
         )?;
         Ok(())
-    }
-
-    /// Returns whether a lease was hosted here before, whatever became of it.
-    pub fn has_hosted(&self, lease: &str) -> Result<bool, StoreError> {
-        Ok(self.db.query_row("SELECT EXISTS (SELECT 1 FROM hosted WHERE lease = ?1)", [lease], |row| row.get(0))?)
     }
 
     /// Gives a task to another device: the attempt begins. The transaction is not synced, as a device may
@@ -430,201 +407,6 @@ impl Store {
             Ok((task, units, node_from(&node)?, blob_from(&blob)?))
         })
         .collect()
-    }
-
-    /// Records that a job of another device was accepted as a job of this engine.
-    pub fn host(&mut self, row: &HostedRow) -> Result<(), StoreError> {
-        let transaction = Savepoint::new(&self.db)?;
-        host(&transaction, row)?;
-        transaction.commit()?;
-        Ok(())
-    }
-
-    /// Returns whether a job is of another device, also after that device is done with it.
-    pub fn is_hosted(&self, job: JobId) -> Result<bool, StoreError> {
-        Ok(self.db.prepare_cached("SELECT 1 FROM hosted WHERE job_id = ?1")?.exists([job.0])?)
-    }
-
-    /// Returns all hosted jobs, also those that are over.
-    pub fn hosted(&self) -> Result<Vec<HostedRow>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT job_id, lease, requester, offer, deadline_ms, message, receipt IS NOT NULL FROM hosted")?;
-        let rows = query.query_map([], |row| {
-            Ok((JobId(row.get(0)?), row.get(1)?, row.get::<_, String>(2)?, row.get(3)?, UnixMillis(row.get(4)?), row.get(5)?, row.get(6)?))
-        })?;
-        rows.map(|row| {
-            let (job, lease, requester, offer, deadline, message, has_receipt) = row?;
-            Ok(HostedRow { job, lease, requester: node_from(&requester)?, offer, deadline, message, has_receipt })
-        })
-        .collect()
-    }
-
-    /// Stores the message about the end of a hosted job, which is sent until it is answered.
-    pub fn set_hosted_message(&mut self, job: JobId, message: &[u8]) -> Result<(), StoreError> {
-        self.db.execute("UPDATE hosted SET message = ?2 WHERE job_id = ?1", params![job.0, message])?;
-        Ok(())
-    }
-
-    /// Records the receipt of the requester: shipped states are deleted now, and the files and their names
-    /// are let go. For many files the rest follows with [`Store::sweep_removed`].
-    pub fn set_hosted_receipt(&mut self, job: JobId, receipt: &[u8]) -> Result<(), StoreError> {
-        let transaction = Savepoint::new(&self.db)?;
-        transaction.execute("UPDATE hosted SET receipt = ?2, message = NULL WHERE job_id = ?1", params![job.0, receipt])?;
-        outputs::let_go_of_files(&transaction, job)?;
-        transaction.commit()?;
-        self.is_sweeping = true;
-        self.sweep_removed()?;
-        self.forget_shipped(job, 0)
-    }
-
-    /// Returns the bytes on disk of the files that these jobs hold, each file once, and of what the
-    /// database keeps of them.
-    pub fn bytes_held_by(&self, jobs: impl IntoIterator<Item = JobId>) -> Result<u64, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT blob, size FROM job_blobs JOIN blobs ON blobs.id = blob WHERE job_id = ?1")?;
-        // The job file and the names of the files are in the database.
-        let mut rows = self.db.prepare_cached(
-            "SELECT coalesce((SELECT length(spec) FROM jobs JOIN hosted ON job_id = id WHERE id = ?1 AND receipt IS NULL), 0) + coalesce((SELECT sum(length(path) + 200) FROM outputs WHERE job_id = ?1), 0)",
-        )?;
-        let (mut sizes, mut named) = (std::collections::BTreeMap::<String, u64>::new(), 0u64);
-        for job in jobs {
-            named = named.saturating_add(rows.query_row([job.0], |row| row.get(0))?);
-            for row in query.query_map([job.0], |row| Ok((row.get(0)?, row.get(1)?)))? {
-                let (blob, size) = row?;
-                sizes.insert(blob, fog_types::on_disk(size));
-            }
-        }
-        Ok(sizes.into_values().fold(named, u64::saturating_add))
-    }
-
-    /// Gives up the result of a hosted job: its files may go when room is needed, its states go now.
-    /// `message` is stored in the same transaction, so that no kill leaves a result that is announced but
-    /// missing.
-    pub fn give_up_hosted(&mut self, job: JobId, message: &[u8]) -> Result<(), StoreError> {
-        let transaction = Savepoint::new(&self.db)?;
-        transaction.execute("UPDATE hosted SET message = ?2 WHERE job_id = ?1", params![job.0, message])?;
-        outputs::let_go_of_files(&transaction, job)?;
-        transaction.commit()?;
-        self.is_sweeping = true;
-        self.sweep_removed()?;
-        self.forget_shipped(job, 0)
-    }
-
-    /// Ends a hosted job that nobody wants any more: cancels it if it has not ended, but keeps it as a
-    /// hosted one. Its files may go when room is needed. Returns whether it had not ended.
-    pub fn end_hosted(&mut self, job: JobId, why: &str, now: UnixMillis) -> Result<bool, StoreError> {
-        let was_open = match self.job_state(job) {
-            Ok(state) => !state.is_final(),
-            Err(StoreError::NoJob(_)) => false,
-            Err(error) => return Err(error),
-        };
-        let transaction = Savepoint::new(&self.db)?;
-        if was_open {
-            Self::set_state(&transaction, job, JobState::Cancelled, why, now)?;
-        }
-        transaction.execute("UPDATE hosted SET message = NULL, receipt = coalesce(receipt, x'') WHERE job_id = ?1", [job.0])?;
-        outputs::let_go_of_files(&transaction, job)?;
-        transaction.commit()?;
-        self.is_sweeping = true;
-        self.sweep_removed()?;
-        self.forget_shipped(job, 0)?;
-        Ok(was_open)
-    }
-
-    /// Records a state of a hosted task that its requester is told of, and deletes all but the newest
-    /// `keep`.
-    pub fn ship_state(&mut self, job: JobId, blob: BlobId, keep: u32) -> Result<(), StoreError> {
-        self.db.execute("INSERT INTO shipped (job_id, blob) VALUES (?1, ?2)", params![job.0, blob.to_string()])?;
-        self.forget_shipped(job, keep)
-    }
-
-    /// Keeps a file for a job as long as the job needs its files.
-    pub fn hold_blob(&mut self, job: JobId, blob: BlobId) -> Result<(), StoreError> {
-        let transaction = Savepoint::new(&self.db)?;
-        if !transaction.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1")?.exists([job.0])? {
-            return Err(StoreError::NoJob(job));
-        }
-        crate::blobs::check_stored(&transaction, blob)?;
-        transaction.execute("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)", params![job.0, blob.to_string()])?;
-        Ok(transaction.commit()?)
-    }
-
-    /// Records a state as [`Store::ship_state`] does, for the requester to inspect; not given up for room
-    /// until the job ends.
-    pub fn show_state(&mut self, job: JobId, blob: BlobId, keep: u32) -> Result<(), StoreError> {
-        self.hold_blob(job, blob)?;
-        self.ship_state(job, blob, keep)
-    }
-
-    /// Deletes the shipped states of a job but for the newest `keep`.
-    fn forget_shipped(&mut self, job: JobId, keep: u32) -> Result<(), StoreError> {
-        let old: Vec<String> = {
-            let mut query = self.db.prepare_cached(
-                "DELETE FROM shipped WHERE job_id = ?1 AND id NOT IN (SELECT id FROM shipped WHERE job_id = ?1 ORDER BY id DESC LIMIT ?2) RETURNING blob",
-            )?;
-            query.query_map(params![job.0, keep], |row| row.get(0))?.collect::<Result<_, _>>()?
-        };
-        for blob in old {
-            let is_again: bool = self.db.prepare_cached("SELECT 1 FROM shipped WHERE job_id = ?1 AND blob = ?2")?.exists(params![job.0, blob])?;
-            if !is_again {
-                // A state that was shown was held.
-                self.db.prepare_cached("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2")?.execute(params![job.0, blob])?;
-                self.forget_blob(blob_from(&blob)?)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets other devices fetch a stored file.
-    pub fn put_content(&mut self, row: &ContentRow) -> Result<(), StoreError> {
-        self.put_contents(std::slice::from_ref(row))
-    }
-
-    /// Lets other devices fetch several stored files, in one transaction.
-    pub fn put_contents(&mut self, rows: &[ContentRow]) -> Result<(), StoreError> {
-        let transaction = Savepoint::new(&self.db)?;
-        {
-            let mut put =
-                transaction.prepare_cached("INSERT OR REPLACE INTO contents (id, blob, size, key, manifest, open) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-            for row in rows {
-                put.execute(params![
-                    row.id,
-                    row.blob.to_string(),
-                    row.size.cast_signed(),
-                    // The key of a sealed file is not stored, so that the file and this database do not
-                    // reveal its contents.
-                    if row.open.is_some() { [0; 32] } else { row.key },
-                    row.manifest,
-                    row.open.map(|open| open.to_string())
-                ])?;
-            }
-        }
-        transaction.commit()?;
-        Ok(())
-    }
-
-    /// Returns a content by its id.
-    pub fn content(&self, id: &str) -> Result<Option<ContentRow>, StoreError> {
-        self.content_where("id", id, None)
-    }
-
-    /// Returns the sealed form of a stored file, if there is one.
-    pub fn content_of(&self, blob: BlobId, key: &[u8; 32]) -> Result<Option<ContentRow>, StoreError> {
-        self.content_where("blob", &blob.to_string(), Some(key))
-    }
-
-    fn content_where(&self, column: &str, value: &str, key: Option<&[u8; 32]>) -> Result<Option<ContentRow>, StoreError> {
-        let mut query = self.db.prepare_cached(&format!(
-            "SELECT id, blob, size, key, manifest, open FROM contents WHERE {column} = ?1 AND (?2 IS NULL OR key = ?2 OR open IS NOT NULL)"
-        ))?;
-        let found = query
-            .query_row(params![value, key], |row| {
-                Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get::<_, Option<String>>(5)?))
-            })
-            .optional()?;
-        found
-            .map(|(id, blob, size, key, manifest, open)| {
-                Ok(ContentRow { id, blob: blob_from(&blob)?, size, key, manifest, open: open.as_deref().map(blob_from).transpose()? })
-            })
-            .transpose()
     }
 }
 

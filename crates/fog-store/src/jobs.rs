@@ -6,7 +6,6 @@ use fog_types::{BlobId, JobId, JobState, UnixMillis, WorkUnits};
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use serde::{Deserialize, Serialize};
 
-use crate::history::shift_history;
 use crate::journal::{JournalKind, note};
 use crate::transaction::Savepoint;
 use crate::{HostedRow, Store, StoreError, blobs, outputs};
@@ -196,7 +195,7 @@ impl Store {
     pub fn insert_hosted_job(&mut self, job: &NewJob, row: HostedRow) -> Result<JobId, StoreError> {
         let transaction = Savepoint::new(&self.db)?;
         let id = Self::insert(&transaction, job)?;
-        crate::grid::host(&transaction, &HostedRow { job: id, ..row })?;
+        crate::hosted::host(&transaction, &HostedRow { job: id, ..row })?;
         transaction.commit()?;
         Ok(id)
     }
@@ -361,39 +360,6 @@ impl Store {
             self.set_job_state(JobId(*id), to, "the deadline passed", now)?;
         }
         Ok(late.into_iter().map(JobId).collect())
-    }
-
-    /// Moves every stored time that something waits for after the calendar was set, so that it is as far
-    /// away as before.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database cannot be changed.
-    pub fn shift_times(&mut self, by_ms: i64) -> Result<(), StoreError> {
-        let transaction = Savepoint::new(&self.db)?;
-        // A sum beyond the largest integer becomes a real number, which CAST cuts to that integer.
-        for (table, column, condition) in [
-            ("tasks", "not_before_ms", "state = 'queued' AND not_before_ms > 0"),
-            ("jobs", "deadline_ms", "state IN ('queued', 'running', 'paused')"),
-            ("progress", "deadline_ms", "1"),
-            // People read how long ago these times were.
-            ("jobs", "created_ms", "1"),
-            ("jobs", "finished_ms", "state IN ('finished', 'failed', 'cancelled')"),
-            ("hosted", "deadline_ms", "1"),
-            ("receipts", "at_ms", "1"),
-            ("chat_messages", "stored_ms", "1"),
-        ] {
-            // The earliest time is 1, as 0 means that a task waits for nothing.
-            transaction.execute(&format!("UPDATE {table} SET {column} = max(CAST({column} + ?1 AS INTEGER), 1) WHERE {condition}"), [by_ms])?;
-        }
-        // Evidence about other devices decays from the moved time on.
-        transaction.execute(
-            "UPDATE peers SET evidence = json_set(evidence, '$.at_ms', max(CAST(json_extract(evidence, '$.at_ms') + ?1 AS INTEGER), 1))
-             WHERE json_valid(evidence) AND json_type(evidence, '$.at_ms') = 'integer'",
-            [by_ms],
-        )?;
-        shift_history(&transaction, by_ms)?;
-        transaction.commit()?;
-        Ok(())
     }
 
     /// Returns the rank of a job; a hosted job ranks below all own ones.

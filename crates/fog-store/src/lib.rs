@@ -7,12 +7,14 @@
 mod blobs;
 mod chat;
 mod claims;
+mod contents;
 mod credits;
 mod disk;
 mod error;
 mod folder;
 mod grid;
 mod history;
+mod hosted;
 mod jobs;
 mod journal;
 mod migrations;

@@ -100,7 +100,7 @@ impl Hub {
 pub struct MemoryTransport {
     network: MemoryNetwork,
     node: NodeId,
-    /// Its own events, by which it is told from a later run of the same node.
+    /// Sender of its own events, which tells it from a later run of the same node.
     to: mpsc::Sender<NetEvent>,
     traffic: Arc<AtomicU64>,
 }

@@ -10,15 +10,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fog_api::PersonLink;
-use fog_bitchat::{Capabilities, Config, Delivery, Event, FilePacket, Identity, LinkId, Member, Node, PeerId, PeerKeys};
+use fog_bitchat::{Capabilities, Config, Delivery, Event, Identity, LinkId, Node, PeerId, PeerKeys};
 use fog_ble::PhoneRadio;
 use fog_transport::PacketLink;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::chat::ChatEvent;
-use crate::chat::clock::{Clock, Look, Moved};
+use crate::chat::clock::{Clock, Look};
 use crate::chat::store_and_forward::{BundleRelay, Me, Todo};
+use crate::chat::{ChatEvent, PinnedContact, SavedState, ServiceCommand};
 use crate::clock::TimeSource;
 use crate::message;
 
@@ -39,120 +39,6 @@ const LOOK_EVERY: u64 = 1_000;
 /// Time for a goodbye to leave; `RADIO_ENDS` is the time for the radio to end its links.
 const GOODBYE: Duration = Duration::from_millis(200);
 const RADIO_ENDS: Duration = Duration::from_secs(3);
-
-/// ServiceCommand of the loop to the chat thread.
-pub(crate) enum ServiceCommand {
-    /// Send a text to everybody.
-    Say(String),
-    /// Send a text to one person.
-    Tell {
-        to: PeerId,
-        mid: String,
-        text: String,
-    },
-    /// Send a file to one person, or to everybody.
-    Give {
-        to: Option<PeerId>,
-        mid: String,
-        file: FilePacket,
-    },
-    /// A private message is stored.
-    Took {
-        from: PeerId,
-        mid: String,
-    },
-    /// A private message was read by the user.
-    Saw {
-        from: PeerId,
-        mid: String,
-    },
-    /// Measure the distance to a person.
-    Ping(PeerId),
-    /// Drop everything that waits for a person.
-    Forget(PeerId),
-    /// Ask a person to prove possession of a scanned key.
-    Verify {
-        peer: PeerId,
-        noise: [u8; 32],
-    },
-    /// Set the remembered keys of a person.
-    Pin(PeerKeys),
-    /// Set whether a person's letters are carried before those of others.
-    Favour(PeerId, bool),
-    /// Set whether the user verified a person.
-    Verified(PeerKeys, bool),
-    /// Pin a note to the board.
-    Post {
-        id: [u8; 16],
-        text: String,
-        is_urgent: bool,
-        life: u64,
-    },
-    /// Remove a note of this device from the board.
-    TakeDown([u8; 16]),
-    /// Change the nickname.
-    Rename(String),
-    /// Send a text to a group.
-    SayInGroup {
-        group: [u8; 16],
-        mid: String,
-        text: String,
-    },
-    /// Create a group.
-    MakeGroup {
-        id: [u8; 16],
-        name: String,
-        others: Vec<Member>,
-    },
-    /// Add a member to a group.
-    AddToGroup {
-        group: [u8; 16],
-        member: Member,
-    },
-    RemoveFromGroup {
-        group: [u8; 16],
-        peer: PeerId,
-    },
-    LeaveGroup([u8; 16]),
-    /// The ratchet keys with this number are stored.
-    Stored(u64),
-    /// A message from a bundle is stored, or cannot be.
-    Answered {
-        bundle: [u8; 16],
-        is_stored: bool,
-    },
-    /// Use a new link over a network.
-    Link(PacketLink),
-    /// Switch Bluetooth on with this adapter, or off.
-    Radio(Option<Option<String>>),
-}
-
-/// A remembered person.
-pub(crate) struct PinnedContact {
-    pub(crate) keys: PeerKeys,
-    pub(crate) is_favourite: bool,
-    pub(crate) is_verified: bool,
-}
-
-/// State that was stored by an earlier run.
-#[derive(Default)]
-pub(crate) struct SavedState {
-    /// ContactRecord people.
-    pub(crate) known: Vec<PinnedContact>,
-    /// Carried letters.
-    pub(crate) letters: Vec<u8>,
-    /// Groups with their keys.
-    pub(crate) groups: Vec<u8>,
-    /// Notes on the board.
-    pub(crate) board: Vec<u8>,
-    /// Carried bundles.
-    pub(crate) bundles: Vec<u8>,
-    /// State of the ratchet for the bundles; `key` is the key that seals it.
-    pub(crate) ratchet: Vec<u8>,
-    pub(crate) key: [u8; 32],
-    /// Change of the calendar since the state was stored.
-    pub(crate) moved: Moved,
-}
 
 /// Handle of the running thread, which says goodbye and ends when this is dropped.
 pub(crate) struct ChatService {

@@ -25,7 +25,7 @@ pub(crate) struct Unstored {
     /// Tasks without a worker that the database still has as running, with the reason and whether they had
     /// saved progress.
     released: Vec<(Claim, String, bool)>,
-    /// Those among them that are stored with the transaction that is open.
+    /// Wishes that the open transaction stores.
     storing: Wishes,
     /// Error of the database at the last attempt.
     why: String,
@@ -287,7 +287,7 @@ impl Context {
     }
 
     /// Notes that a network was left, which the open transaction stores.
-    pub(crate) fn has_left(&mut self, names: Vec<String>) {
+    pub(crate) fn note_left(&mut self, names: Vec<String>) {
         self.unstored.storing.networks.extend(names);
     }
 }

@@ -155,7 +155,7 @@ impl Pair {
         }
     }
 
-    fn is_settled(&mut self) -> bool {
+    fn settled(&mut self) -> bool {
         let waits = self.side(Side::Worker).core.exchange.hosted_jobs() > 0;
         let core = &self.side(Side::Requester).core;
         !waits && core.ctx.store.receipts().unwrap().is_empty() && core.ctx.store.leases().unwrap().is_empty()
@@ -165,7 +165,7 @@ impl Pair {
     fn run(&mut self) {
         let begun = Instant::now();
         let (from, to) = (self.side(Side::Requester).core.ctx.me().unwrap(), self.side(Side::Worker).core.ctx.me().unwrap());
-        while !self.is_settled() {
+        while !self.settled() {
             assert!(begun.elapsed() < PATIENCE, "{:?}: it is not settled", self.fault);
             for (side, other) in [(Side::Requester, to), (Side::Worker, from)] {
                 while let Ok(message) = self.side(side).inbox.try_recv() {

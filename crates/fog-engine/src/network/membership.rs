@@ -133,7 +133,7 @@ impl Network {
         let leaves: Vec<String> = self.joined.iter().map(|known| known.name.clone()).filter(|known| name.is_none_or(|name| name == known)).collect();
         let gone = match ctx.store.remove_network(name) {
             Ok(gone) => {
-                ctx.has_left(leaves);
+                ctx.note_left(leaves);
                 gone
             }
             Err(error) => {

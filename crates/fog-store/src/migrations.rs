@@ -80,3 +80,7 @@ pub(crate) fn check_own(folder: &Path, database: &Path) -> Result<(), StoreError
     }
     if has_blobs() { Err(empty(if size.is_err() { "missing" } else { "empty" })) } else { Ok(()) }
 }
+
+#[cfg(test)]
+#[path = "migrations_tests.rs"]
+mod tests;

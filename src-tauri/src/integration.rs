@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fog_api::settings::keys;
 use fog_api::{ChatCommand, ChatView, Command, EventBody, Notice, Reply, SettingsCommand};
 use fog_types::text::{clean_lines, escape_markup};
 use fog_words::Words;
@@ -56,7 +57,7 @@ struct Known {
 
 impl Known {
     fn words(&self) -> Words {
-        words(self.settings.get("language"))
+        words(self.settings.get(keys::LANGUAGE.key()))
     }
 
     fn flag(&self, key: &str, default: bool) -> bool {
@@ -66,7 +67,7 @@ impl Known {
     /// Whether notifications of messages are silent at this hour; never when both limits are equal.
     fn is_quiet(&self, hour: i8) -> bool {
         let at = |key| self.settings.get(key).and_then(Value::as_f64).unwrap_or(0.0) as i8;
-        let (from, to) = (at("chat_quiet_from"), at("chat_quiet_to"));
+        let (from, to) = (at(keys::CHAT_QUIET_FROM.key()), at(keys::CHAT_QUIET_TO.key()));
         if from <= to { (from..to).contains(&hour) } else { hour >= from || hour < to }
     }
 }

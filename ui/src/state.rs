@@ -6,6 +6,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use fog_api::settings::keys;
 use fog_api::{ApiError, Applied, Check, Command, EffectView, Event, EventBody, JobCommand, Notice, Reply, SettingsCommand, Snapshot, Status, apply};
 use fog_types::job::GridOptions;
 use fog_words::Words;
@@ -195,8 +196,8 @@ fn notice_text(notice: &Notice) -> String {
 
 fn dress(snapshot: &Snapshot) {
     let text = |key: &str| snapshot.settings.get(key).and_then(Value::as_str).unwrap_or("system").to_owned();
-    let language = Some(text("language")).filter(|code| code != "system").unwrap_or_else(bridge::system_language);
-    bridge::dress(&text("theme"), Words::new(&language).language());
+    let language = Some(text(keys::LANGUAGE.key())).filter(|code| code != "system").unwrap_or_else(bridge::system_language);
+    bridge::dress(&text(keys::THEME.key()), Words::new(&language).language());
     if ui().language.get_untracked() != language {
         ui().language.set(language);
     }

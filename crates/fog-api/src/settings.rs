@@ -1,6 +1,7 @@
 //! Schema of all settings, used by the window, by `fog settings` and by the store.
 
 mod conflicts;
+pub mod keys;
 
 use std::collections::BTreeMap;
 
@@ -157,19 +158,19 @@ pub fn find(key: &str) -> Option<&'static Setting> {
 #[must_use]
 pub fn of_rule(rule: &str) -> Option<&'static str> {
     Some(match rule {
-        "on-battery" => "run_on_battery",
-        "charger" => "chargers",
-        "battery-level" => "battery_stop",
-        "battery-temp" => "battery_temp_stop",
-        "cpu-temp" => "cpu_temp_stop",
-        "in-use" => "idle_after",
-        "inhibited" | "fullscreen" => "respect_media",
-        "exclusive" => "exclusive_programs",
-        "other-cpu" => "other_cpu_stop",
-        "metered" => "stop_when_metered",
-        "disk-free" => "disk_free_min",
-        "schedule" | "fan" => "week",
-        "energy" => "energy_max",
+        "on-battery" => keys::RUN_ON_BATTERY.key(),
+        "charger" => keys::CHARGERS.key(),
+        "battery-level" => keys::BATTERY_STOP.key(),
+        "battery-temp" => keys::BATTERY_TEMP_STOP.key(),
+        "cpu-temp" => keys::CPU_TEMP_STOP.key(),
+        "in-use" => keys::IDLE_AFTER.key(),
+        "inhibited" | "fullscreen" => keys::RESPECT_MEDIA.key(),
+        "exclusive" => keys::EXCLUSIVE_PROGRAMS.key(),
+        "other-cpu" => keys::OTHER_CPU_STOP.key(),
+        "metered" => keys::STOP_WHEN_METERED.key(),
+        "disk-free" => keys::DISK_FREE_MIN.key(),
+        "schedule" | "fan" => keys::WEEK.key(),
+        "energy" => keys::ENERGY_MAX.key(),
         _ => return None,
     })
 }

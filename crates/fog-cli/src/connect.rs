@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use fog_api::settings::keys;
 use fog_api::{Command, Reply, SettingsCommand};
 use fog_ipc::Client;
 use fog_types::ErrorKind;
@@ -66,7 +67,7 @@ impl Context {
     /// Returns the words by the running engine's settings.
     pub async fn words_of(&self, client: &Client) -> Words {
         let language = match client.call(Command::Settings(SettingsCommand::Get)).await {
-            Ok(Reply::Settings(values)) => values.get("language").and_then(|v| v.as_str()).map(str::to_owned),
+            Ok(Reply::Settings(values)) => values.get(keys::LANGUAGE.key()).and_then(|v| v.as_str()).map(str::to_owned),
             _ => None,
         };
         self.words(language.as_deref())

@@ -12,9 +12,10 @@ pub(crate) mod identity_backup;
 pub(crate) mod identity_transfer;
 pub(crate) mod incoming;
 pub(crate) mod lifecycle;
-pub(crate) mod names;
 pub(crate) mod network_links;
 pub(crate) mod ping;
+#[cfg(test)]
+mod scenario_tests;
 pub(crate) mod service;
 pub(crate) mod service_commands;
 pub(crate) mod store_and_forward;
@@ -33,10 +34,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 
 use crate::context::Context;
+use crate::names::Names;
 
 pub(crate) use clock::Moved;
 pub(crate) use identity_backup::{IdentityBackup, MIN_PASSPHRASE};
-pub(crate) use names::Names;
 pub(crate) use service::ChatService;
 pub(crate) use service_commands::{PinnedContact, SavedState, ServiceCommand};
 pub(crate) use store_and_forward::CarriedMessage;

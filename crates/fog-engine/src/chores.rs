@@ -1,14 +1,16 @@
 //! Chores: measuring the disk, deadlines, and the removal of what is old.
 
+use fog_api::settings::keys;
 use std::time::{Duration, Instant};
 
 use fog_store::{Kept, Measured, StoreError};
 use fog_types::{JobState, UnixMillis};
 
+use crate::cleanup;
 use crate::event_loop::{Engine, QUIET_PACE};
 use crate::exchange::transfers;
 use crate::message::EngineMessage;
-use crate::tasks::{checkpoints, cleanup, histories};
+use crate::tasks::{checkpoints, histories};
 
 /// Longest time for which deleting rows of removed jobs may block the loop at once.
 const SWEEP_PATIENCE: Duration = Duration::from_millis(20);
@@ -104,7 +106,7 @@ impl Engine {
             }
             Err(error) => tracing::error!(%error, "deadlines cannot be checked"),
         }
-        let keep_from = UnixMillis(lived.0 - (self.ctx.settings.number("keep_finished_days") * 86_400_000.0) as i64);
+        let keep_from = UnixMillis(lived.0 - (self.ctx.settings.number(keys::KEEP_FINISHED_DAYS) * 86_400_000.0) as i64);
         if let Err(error) = self.ctx.store.remove_jobs(keep_from, None) {
             tracing::error!(%error, "old jobs cannot be removed");
         }

@@ -25,7 +25,7 @@ impl Engine {
             Command::Chat(command) => return self.chat.command(&mut self.ctx, command, answer),
             Command::Snapshot => self.snapshot().map(|snapshot| Reply::Snapshot(Box::new(snapshot))),
             Command::History { hours, points } => self.history(hours, points),
-            Command::Credits => self.exchange.credits(&self.ctx),
+            Command::Credits => self.payments.credits(&self.ctx),
             Command::Metrics => self.metrics(),
             Command::Doctor => Ok(self.doctor()),
             Command::Shutdown => {
@@ -67,7 +67,7 @@ impl Engine {
             has_examples: self.ctx.config.examples.is_some(),
             rejected: filter.rejected(),
             faults,
-            walls: self.walls,
+            sandbox: self.sandbox,
             disk: self.ctx.store.disk_use().ok().map(|found| (found, self.ctx.settings.storage_cap())),
             key_problem: &self.ctx.key_problem,
             clocks: self.network.clock_view(&self.ctx),

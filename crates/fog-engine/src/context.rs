@@ -13,13 +13,13 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::directory::Directory;
-use crate::duty::owner_requests::Unstored;
 use crate::duty::policy::Settings;
 use crate::effects::Effects;
 use crate::handle::EngineConfig;
 use crate::message::EngineMessage;
 pub(crate) use crate::network::runtime::Net;
-use crate::network::traffic::Traffic;
+use crate::owner_requests::Unstored;
+use crate::traffic::Traffic;
 use crate::views;
 
 /// Key of the state of both clocks at the last run.
@@ -74,6 +74,9 @@ pub(crate) struct Context {
     pub(crate) directory: Directory,
     /// The running network; `network` alone starts and stops it.
     pub(crate) net: Option<Net>,
+    /// Network in memory that takes the place of libp2p.
+    #[cfg(test)]
+    pub(crate) in_memory: Option<fog_transport::memory::MemoryNetwork>,
     /// Work of this device; the event loop keeps it current.
     pub(crate) load: Load,
     /// Whether contributing ends with the running tasks.

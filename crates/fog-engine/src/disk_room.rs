@@ -278,53 +278,53 @@ impl MostForWork {
 mod tests {
     use super::*;
     use crate::event_loop::Engine;
-    use crate::test_engine::turned;
+    use crate::test_engine::test_engine;
 
-    fn answer(core: &mut Engine, bytes: u64, purpose: RoomUse) -> Result<Reservation, StoreError> {
+    fn answer(engine: &mut Engine, bytes: u64, purpose: RoomUse) -> Result<Reservation, StoreError> {
         let (reply, mut answer) = oneshot::channel();
-        core.ctx.answer_room(RoomRequest { bytes, purpose, reply });
+        engine.ctx.answer_room(RoomRequest { bytes, purpose, reply });
         answer.try_recv().unwrap()
     }
 
     /// A device whose result fills the disk would pause and wait for itself.
     #[test]
     fn work_leaves_the_disk_as_free_as_the_settings_say() {
-        let mut turned = turned();
-        let core = &mut turned.core;
-        let free = fog_probes::disk_free(core.ctx.store.folder()).unwrap();
-        let keep = |core: &mut Engine, bytes: u64| {
+        let mut device = test_engine();
+        let engine = &mut device.engine;
+        let free = fog_probes::disk_free(engine.ctx.store.folder()).unwrap();
+        let keep = |engine: &mut Engine, bytes: u64| {
             let gigabytes = (bytes as f64 / 1e9).clamp(0.1, 2000.0);
-            core.set_settings([("disk_free_min".to_owned(), gigabytes.into())].into()).unwrap();
+            engine.set_settings([("disk_free_min".to_owned(), gigabytes.into())].into()).unwrap();
         };
-        keep(core, free / 2);
-        let room = answer(core, 1 << 20, RoomUse::Work).unwrap();
-        keep(core, free + (1 << 30));
-        let refused = answer(core, 1 << 20, RoomUse::Work).unwrap_err();
+        keep(engine, free / 2);
+        let room = answer(engine, 1 << 20, RoomUse::Work).unwrap();
+        keep(engine, free + (1 << 30));
+        let refused = answer(engine, 1 << 20, RoomUse::Work).unwrap_err();
         assert!(matches!(refused, StoreError::DiskLow { wanted, .. } if wanted.0 == 1 << 20), "{refused}");
         let text = refused.to_string();
         assert!(text.contains("1.0 MiB") && text.contains("disk_free_min"), "{text}");
-        assert!(answer(core, 1 << 20, RoomUse::Checkpoint).is_err(), "checkpoints are work");
-        assert!(answer(core, 1 << 20, RoomUse::Owner).is_ok(), "the owner's files are for the owner to weigh");
-        assert_eq!(core.exchange.capacity(&core.ctx).disk, 0, "no work of others is taken");
+        assert!(answer(engine, 1 << 20, RoomUse::Checkpoint).is_err(), "checkpoints are work");
+        assert!(answer(engine, 1 << 20, RoomUse::Owner).is_ok(), "the owner's files are for the owner to weigh");
+        assert_eq!(engine.exchange.capacity(&engine.ctx).disk, 0, "no work of others is taken");
         drop(room);
-        keep(core, free / 2);
-        let cap = core.ctx.settings.storage_cap().0;
-        assert!(matches!(answer(core, cap + 1, RoomUse::Work), Err(StoreError::Full { .. } | StoreError::DiskLow { .. })));
+        keep(engine, free / 2);
+        let cap = engine.ctx.settings.storage_cap().0;
+        assert!(matches!(answer(engine, cap + 1, RoomUse::Work), Err(StoreError::Full { .. } | StoreError::DiskLow { .. })));
     }
 
     /// The last checkpoint of a task is written although the loop answers nobody any more, but not beyond the
     /// storage setting.
     #[tokio::test]
     async fn at_the_end_only_checkpoints_are_written() {
-        let turned = turned();
-        let (work, checkpoint) = (turned.core.ctx.room_for(RoomUse::Work), turned.core.ctx.room_for(RoomUse::Checkpoint));
+        let device = test_engine();
+        let (work, checkpoint) = (device.engine.ctx.room_for(RoomUse::Work), device.engine.ctx.room_for(RoomUse::Checkpoint));
         let waiting = tokio::spawn({
             let checkpoint = checkpoint.clone();
             async move { checkpoint.ask(4096).await }
         });
         tokio::time::sleep(LOOK_EVERY).await;
         assert!(!waiting.is_finished(), "the loop may answer yet");
-        turned.core.ctx.store.holds().end(10_000, ByteCount(20_000));
+        device.engine.ctx.store.holds().end(10_000, ByteCount(20_000));
         assert_eq!(waiting.await.unwrap().unwrap().bytes(), 4096);
         assert!(work.ask(4096).await.is_err());
         assert!(checkpoint.ask(4096).await.is_ok());

@@ -17,7 +17,7 @@ pub(crate) struct Known<'a> {
     /// Number of readings that were rejected as implausible.
     pub(crate) rejected: u64,
     pub(crate) faults: &'a [SensorFault],
-    pub(crate) walls: Option<SandboxStatus>,
+    pub(crate) sandbox: Option<SandboxStatus>,
     /// Disk use, and the storage setting.
     pub(crate) disk: Option<(DiskUse, ByteCount)>,
     /// Reason why there are no checkpoints; empty when there are.
@@ -66,7 +66,7 @@ fn clock_check(clocks: &Clocks) -> (CheckState, String) {
 
 /// Runs all checks: sensors by their newest readings, data folder, storage and examples.
 pub(crate) fn checks(known: Known<'_>) -> Vec<Check> {
-    let Known { readings, data_folder, has_examples, rejected, faults, walls, disk, key_problem, clocks } = known;
+    let Known { readings, data_folder, has_examples, rejected, faults, sandbox, disk, key_problem, clocks } = known;
     let mut list = Vec::new();
     let mut add = |name: &str, state, detail: String| list.push(Check { name: name.to_owned(), state, detail });
     let sensor = |known: bool| if known { CheckState::Good } else { CheckState::Missing };
@@ -153,22 +153,22 @@ pub(crate) fn checks(known: Known<'_>) -> Vec<Check> {
     add("available memory", sensor(r.ram_available.is_some()), known(r.ram_available.map(|n| fog_types::ByteCount(n).to_string()), "unknown"));
     let (state, detail) = clock_check(&clocks);
     add("clock", state, detail);
-    match walls {
+    match sandbox {
         Some(SandboxStatus { files: true, calls: true, .. }) => {
-            add("walls around jobs", CheckState::Good, "no files, no network, no other programs (Landlock, seccomp)".to_owned())
+            add("sandbox around jobs", CheckState::Good, "no files, no network, no other programs (Landlock, seccomp)".to_owned())
         }
         Some(SandboxStatus { calls: true, .. }) => {
-            add("walls around jobs", CheckState::Missing, "system calls are limited; this kernel has no Landlock".to_owned())
+            add("sandbox around jobs", CheckState::Missing, "system calls are limited; this kernel has no Landlock".to_owned())
         }
         Some(SandboxStatus { files: true, programs: true, .. }) => {
-            add("walls around jobs", CheckState::Good, "no files, no network, no other programs (sandbox profile)".to_owned())
+            add("sandbox around jobs", CheckState::Good, "no files, no network, no other programs (sandbox profile)".to_owned())
         }
         Some(SandboxStatus { programs: true, changes: true, .. }) => {
             let detail = "no other programs, no changes to your files (job object, lowest integrity); readable files can be read";
-            add("walls around jobs", CheckState::Good, detail.to_owned());
+            add("sandbox around jobs", CheckState::Good, detail.to_owned());
         }
-        Some(_) => add("walls around jobs", CheckState::Missing, "WebAssembly's own only; this system adds none yet".to_owned()),
-        None => add("walls around jobs", CheckState::Bad, "no worker process answers; jobs cannot run".to_owned()),
+        Some(_) => add("sandbox around jobs", CheckState::Missing, "WebAssembly's own only; this system adds none yet".to_owned()),
+        None => add("sandbox around jobs", CheckState::Bad, "no worker process answers; jobs cannot run".to_owned()),
     }
     add("example jobs", sensor(has_examples), if has_examples { "found" } else { "not installed beside the program" }.to_owned());
     for fault in faults {

@@ -1,14 +1,14 @@
 //! Duty: how much this device works, by its sensors and by the wishes of its owner.
 
 pub(crate) mod commands;
-pub(crate) mod keep_awake;
-pub(crate) mod owner_requests;
 #[cfg(test)]
-mod owner_requests_tests;
+mod commands_tests;
+pub(crate) mod keep_awake;
 pub(crate) mod policy;
 pub(crate) mod sensors;
 pub(crate) mod sleep;
 
+use fog_api::settings::keys;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ impl Duty {
 
     /// Keeps the system awake while tasks run, if the owner wants that and power is connected.
     pub(crate) fn keep_awake(&mut self, ctx: &Context, is_working: bool) {
-        self.awake.want(is_working && ctx.settings.flag("keep_awake") && ctx.rules.readings().charging != Some(false));
+        self.awake.want(is_working && ctx.settings.flag(keys::KEEP_AWAKE) && ctx.rules.readings().charging != Some(false));
     }
 
     /// Moves the end of a pause by the milliseconds by which the calendar was set.
@@ -108,9 +108,9 @@ impl Duty {
 /// Configuration of the sensors that the settings describe.
 pub(crate) fn sensor_config(settings: &Settings, config: &EngineConfig) -> SensorConfig {
     SensorConfig {
-        exclusive_programs: settings.list("exclusive_programs"),
-        unmetered_only: settings.flag("stop_when_metered"),
-        energy_source: settings.text("energy_source").to_owned(),
+        exclusive_programs: settings.list(keys::EXCLUSIVE_PROGRAMS),
+        unmetered_only: settings.flag(keys::STOP_WHEN_METERED),
+        energy_source: settings.text(keys::ENERGY_SOURCE).to_owned(),
         data_folder: config.data_folder.clone(),
     }
 }

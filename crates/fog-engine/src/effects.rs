@@ -122,6 +122,33 @@ pub(crate) enum Input {
         node: NodeId,
         capacity: Capacity,
     },
+    /// To payments: this price is to be reserved for a lease.
+    Reserve {
+        lease: LeaseId,
+        node: NodeId,
+        job: JobId,
+        milli: u64,
+    },
+    /// To the exchange: a price was reserved, or would exceed what this device may owe.
+    Reserved {
+        lease: LeaseId,
+        is_granted: bool,
+    },
+    /// To payments: the result of a lease was accepted, and its receipt states this price.
+    Settle {
+        lease: LeaseId,
+        node: NodeId,
+        job: JobId,
+        milli: u64,
+    },
+    /// To payments: a lease ended without a result.
+    Release(LeaseId),
+    /// To payments: a receipt for work that was done here states this price.
+    Earn {
+        lease: LeaseId,
+        node: NodeId,
+        milli: u64,
+    },
     /// To the tasks: the owner wants to finish the running tasks first, or does not want that any more.
     FinishingChanged,
     /// To chat: settings were changed.

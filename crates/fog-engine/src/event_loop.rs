@@ -9,6 +9,7 @@ mod transaction_tests;
 
 use std::time::{Duration, Instant};
 
+use fog_api::settings::keys;
 use fog_api::{ApiError, Event, Reply, Status};
 use fog_runtime::SandboxStatus;
 use fog_store::StoreError;
@@ -16,13 +17,15 @@ use fog_types::HasKind as _;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::chat::Chat;
+use crate::cleanup;
 use crate::context::Context;
 use crate::duty::Duty;
 use crate::effects::Effect;
 use crate::exchange::Exchange;
 use crate::message::EngineMessage;
 use crate::network::Network;
-use crate::tasks::{Tasks, cleanup};
+use crate::payments::Payments;
+use crate::tasks::Tasks;
 
 /// Interval of sampling while there is something to run; `QUIET_PACE` applies otherwise.
 pub(crate) const BUSY_PACE: Duration = Duration::from_secs(1);
@@ -38,6 +41,7 @@ pub(crate) struct Engine {
     pub(crate) network: Network,
     pub(crate) exchange: Exchange,
     pub(crate) chat: Chat,
+    pub(crate) payments: Payments,
     /// Events for front ends.
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) last_status: Status,
@@ -50,7 +54,7 @@ pub(crate) struct Engine {
     /// Whether something that was done could not be stored.
     pub(crate) has_lost: bool,
     /// Isolation that is available to workers here; `None` when no worker answers.
-    pub(crate) walls: Option<SandboxStatus>,
+    pub(crate) sandbox: Option<SandboxStatus>,
     pub(crate) last_tick: Option<Instant>,
     /// Whether there was work with other devices at the last tick, so that its end shows without delay.
     pub(crate) was_busy: bool,
@@ -134,8 +138,10 @@ impl Engine {
 
     /// Drops what an input would have had for effects, as its changes could not be stored.
     fn roll_back(&mut self, error: &StoreError) {
-        tracing::error!(%error, "what came in last could not be stored; nothing follows from it");
-        self.has_lost = true;
+        // On a full disk this may be so for days.
+        if !std::mem::replace(&mut self.has_lost, true) {
+            tracing::error!(%error, "what comes in cannot be stored; nothing follows from it");
+        }
         let (answers, made) = self.ctx.out.rolled_back();
         for path in made {
             // It may not have been made.
@@ -215,7 +221,7 @@ impl Engine {
         }
         self.look_at_clock();
         match message {
-            EngineMessage::SandboxStatus(walls) => self.walls = walls,
+            EngineMessage::SandboxStatus(walls) => self.sandbox = walls,
             EngineMessage::Measured(other) => self.measured(other),
             EngineMessage::Room(request) => self.ctx.answer_room(request),
             EngineMessage::Saved(task, units) => self.tasks.saved_last(&mut self.ctx, task, units),
@@ -252,8 +258,8 @@ impl Engine {
                 let reply = prepared.and_then(|prepared| self.ctx.accept(prepared));
                 self.ctx.out.answer(answer, reply);
             }
-            EngineMessage::MovedIn(luggage, answer) => {
-                let reply = self.chat.moved_in(&mut self.ctx, *luggage);
+            EngineMessage::MovedIn(backup, answer) => {
+                let reply = self.chat.moved_in(&mut self.ctx, *backup);
                 self.ctx.out.answer(answer, reply);
             }
         }
@@ -314,7 +320,7 @@ impl Engine {
         self.duty.keep_awake(&self.ctx, self.tasks.is_working());
         let open = self.counts();
         let has_work = self.tasks.is_busy() || open.queued + open.running > 0;
-        self.duty.set_pace(if self.ctx.settings.flag("contributing") && has_work { BUSY_PACE } else { QUIET_PACE });
+        self.duty.set_pace(if self.ctx.settings.flag(keys::CONTRIBUTING) && has_work { BUSY_PACE } else { QUIET_PACE });
         self.status_changed();
     }
 

@@ -22,6 +22,8 @@ mod remote_checkpoints_tests;
 pub(crate) mod requester;
 pub(crate) mod result_delivery;
 pub(crate) mod results;
+#[cfg(test)]
+mod scenario_tests;
 pub(crate) mod sealed_state;
 pub(crate) mod segment_proofs;
 pub(crate) mod segment_replay;
@@ -48,11 +50,13 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use crate::exchange::backoff::{Answerable, Failures};
+use crate::exchange::lending::PendingOffer;
 use crate::exchange::receipts::Outgoing;
 use crate::exchange::sealed_state::StateFile;
 use crate::exchange::segment_proofs::Proof;
 use crate::exchange::segment_replay::Segment;
 use crate::exchange::spot_checks::SpotCheck;
+use crate::exchange::transfers::Fetches;
 
 /// Results of the exchange's threads, for the event loop.
 #[expect(clippy::large_enum_variant, reason = "it travels in a box")]
@@ -311,6 +315,10 @@ pub(crate) struct Exchange {
     /// Nodes that were told that there is no room, and get a hello when there is.
     turned_away: BTreeSet<NodeId>,
     last_hello: Option<(Instant, Capacity)>,
+    /// Transfers that are under way, which end with the network.
+    fetching: Fetches,
+    /// Offers that wait until their price is reserved.
+    pending: BTreeMap<LeaseId, PendingOffer>,
     /// Receipts that are on their way.
     receipts: BTreeMap<LeaseId, Outgoing>,
     /// Time at which old receipts were last looked for.
@@ -352,6 +360,8 @@ impl Exchange {
             sealed: BTreeSet::new(),
             turned_away: BTreeSet::new(),
             last_hello: None,
+            fetching: Fetches::default(),
+            pending: BTreeMap::new(),
             receipts: BTreeMap::new(),
             expired_at: None,
             availability: fog_scheduler::Availability::default(),

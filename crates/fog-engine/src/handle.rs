@@ -60,12 +60,12 @@ pub fn start(config: EngineConfig) -> anyhow::Result<EngineHandle> {
     let (events, _) = broadcast::channel(EVENT_QUEUE);
     let (stop, stopped) = watch::channel(false);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build().context("the engine's loop cannot start")?;
-    let core = Engine::new(config, store, Clock::new(), messages.clone(), events.clone())?;
-    let gone = core.why_gone();
+    let engine = Engine::new(config, store, Clock::new(), messages.clone(), events.clone())?;
+    let gone = engine.why_gone();
     std::thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || {
-            runtime.block_on(core.run(inbox));
+            runtime.block_on(engine.run(inbox));
             let _ = stop.send(true);
         })
         .context("the engine's thread cannot start")?;

@@ -5,6 +5,7 @@
 
 mod chat;
 mod chores;
+mod cleanup;
 mod clock;
 mod commands;
 mod context;
@@ -23,12 +24,20 @@ mod keychain;
 mod logging;
 mod message;
 mod metrics;
+mod names;
 mod network;
+mod owner_requests;
+#[cfg(test)]
+mod owner_requests_tests;
+mod payments;
 mod query;
+#[cfg(test)]
+mod scenario;
 mod status;
 mod tasks;
 #[cfg(test)]
 mod test_engine;
+mod traffic;
 mod views;
 
 pub use fog_ble::{PhoneAnswer, PhoneNews, PhoneRadio, PhoneState};

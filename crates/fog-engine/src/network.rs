@@ -7,7 +7,8 @@ pub(crate) mod hellos;
 pub(crate) mod membership;
 pub(crate) mod readers;
 pub(crate) mod runtime;
-pub(crate) mod traffic;
+#[cfg(test)]
+mod scenario_tests;
 pub(crate) mod views;
 
 use std::collections::BTreeMap;

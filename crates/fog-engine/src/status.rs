@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use fog_api::settings::keys;
 use fog_api::{ApiError, EventBody, JobCounts, Snapshot, Status, Today};
 use fog_store::{JobFilter, StoreError};
 use fog_types::UnixMillis;
@@ -93,7 +94,7 @@ impl Engine {
         };
         let work = self.tasks.view();
         Ok(Status {
-            contributing: self.ctx.settings.flag("contributing"),
+            contributing: self.ctx.settings.flag(keys::CONTRIBUTING),
             snoozed_until_ms: self.duty.snoozed_until().filter(|until| *until > now).map(|until| until.0),
             verdict: views::verdict_view(self.ctx.rules.verdict(), &self.ctx.clock),
             active: work.active,

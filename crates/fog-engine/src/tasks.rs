@@ -3,7 +3,6 @@
 pub(crate) mod assemble;
 pub(crate) mod checkpoint_import;
 pub(crate) mod checkpoints;
-pub(crate) mod cleanup;
 pub(crate) mod commands;
 #[cfg(test)]
 mod damaged_file_tests;
@@ -23,6 +22,8 @@ pub(crate) mod run_now;
 pub(crate) mod runner;
 pub(crate) mod save_requests;
 pub(crate) mod scheduler;
+#[cfg(test)]
+mod scheduler_tests;
 pub(crate) mod stored_files;
 pub(crate) mod submit;
 pub(crate) mod work_history;

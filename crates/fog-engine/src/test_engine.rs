@@ -14,8 +14,8 @@ use self::prelude::*;
 use crate::clock::tests::Fake;
 use crate::directory::Peer;
 
-pub(crate) struct Turned {
-    pub(crate) core: Engine,
+pub(crate) struct TestEngine {
+    pub(crate) engine: Engine,
     pub(crate) clock: Arc<Fake>,
     pub(crate) inbox: mpsc::Receiver<EngineMessage>,
     folder: tempfile::TempDir,
@@ -29,17 +29,17 @@ pub(crate) fn content(n: u8, size: u64) -> Content {
     Content { id: ContentId([n; 32]), blob: BlobId([n; 32]), size, key: ContentKey([n; 32]) }
 }
 
-pub(crate) fn turned() -> Turned {
+pub(crate) fn test_engine() -> TestEngine {
     let folder = tempfile::tempdir().unwrap();
     // The key file keeps the keychain from being used.
     std::fs::write(folder.path().join("checkpoint.key"), rand::random::<[u8; 32]>()).unwrap();
-    let mut turned = Turned::in_folder(folder, Fake::new());
+    let mut device = TestEngine::in_folder(folder, Fake::new());
     // The disk of the machine that runs the tests may be nearly full.
-    turned.core.set_settings([("disk_free_min".to_owned(), 0.1.into())].into()).unwrap();
-    turned
+    device.engine.set_settings([("disk_free_min".to_owned(), 0.1.into())].into()).unwrap();
+    device
 }
 
-impl Turned {
+impl TestEngine {
     fn in_folder(folder: tempfile::TempDir, clock: Arc<Fake>) -> Self {
         let store = Store::open(folder.path()).unwrap();
         let config = EngineConfig {
@@ -52,14 +52,14 @@ impl Turned {
         };
         let (to_self, inbox) = mpsc::channel(1024);
         let (events, _) = broadcast::channel(64);
-        let core = Engine::new(config, store, Clock::with(clock.clone()), to_self, events).unwrap();
-        Self { core, clock, inbox, folder }
+        let engine = Engine::new(config, store, Clock::with(clock.clone()), to_self, events).unwrap();
+        Self { engine, clock, inbox, folder }
     }
 
     /// Kills the engine and starts another one in the same folder. What was not committed is lost.
     pub(crate) fn restarted(self) -> Self {
-        let Self { core, clock, folder, inbox } = self;
-        drop((core, inbox));
+        let Self { engine, clock, folder, inbox } = self;
+        drop((engine, inbox));
         Self::in_folder(folder, clock)
     }
 }
@@ -81,30 +81,30 @@ impl Engine {
     }
 }
 
-impl Turned {
+impl TestEngine {
     pub(crate) fn call(&mut self, command: Command) -> Result<Reply, ApiError> {
-        self.core.call(command)
+        self.engine.call(command)
     }
 
     /// Creates a job with this number of tasks; a job for other devices has a wish.
     pub(crate) fn job(&mut self, tasks: i64, grid: Option<GridOptions>, change: impl FnOnce(&mut JobFile)) -> JobId {
-        let module = BlobFile::copy(self.core.ctx.store.folder(), &b"module"[..], ByteCount::mib(1)).unwrap();
-        let module = self.core.ctx.store.add_blob(module, ByteCount::mib(100), self.core.ctx.clock.unix()).unwrap();
+        let module = BlobFile::copy(self.engine.ctx.store.folder(), &b"module"[..], ByteCount::mib(1)).unwrap();
+        let module = self.engine.ctx.store.add_blob(module, ByteCount::mib(100), self.engine.ctx.clock.unix()).unwrap();
         let blobs = Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
         let map = if tasks == 1 { Map::One } else { Map::Range { from: 0, to: tasks } };
         let mut file = JobFile { map, ..JobFile::for_module("job", "m.wasm") };
         change(&mut file);
-        let new = NewJob { file, blobs, owner: "me".to_owned(), grid, now: self.core.ctx.clock.unix() };
-        let id = self.core.ctx.store.insert_job(&new).unwrap();
+        let new = NewJob { file, blobs, owner: "me".to_owned(), grid, now: self.engine.ctx.clock.unix() };
+        let id = self.engine.ctx.store.insert_job(&new).unwrap();
         if grid.is_some() {
-            self.core.exchange.sync_requester(&mut self.core.ctx).unwrap();
+            self.engine.exchange.sync_requester(&mut self.engine.ctx).unwrap();
         }
         id
     }
 
     /// Adds a peer that shares a network with this device.
     pub(crate) fn meets(&mut self, node: NodeId) {
-        self.core.ctx.directory.peers.insert(node, Peer { relation: Some(Relation::Lan), ..Peer::default() });
+        self.engine.ctx.directory.peers.insert(node, Peer { relation: Some(Relation::Lan), ..Peer::default() });
     }
 }
 

@@ -3,6 +3,7 @@
 mod bench;
 mod examples;
 mod fuzz;
+mod graph;
 mod lanes;
 mod run;
 mod setup;
@@ -79,6 +80,12 @@ enum Chore {
         #[arg(long)]
         write_exceptions: bool,
     },
+    /// Print which subsystems of the engine use which; fails when they form a circle
+    Graph {
+        /// Print every file with the files whose methods it calls
+        #[arg(long)]
+        files: bool,
+    },
     /// Type-check every crate that ships for other systems
     CheckTargets,
 }
@@ -97,6 +104,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Ui { release } => ui::build(release),
         Chore::Examples => examples::build("debug"),
         Chore::Tidy { write_exceptions } => tidy::tidy(write_exceptions),
+        Chore::Graph { files } => graph::graph(files),
         Chore::CheckTargets => targets::check(),
     }
 }

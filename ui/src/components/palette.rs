@@ -1,3 +1,4 @@
+use fog_api::settings::keys;
 use fog_api::{Command, DutyCommand, Example, JobCommand, Reply};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -50,7 +51,7 @@ pub fn Palette(overlay: RwSignal<Overlay>) -> impl IntoView {
         list.push((words.t("end-pause"), Action::Do(Command::Duty(DutyCommand::Snooze { minutes: 0 }))));
         list.push((words.t("finish-then-stop"), Action::Do(Command::Duty(DutyCommand::FinishThenStop))));
         list.extend(examples.get().into_iter().map(|e| (words.with("run-example", &[("name", e.title.into())]), Action::Example(e.name))));
-        let has_bluetooth = setting("chat_bluetooth").as_bool() == Some(true);
+        let has_bluetooth = setting(keys::CHAT_BLUETOOTH.key()).as_bool() == Some(true);
         list.push((words.t("chat-open-room"), Action::Run(|| open_thread(""))));
         list.push((words.t(if has_bluetooth { "chat-bluetooth-stop" } else { "chat-bluetooth-start" }), Action::Set("chat_bluetooth", !has_bluetooth)));
         list.push((words.t("submit-file"), Action::Run(submit_file)));

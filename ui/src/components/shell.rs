@@ -1,3 +1,4 @@
+use fog_api::settings::keys;
 use icondata_lu as lu;
 use leptos::prelude::*;
 use leptos_icons::Icon;
@@ -43,7 +44,7 @@ pub fn Shell() -> impl IntoView {
         }
     });
     let is_loaded = Memo::new(move |_| ui().snapshot.with(Option::is_some));
-    let is_new = Memo::new(move |_| is_loaded.get() && setting("first_run_done").as_bool() == Some(false));
+    let is_new = Memo::new(move |_| is_loaded.get() && setting(keys::FIRST_RUN_DONE.key()).as_bool() == Some(false));
     let body = move || match ui().page.get() {
         Page::Home => view! { <Home /> }.into_any(),
         Page::Jobs => view! { <Jobs /> }.into_any(),

@@ -1,3 +1,4 @@
+use fog_api::settings::keys;
 use leptos::prelude::*;
 
 use crate::bridge;
@@ -8,7 +9,7 @@ use crate::state::{set, setting, t, words};
 pub fn Week() -> impl IntoView {
     // The plan while it is painted; stored when the button is released.
     let draft = RwSignal::new(None::<(String, char)>);
-    let plan = move || draft.get().map_or_else(|| setting("week").as_str().unwrap_or_default().to_owned(), |(plan, _)| plan);
+    let plan = move || draft.get().map_or_else(|| setting(keys::WEEK.key()).as_str().unwrap_or_default().to_owned(), |(plan, _)| plan);
     let next = |letter: char| match letter {
         '1' => '2',
         '2' => '0',
@@ -29,7 +30,7 @@ pub fn Week() -> impl IntoView {
     };
     let end = move || {
         if let Some((plan, _)) = draft.get_untracked() {
-            set("week", plan.into());
+            set(keys::WEEK.key(), plan.into());
             draft.set(None);
         }
     };

@@ -1,3 +1,4 @@
+use fog_api::settings::keys;
 use fog_api::{Command, DutyCommand};
 use leptos::prelude::*;
 
@@ -10,7 +11,7 @@ pub fn Welcome() -> impl IntoView {
         if on {
             act(Command::Duty(DutyCommand::SetContributing { on: true }));
         }
-        set("first_run_done", true.into());
+        set(keys::FIRST_RUN_DONE.key(), true.into());
     };
     view! {
         <main class="welcome">

@@ -1,5 +1,6 @@
 //! Settings that contradict each other or make each other ineffective.
 
+use super::keys;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -25,20 +26,20 @@ impl Values<'_> {
         self.0.get(key).cloned().or_else(|| find(key).map(super::Setting::default)).unwrap_or(Value::Null)
     }
 
-    fn number(&self, key: &str) -> f64 {
-        self.get(key).as_f64().unwrap_or(0.0)
+    fn number(&self, key: keys::Number) -> f64 {
+        self.get(key.key()).as_f64().unwrap_or(0.0)
     }
 
-    fn flag(&self, key: &str) -> bool {
-        self.get(key).as_bool().unwrap_or(false)
+    fn flag(&self, key: keys::Flag) -> bool {
+        self.get(key.key()).as_bool().unwrap_or(false)
     }
 
-    fn text(&self, key: &str) -> String {
-        self.get(key).as_str().unwrap_or_default().to_owned()
+    fn text(&self, key: keys::Text) -> String {
+        self.get(key.key()).as_str().unwrap_or_default().to_owned()
     }
 
-    fn list(&self, key: &str) -> Vec<String> {
-        self.get(key).as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    fn list(&self, key: keys::List) -> Vec<String> {
+        self.get(key.key()).as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
     fn is_default(&self, key: &str) -> bool {
@@ -52,7 +53,7 @@ pub fn conflicts(values: &BTreeMap<String, Value>) -> Vec<Conflict> {
     let v = Values(values);
     let mut found = Vec::new();
     let mut add = |keys, is_refused, message: String| found.push(Conflict { keys, message, is_refused });
-    let (stop, resume) = (v.number("battery_stop"), v.number("battery_resume"));
+    let (stop, resume) = (v.number(keys::BATTERY_STOP), v.number(keys::BATTERY_RESUME));
     if stop > resume {
         add(
             ["battery_stop", "battery_resume"],
@@ -63,20 +64,20 @@ pub fn conflicts(values: &BTreeMap<String, Value>) -> Vec<Conflict> {
             ),
         );
     }
-    let denied = v.list("jobs_deny");
-    if let Some(both) = v.list("jobs_allow").into_iter().find(|name| denied.contains(name)) {
+    let denied = v.list(keys::JOBS_DENY);
+    if let Some(both) = v.list(keys::JOBS_ALLOW).into_iter().find(|name| denied.contains(name)) {
         add(["jobs_allow", "jobs_deny"], true, format!("'{both}' is in jobs_allow and in jobs_deny; leave it in one of them"));
     }
     let no_effect = |key: &str, why: &str| format!("{key} has no effect {why}");
-    let (idle, in_use, quiet) = (v.number("duty_idle"), v.number("duty_in_use"), v.number("quiet_duty"));
-    if !v.flag("run_while_in_use") {
+    let (idle, in_use, quiet) = (v.number(keys::DUTY_IDLE), v.number(keys::DUTY_IN_USE), v.number(keys::QUIET_DUTY));
+    if !v.flag(keys::RUN_WHILE_IN_USE) {
         if !v.is_default("duty_in_use") {
             add(["duty_in_use", "run_while_in_use"], false, no_effect("duty_in_use", "until run_while_in_use=on"));
         }
     } else if in_use > idle {
         add(["duty_in_use", "duty_idle"], false, format!("duty_in_use={in_use} is above duty_idle={idle}: work slows down when you go away"));
     }
-    let week = v.text("week");
+    let week = v.text(keys::WEEK);
     if quiet > idle && week.contains('2') {
         add(["quiet_duty", "duty_idle"], false, format!("quiet_duty={quiet} is above duty_idle={idle}, which holds in quiet hours too"));
     }
@@ -85,26 +86,26 @@ pub fn conflicts(values: &BTreeMap<String, Value>) -> Vec<Conflict> {
             add([key, "week"], false, no_effect(key, "while no hour of the week plan is quiet (2)"));
         }
     }
-    if !week.is_empty() && week.bytes().all(|hour| hour == b'0') && v.flag("contributing") {
+    if !week.is_empty() && week.bytes().all(|hour| hour == b'0') && v.flag(keys::CONTRIBUTING) {
         add(["week", "contributing"], false, "the week plan has no hour with work, so nothing runs although contributing=on".to_owned());
     }
-    if !v.is_default("energy_max") && v.text("energy_source").is_empty() {
+    if !v.is_default("energy_max") && v.text(keys::ENERGY_SOURCE).is_empty() {
         add(["energy_max", "energy_source"], false, no_effect("energy_max", "until energy_source names a file or an address"));
     }
-    if v.flag("run_on_battery") && v.text("chargers") != "any" {
+    if v.flag(keys::RUN_ON_BATTERY) && v.text(keys::CHARGERS) != "any" {
         add(
             ["chargers", "run_on_battery"],
             false,
             "with run_on_battery=on work goes on without any charger, and still stops at one that 'chargers' leaves out".to_owned(),
         );
     }
-    if !v.flag("chat") {
+    if !v.flag(keys::CHAT) {
         for key in ["chat_bluetooth", "chat_adapter"] {
             if !v.is_default(key) {
                 add([key, "chat"], false, no_effect(key, "until chat=on"));
             }
         }
-    } else if !v.is_default("chat_adapter") && !v.flag("chat_bluetooth") {
+    } else if !v.is_default("chat_adapter") && !v.flag(keys::CHAT_BLUETOOTH) {
         add(["chat_adapter", "chat_bluetooth"], false, no_effect("chat_adapter", "until chat_bluetooth=on"));
     }
     found

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use base64::Engine as _;
+use fog_api::settings::keys;
 use fog_api::{ApiError, ChatCommand, ChatMessage, EventBody, MessageState, PersonChange, PersonLink, PersonView, Reply};
 use fog_bitchat::{COMMANDS, Card, FilePacket, PeerId, cut_text, pieces};
 use fog_store::{NewChat, WipeStep};
@@ -273,7 +274,7 @@ impl Chat {
         if seen.is_empty() {
             return Ok(Reply::Done);
         }
-        if let Some(from) = PeerId::parse(&thread).filter(|_| ctx.settings.flag("chat_receipts")) {
+        if let Some(from) = PeerId::parse(&thread).filter(|_| ctx.settings.flag(keys::CHAT_RECEIPTS)) {
             for row in seen.iter().filter(|row| !row.is_mine) {
                 // A lost read receipt does no harm.
                 let _ = self.order(ServiceCommand::Saw { from, mid: row.mid.split('#').next().unwrap_or_default().to_owned() });
@@ -384,7 +385,7 @@ impl Chat {
 
     pub(crate) fn chat_wipe(&mut self, ctx: &mut Context) -> Result<Reply, ApiError> {
         // The old nickname must not pass to the next identity, even if the wipe is interrupted.
-        ctx.keep_settings(&[("chat_nickname".to_owned(), None)]);
+        ctx.keep_settings(&[(keys::CHAT_NICKNAME.key().to_owned(), None)]);
         // The keys are deleted first: from then on the remaining data is unreadable, whatever happens.
         ctx.store.wipe_chat(WipeStep::Keys).map_err(to_api)?;
         self.forget_chat();

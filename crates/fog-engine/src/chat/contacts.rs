@@ -9,8 +9,9 @@ use fog_types::UnixMillis;
 use fog_types::text::clean_name;
 
 use crate::chat::lifecycle::WORDS;
-use crate::chat::{Chat, Contact, ContactRecord, KnownVouch, Names, ServiceCommand};
+use crate::chat::{Chat, Contact, ContactRecord, KnownVouch, ServiceCommand};
 use crate::context::Context;
+use crate::names::Names;
 
 /// Shortest interval at which a remembered person is written when only the time has changed.
 const REMEMBER_EVERY: Duration = Duration::from_secs(600);
@@ -266,7 +267,7 @@ mod tests {
 
     use super::*;
     use crate::chat::{CarriedMessage, Secrets};
-    use crate::test_engine::{Turned, turned};
+    use crate::test_engine::{TestEngine, test_engine};
 
     /// A message from a bundle, by a person who was never met.
     fn stranger(n: u32) -> CarriedMessage {
@@ -282,41 +283,41 @@ mod tests {
         }
     }
 
-    fn with_chat() -> Turned {
-        let mut turned = turned();
-        turned.core.chat.vault = Some(Secrets::fresh().vault());
-        turned
+    fn with_chat() -> TestEngine {
+        let mut device = test_engine();
+        device.engine.chat.vault = Some(Secrets::fresh().vault());
+        device
     }
 
     #[test]
     fn made_up_authors_of_carried_messages_fill_no_memory() {
-        let mut turned = with_chat();
-        let core = &mut turned.core;
-        core.chat.parcel_came(&mut core.ctx, stranger(0)).unwrap();
-        let marked = core.chat.people.keys().next().unwrap().clone();
-        core.chat.change_person(&mut core.ctx, &marked, |person| person.is_favourite = true).unwrap();
+        let mut device = with_chat();
+        let engine = &mut device.engine;
+        engine.chat.store_carried(&mut engine.ctx, stranger(0)).unwrap();
+        let marked = engine.chat.people.keys().next().unwrap().clone();
+        engine.chat.change_person(&mut engine.ctx, &marked, |person| person.is_favourite = true).unwrap();
         for n in 1..600 {
-            core.chat.parcel_came(&mut core.ctx, stranger(n)).unwrap();
+            engine.chat.store_carried(&mut engine.ctx, stranger(n)).unwrap();
             let newest = stranger(n).keys.peer().to_string();
-            assert!(core.chat.people.contains_key(&newest));
+            assert!(engine.chat.people.contains_key(&newest));
         }
         let most = MAX_PEOPLE as usize + PEOPLE_SLACK;
-        assert!(core.chat.people.len() <= most, "{} people are held", core.chat.people.len());
-        assert!(core.chat.people.contains_key(&marked), "whom the user marked stays");
-        assert!(core.ctx.store.chat_people().unwrap().len() <= MAX_PEOPLE as usize);
+        assert!(engine.chat.people.len() <= most, "{} people are held", engine.chat.people.len());
+        assert!(engine.chat.people.contains_key(&marked), "whom the user marked stays");
+        assert!(engine.ctx.store.chat_people().unwrap().len() <= MAX_PEOPLE as usize);
     }
 
     #[test]
     fn nobody_is_remembered_whose_message_is_not_stored() {
-        let mut turned = with_chat();
-        let core = &mut turned.core;
-        while core.chat.try_spend_quota("somebody", 1 << 20) {}
-        while core.chat.try_spend_quota("somebody else", 0) {}
-        core.chat.credit.insert(String::new(), (-1e9, Instant::now()));
+        let mut device = with_chat();
+        let engine = &mut device.engine;
+        while engine.chat.try_spend_quota("somebody", 1 << 20) {}
+        while engine.chat.try_spend_quota("somebody else", 0) {}
+        engine.chat.credit.insert(String::new(), (-1e9, Instant::now()));
         for n in 0..100 {
-            core.chat.parcel_came(&mut core.ctx, stranger(n)).unwrap();
+            engine.chat.store_carried(&mut engine.ctx, stranger(n)).unwrap();
         }
-        assert_eq!((core.chat.people.len(), core.ctx.store.chat_people().unwrap().len()), (0, 0));
-        assert!(core.chat.credit.len() <= 3, "nor is their credit, once all have used up theirs");
+        assert_eq!((engine.chat.people.len(), engine.ctx.store.chat_people().unwrap().len()), (0, 0));
+        assert!(engine.chat.credit.len() <= 3, "nor is their credit, once all have used up theirs");
     }
 }

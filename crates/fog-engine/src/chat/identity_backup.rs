@@ -139,19 +139,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("anna.json");
         let identity = fog_bitchat::Identity::new([1; 32], [2; 32]);
-        let luggage = IdentityBackup::pack(
+        let backup = IdentityBackup::pack(
             &identity,
             "Zoë Müller".to_owned(),
             vec![ContactRecord { nickname: "Bernd am Hang".to_owned(), ..ContactRecord::default() }],
             b"groups",
         );
-        luggage.write(&path, "correct horse battery").unwrap();
+        backup.write(&path, "correct horse battery").unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         // Base64 cannot contain these names by chance.
         assert!(!text.contains("Zoë") && !text.contains("Bernd am"), "{text}");
         #[cfg(unix)]
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
-        assert_eq!(luggage.write(&path, "another passphrase").unwrap_err().kind, ErrorKind::Conflict);
+        assert_eq!(backup.write(&path, "another passphrase").unwrap_err().kind, ErrorKind::Conflict);
         let read = IdentityBackup::read(&path, "correct horse battery").unwrap();
         assert_eq!((read.nickname.as_str(), read.people[0].nickname.as_str(), read.groups()), ("Zoë Müller", "Bernd am Hang", b"groups".to_vec()));
         assert_eq!(*read.secrets().unwrap(), *identity.to_secrets());

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use fog_api::settings::keys;
 use fog_api::{ApiError, EventBody, Reply, Secret};
 use fog_bitchat::Identity;
 use fog_types::{ErrorKind, UnixMillis};
@@ -17,13 +18,13 @@ use crate::query::to_api;
 impl Chat {
     /// Saves the chat identity of this device on another thread, since deriving the key takes a moment.
     pub(crate) fn chat_move_out(&self, ctx: &Context, path: PathBuf, passphrase: Secret, answer: Answer) {
-        let luggage = match self.pack(ctx, &passphrase) {
-            Ok(luggage) => luggage,
+        let backup = match self.pack(ctx, &passphrase) {
+            Ok(backup) => backup,
             // The front end may be gone.
             Err(error) => return drop(answer.send(Err(error))),
         };
         tokio::task::spawn_blocking(move || {
-            let written = luggage.write(&path, &passphrase.0).map(|()| Reply::exported(vec![path.display().to_string()]));
+            let written = backup.write(&path, &passphrase.0).map(|()| Reply::exported(vec![path.display().to_string()]));
             let _ = answer.send(written);
         });
     }
@@ -57,9 +58,9 @@ impl Chat {
     }
 
     /// Takes over the identity in one step. Messages of this device stay.
-    pub(crate) fn moved_in(&mut self, ctx: &mut Context, luggage: Result<IdentityBackup, ApiError>) -> Result<Reply, ApiError> {
-        let luggage = luggage?;
-        let secrets = luggage.secrets().ok_or_else(|| refuse(ErrorKind::BadInput, "the file has no keys; nothing was changed"))?;
+    pub(crate) fn moved_in(&mut self, ctx: &mut Context, backup: Result<IdentityBackup, ApiError>) -> Result<Reply, ApiError> {
+        let backup = backup?;
+        let secrets = backup.secrets().ok_or_else(|| refuse(ErrorKind::BadInput, "the file has no keys; nothing was changed"))?;
         let (mut noise, mut signing) = ([0; 32], [0; 32]);
         noise.copy_from_slice(&secrets[..32]);
         signing.copy_from_slice(&secrets[32..]);
@@ -75,15 +76,15 @@ impl Chat {
             let sealed = vault.seal_value(&id, person);
             (id, sealed, UnixMillis(now.0), person.is_verified || person.is_favourite || person.is_blocked)
         };
-        let people: Vec<_> = luggage.people.iter().map(person).collect();
+        let people: Vec<_> = backup.people.iter().map(person).collect();
         // Letters and bundles for the previous identity are useless to the new one.
         let empty = |name: &'static str| (name, vault.seal(name.as_bytes(), &[]));
-        let states = [empty(LETTERS), empty(BUNDLES), empty(RATCHET), empty(LEFT), (GROUPS, vault.seal(GROUPS.as_bytes(), &luggage.groups()))];
+        let states = [empty(LETTERS), empty(BUNDLES), empty(RATCHET), empty(LEFT), (GROUPS, vault.seal(GROUPS.as_bytes(), &backup.groups()))];
         let keys = own.with_identity(&secrets).seal(&device);
         // The previous identity says goodbye first.
         self.forget_chat();
         ctx.store.replace_chat_identity(&keys, &people, &states).map_err(to_api)?;
-        ctx.keep_settings(&[("chat_nickname".to_owned(), Some(luggage.nickname.into()))]);
+        ctx.keep_settings(&[(keys::CHAT_NICKNAME.key().to_owned(), Some(backup.nickname.into()))]);
         self.look_at_chat(ctx).map_err(to_api)?;
         ctx.announce(EventBody::Settings(ctx.settings.values().clone()));
         self.announce_chat();

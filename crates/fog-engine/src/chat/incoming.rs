@@ -110,7 +110,7 @@ impl Chat {
                     driver.order(ServiceCommand::Stored(turn));
                 }
             }
-            ChatEvent::CarriedMessage(parcel) => self.parcel_came(ctx, *parcel)?,
+            ChatEvent::CarriedMessage(carried) => self.store_carried(ctx, *carried)?,
             ChatEvent::Event(event) => self.chat_event(ctx, event)?,
         }
         Ok(())
@@ -216,8 +216,8 @@ impl Chat {
     }
 
     /// Handles a message from a bundle. Its author was present once and may not be remembered.
-    pub(crate) fn parcel_came(&mut self, ctx: &mut Context, parcel: CarriedMessage) -> Result<(), StoreError> {
-        let CarriedMessage { keys, name, mid, text, at, bundle } = parcel;
+    pub(crate) fn store_carried(&mut self, ctx: &mut Context, carried: CarriedMessage) -> Result<(), StoreError> {
+        let CarriedMessage { keys, name, mid, text, at, bundle } = carried;
         let from = keys.peer();
         let id = from.to_string();
         // An author whose message may not be stored is not remembered either.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use fog_api::settings::keys;
 use fog_api::{MessageState, PersonLink};
 use fog_bitchat::{FilePacket, PeerId};
 use fog_store::{ChatRow, StoreError, WipeStep};
@@ -9,8 +10,9 @@ use fog_types::UnixMillis;
 use fog_types::text::clean_name;
 
 use crate::chat::groups::group_id;
-use crate::chat::{Body, Chat, ChatService, Contact, Moved, Names, PinnedContact, SavedState, Secrets, ServiceCommand, Vault, state_from};
+use crate::chat::{Body, Chat, ChatService, Contact, Moved, PinnedContact, SavedState, Secrets, ServiceCommand, Vault, state_from};
 use crate::context::Context;
+use crate::names::Names;
 
 /// Name of the stored state of carried letters.
 pub(crate) const LETTERS: &str = "letters";
@@ -35,7 +37,7 @@ impl Chat {
         if ctx.store.is_wiping_chat()? {
             self.finish_wipe(ctx)?;
         }
-        let is_wanted = (ctx.settings.flag("chat") || ctx.config.chat.bluetooth) && !ctx.is_stopping;
+        let is_wanted = (ctx.settings.flag(keys::CHAT) || ctx.config.chat.bluetooth) && !ctx.is_stopping;
         if !is_wanted {
             if self.driver.take().is_some() {
                 self.forget_who_is_there();
@@ -48,8 +50,8 @@ impl Chat {
             self.start_chat(ctx)?;
         }
         let nickname = self.nickname(ctx);
-        let adapter = ctx.config.chat.adapter.clone().or_else(|| Some(ctx.settings.text("chat_adapter").trim().to_owned())).filter(|name| !name.is_empty());
-        let radio = (ctx.settings.flag("chat_bluetooth") || ctx.config.chat.bluetooth).then_some(adapter);
+        let adapter = ctx.config.chat.adapter.clone().or_else(|| Some(ctx.settings.text(keys::CHAT_ADAPTER).trim().to_owned())).filter(|name| !name.is_empty());
+        let radio = (ctx.settings.flag(keys::CHAT_BLUETOOTH) || ctx.config.chat.bluetooth).then_some(adapter);
         let wish = (nickname, radio);
         if let Some(driver) = &self.driver
             && self.told != wish
@@ -153,7 +155,7 @@ impl Chat {
 
     /// Nickname of this device in the mesh.
     pub(crate) fn nickname(&self, ctx: &Context) -> String {
-        let set = clean_name(ctx.settings.text("chat_nickname"));
+        let set = clean_name(ctx.settings.text(keys::CHAT_NICKNAME));
         if !set.is_empty() {
             return fog_bitchat::cut_text(&set, 24).to_owned();
         }
@@ -249,7 +251,7 @@ impl Chat {
         if is_first && let Err(error) = self.cut_chats(ctx) {
             tracing::error!(%error, "messages beyond what chat may keep cannot be removed");
         }
-        let days = ctx.settings.number("chat_keep_days");
+        let days = ctx.settings.number(keys::CHAT_KEEP_DAYS);
         if days > 0.0 {
             let before = UnixMillis(ctx.clock.lived().0 - (days * 86_400_000.0) as i64);
             match ctx.store.expire_chat(before) {

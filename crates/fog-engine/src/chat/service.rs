@@ -243,7 +243,7 @@ impl Running {
             let due = if is_blocked { due.max(BLOCKED) } else { due };
             tokio::select! {
                 order = inbox.recv() => match order {
-                    Some(order) => self.obey(order),
+                    Some(order) => self.handle_command(order),
                     None => break,
                 },
                 Some(heard) = hears.recv() => self.hear(heard),
@@ -365,7 +365,7 @@ impl Running {
                 None
             }
             Todo::Store(turn, state) => Some(ChatEvent::Ratchet { turn, state }),
-            Todo::CarriedMessage(parcel) => Some(ChatEvent::CarriedMessage(parcel)),
+            Todo::CarriedMessage(carried) => Some(ChatEvent::CarriedMessage(carried)),
             Todo::Carried(to, id) => {
                 self.node.mark_carried(to, &id);
                 delivery(to, id, Delivery::Carried)
@@ -407,7 +407,7 @@ impl Running {
         best
     }
 
-    fn obey(&mut self, order: ServiceCommand) {
+    fn handle_command(&mut self, order: ServiceCommand) {
         let now = self.now();
         let (refused, to, mid) = match order {
             ServiceCommand::Say(text) => return drop(self.node.say_to_all(&text, now)),

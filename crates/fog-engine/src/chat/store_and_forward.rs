@@ -328,8 +328,8 @@ impl BundleRelay {
         }
         self.opened.push_back((id, content.token));
         let keys = PeerKeys { noise, signing: content.signing };
-        let parcel = CarriedMessage { keys, name: content.name, mid: content.mid, text: content.text, at: content.at.min(now), bundle: id };
-        self.todo.push_back(Todo::CarriedMessage(Box::new(parcel)));
+        let carried = CarriedMessage { keys, name: content.name, mid: content.mid, text: content.text, at: content.at.min(now), bundle: id };
+        self.todo.push_back(Todo::CarriedMessage(Box::new(carried)));
     }
 }
 

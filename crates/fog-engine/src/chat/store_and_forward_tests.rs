@@ -83,9 +83,9 @@ impl Street {
                             self.stored[n].1 = state;
                             self.nodes[n].stored(turn, self.now);
                         }
-                        Todo::CarriedMessage(parcel) => {
-                            self.nodes[n].answered(parcel.bundle, !self.refuses, self.now);
-                            self.got.push((n, *parcel));
+                        Todo::CarriedMessage(carried) => {
+                            self.nodes[n].answered(carried.bundle, !self.refuses, self.now);
+                            self.got.push((n, *carried));
                         }
                         other => self.states.push(other),
                     }
@@ -99,7 +99,7 @@ impl Street {
     }
 
     fn texts(&self) -> Vec<(usize, &str, &str)> {
-        self.got.iter().map(|(n, parcel)| (*n, parcel.name.as_str(), parcel.text.as_str())).collect()
+        self.got.iter().map(|(n, carried)| (*n, carried.name.as_str(), carried.text.as_str())).collect()
     }
 }
 

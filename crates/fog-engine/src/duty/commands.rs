@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fog_api::settings::keys;
 use fog_api::{ApiError, DutyCommand, EventBody, Reply, SettingsCommand, settings};
 use fog_eligibility::Eligibility;
 use fog_types::{ErrorKind, UnixMillis};
@@ -28,7 +29,7 @@ impl Duty {
                 self.set_snooze(ctx, until);
             }
             DutyCommand::FinishThenStop => {
-                let finishing = ctx.settings.flag("contributing");
+                let finishing = ctx.settings.flag(keys::CONTRIBUTING);
                 let tasks = ctx.load.running.iter().map(|task| serde_json::json!([task.job.0, task.index])).collect();
                 ctx.keep_settings(&[(FINISHING_KEY.to_owned(), finishing.then_some(Value::Array(tasks)))]);
                 ctx.finishing = finishing;
@@ -45,7 +46,7 @@ impl Duty {
             SettingsCommand::Get => Ok(Reply::Settings(ctx.settings.values().clone())),
             SettingsCommand::Set { changes } => self.set_settings(ctx, changes),
             SettingsCommand::Reset => {
-                let all: Vec<_> = settings::ALL.iter().filter(|s| s.key != "first_run_done").map(|s| (s.key.to_owned(), None)).collect();
+                let all: Vec<_> = settings::ALL.iter().filter(|s| s.key != keys::FIRST_RUN_DONE.key()).map(|s| (s.key.to_owned(), None)).collect();
                 self.change_settings(ctx, &all);
                 Ok(ctx.done())
             }
@@ -100,7 +101,7 @@ impl Duty {
     pub(crate) fn set_contributing(&mut self, ctx: &mut Context, on: bool) {
         ctx.finishing = false;
         ctx.out.input(Input::FinishingChanged);
-        self.change_settings(ctx, &[("contributing".to_owned(), Some(on.into())), (FINISHING_KEY.to_owned(), None)]);
+        self.change_settings(ctx, &[(keys::CONTRIBUTING.key().to_owned(), Some(on.into())), (FINISHING_KEY.to_owned(), None)]);
     }
 
     pub(crate) fn set_snooze(&mut self, ctx: &mut Context, until: Option<UnixMillis>) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use fog_api::settings;
+use fog_api::settings::keys;
 use fog_eligibility::{Charger, HOURS_IN_WEEK, Moment, OFF_CELL, Policy, Profile, Unknown};
 use fog_types::{ByteCount, Percent};
 use serde_json::Value;
@@ -40,42 +41,41 @@ impl Settings {
         &self.0
     }
 
-    pub(crate) fn flag(&self, key: &str) -> bool {
-        self.0.get(key).and_then(Value::as_bool).unwrap_or(false)
+    pub(crate) fn flag(&self, key: keys::Flag) -> bool {
+        key.of(&self.0)
     }
 
-    pub(crate) fn number(&self, key: &str) -> f64 {
-        self.0.get(key).and_then(Value::as_f64).unwrap_or(0.0)
+    pub(crate) fn number(&self, key: keys::Number) -> f64 {
+        key.of(&self.0)
     }
 
-    pub(crate) fn text(&self, key: &str) -> &str {
-        self.0.get(key).and_then(Value::as_str).unwrap_or("")
+    pub(crate) fn text(&self, key: keys::Text) -> &str {
+        key.of(&self.0)
     }
 
-    pub(crate) fn list(&self, key: &str) -> Vec<String> {
-        let list = self.0.get(key).and_then(Value::as_array);
-        list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    pub(crate) fn list(&self, key: keys::List) -> Vec<String> {
+        key.of(&self.0)
     }
 
     /// Number of tasks that run at once: the setting, or all cores but one.
     pub(crate) fn slots(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        match self.number("cores") as usize {
+        match self.number(keys::CORES) as usize {
             0 => cores.saturating_sub(1).max(1),
             n => n.min(cores),
         }
     }
 
     pub(crate) fn storage_cap(&self) -> ByteCount {
-        ByteCount((self.number("storage_cap") * 1e9) as u64)
+        ByteCount((self.number(keys::STORAGE_CAP) * 1e9) as u64)
     }
 
     /// Bytes of the disk that stay free.
     pub(crate) fn disk_free_min(&self) -> u64 {
-        (self.number("disk_free_min") * 1e9) as u64
+        (self.number(keys::DISK_FREE_MIN) * 1e9) as u64
     }
 
-    fn unknown(&self, key: &str) -> Unknown {
+    fn unknown(&self, key: keys::Text) -> Unknown {
         if self.text(key) == "stop" { Unknown::Stop } else { Unknown::Allow }
     }
 }
@@ -84,10 +84,10 @@ impl Settings {
 #[must_use]
 pub fn policy_from(values: &BTreeMap<String, Value>, snoozed_until: Option<Moment>, finishing: bool) -> Policy {
     let s = Settings::new(values);
-    let percent = |key| Percent::new(s.number(key) as u8);
-    let fan = s.number("quiet_fan_rpm") as u32;
+    let percent = |key: keys::Number| Percent::new(s.number(key) as u8);
+    let fan = s.number(keys::QUIET_FAN_RPM) as u32;
     let mut week = [OFF_CELL; HOURS_IN_WEEK];
-    for (cell, letter) in week.iter_mut().zip(s.text("week").bytes()) {
+    for (cell, letter) in week.iter_mut().zip(s.text(keys::WEEK).bytes()) {
         *cell = match letter {
             b'1' => 0,
             b'2' => 1,
@@ -95,42 +95,42 @@ pub fn policy_from(values: &BTreeMap<String, Value>, snoozed_until: Option<Momen
         };
     }
     Policy {
-        contributing: s.flag("contributing"),
+        contributing: s.flag(keys::CONTRIBUTING),
         snoozed_until,
         finishing,
-        run_on_battery: s.flag("run_on_battery"),
-        weakest_charger: match s.text("chargers") {
+        run_on_battery: s.flag(keys::RUN_ON_BATTERY),
+        weakest_charger: match s.text(keys::CHARGERS) {
             "mains" => Charger::Mains,
             "wired" => Charger::Usb,
             _ => Charger::Wireless,
         },
-        hold: (s.number("hold") * 1000.0) as u64,
-        battery_stop: s.number("battery_stop") as f32,
-        battery_resume: s.number("battery_resume") as f32,
-        battery_temp_stop: s.number("battery_temp_stop") as f32,
-        cpu_temp_stop: s.number("cpu_temp_stop") as f32,
-        run_while_in_use: s.flag("run_while_in_use"),
-        idle_after_seconds: s.number("idle_after") as f32,
-        respect_media: s.flag("respect_media"),
-        other_cpu_stop: s.number("other_cpu_stop") as f32,
-        stop_when_metered: s.flag("stop_when_metered"),
+        hold: (s.number(keys::HOLD) * 1000.0) as u64,
+        battery_stop: s.number(keys::BATTERY_STOP) as f32,
+        battery_resume: s.number(keys::BATTERY_RESUME) as f32,
+        battery_temp_stop: s.number(keys::BATTERY_TEMP_STOP) as f32,
+        cpu_temp_stop: s.number(keys::CPU_TEMP_STOP) as f32,
+        run_while_in_use: s.flag(keys::RUN_WHILE_IN_USE),
+        idle_after_seconds: s.number(keys::IDLE_AFTER) as f32,
+        respect_media: s.flag(keys::RESPECT_MEDIA),
+        other_cpu_stop: s.number(keys::OTHER_CPU_STOP) as f32,
+        stop_when_metered: s.flag(keys::STOP_WHEN_METERED),
         disk_free_min: s.disk_free_min(),
-        ram_available_min: (s.number("ram_available_min") as u64) << 20,
-        energy_max: (!s.text("energy_source").is_empty()).then(|| s.number("energy_max") as f32),
+        ram_available_min: (s.number(keys::RAM_AVAILABLE_MIN) as u64) << 20,
+        energy_max: (!s.text(keys::ENERGY_SOURCE).is_empty()).then(|| s.number(keys::ENERGY_MAX) as f32),
         profiles: vec![
-            Profile { name: "full".to_owned(), duty_idle: percent("duty_idle"), duty_in_use: percent("duty_in_use"), fan_rpm_max: None },
+            Profile { name: "full".to_owned(), duty_idle: percent(keys::DUTY_IDLE), duty_in_use: percent(keys::DUTY_IN_USE), fan_rpm_max: None },
             Profile {
                 name: "quiet".to_owned(),
-                duty_idle: percent("quiet_duty").min(percent("duty_idle")),
-                duty_in_use: percent("quiet_duty").min(percent("duty_in_use")),
+                duty_idle: percent(keys::QUIET_DUTY).min(percent(keys::DUTY_IDLE)),
+                duty_in_use: percent(keys::QUIET_DUTY).min(percent(keys::DUTY_IN_USE)),
                 fan_rpm_max: (fan > 0).then_some(fan),
             },
         ],
         week,
-        unknown_cpu_temp: s.unknown("unknown_cpu_temp"),
-        unknown_battery: s.unknown("unknown_battery"),
-        unknown_idle: s.unknown("unknown_idle"),
-        unknown_energy: s.unknown("unknown_energy"),
+        unknown_cpu_temp: s.unknown(keys::UNKNOWN_CPU_TEMP),
+        unknown_battery: s.unknown(keys::UNKNOWN_BATTERY),
+        unknown_idle: s.unknown(keys::UNKNOWN_IDLE),
+        unknown_energy: s.unknown(keys::UNKNOWN_ENERGY),
     }
 }
 
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_stored_value_that_is_not_valid_any_more_falls_back() {
-        let stored = BTreeMap::from([("idle_after".to_owned(), Value::from(-5)), ("week".to_owned(), Value::from("0".repeat(168)))]);
+        let stored = BTreeMap::from([(keys::IDLE_AFTER.key().to_owned(), Value::from(-5)), (keys::WEEK.key().to_owned(), Value::from("0".repeat(168)))]);
         let policy = policy_from(&stored, None, false);
         assert!((policy.idle_after_seconds - 180.0).abs() < 0.1);
         assert_eq!(policy.week, [OFF_CELL; HOURS_IN_WEEK]);

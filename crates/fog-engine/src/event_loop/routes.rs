@@ -81,6 +81,12 @@ impl Engine {
             Input::HelloWanted(node) => self.exchange.hello_to(&mut self.ctx, node),
             // Exchange → network.
             Input::SendHello { node, capacity } => self.network.send_hello(&mut self.ctx, node, capacity),
+            // Exchange → payments, and back.
+            Input::Reserve { lease, node, job, milli } => return self.payments.reserve(&mut self.ctx, lease, node, job, milli),
+            Input::Reserved { lease, is_granted } => return self.exchange.reserved(&mut self.ctx, lease, is_granted),
+            Input::Settle { lease, node, job, milli } => return self.payments.settle(&mut self.ctx, lease, node, job, milli),
+            Input::Release(lease) => return self.payments.release(&mut self.ctx, lease),
+            Input::Earn { lease, node, milli } => return self.payments.earn(&mut self.ctx, lease, node, milli),
             // Duty → tasks, chat.
             Input::FinishingChanged => self.tasks.forget_to_finish(),
             Input::SettingsChanged => return self.chat.look_at_chat(&mut self.ctx),

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use fog_api::settings::keys;
 use fog_api::{Event, Status};
 use fog_eligibility::Eligibility;
 use fog_grid::Identity;
@@ -11,10 +12,10 @@ use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::chat::Chat;
+use crate::cleanup;
 use crate::clock::Clock;
 use crate::context::{CLOCK_KEY, Context, Load};
 use crate::directory::Directory;
-use crate::duty::owner_requests::Unstored;
 use crate::duty::policy::{Settings, policy_from};
 use crate::duty::{Duty, FINISHING_KEY, SNOOZE_KEY, sensor_config, sensors};
 use crate::effects::Effects;
@@ -24,8 +25,10 @@ use crate::handle::EngineConfig;
 use crate::keychain::checkpoint_key;
 use crate::message::EngineMessage;
 use crate::network::Network;
-use crate::network::traffic::Traffic;
-use crate::tasks::{Tasks, cleanup, run_now};
+use crate::owner_requests::Unstored;
+use crate::payments::Payments;
+use crate::tasks::{Tasks, run_now};
+use crate::traffic::Traffic;
 
 /// Reads the tasks from the value of [`FINISHING_KEY`].
 fn tasks_in(value: &Value) -> Vec<TaskId> {
@@ -63,7 +66,7 @@ impl Engine {
         let snoozed_until = stored.get(SNOOZE_KEY).and_then(Value::as_i64).map(|until| UnixMillis(until.saturating_add(shift)));
         let snoozed_until = snoozed_until.filter(|until| *until > now);
         let sensors = sensors::start(sensor_config(&settings, &config), config.device.clone(), to_self.clone())?;
-        let finishing = stored.contains_key(FINISHING_KEY) && settings.flag("contributing");
+        let finishing = stored.contains_key(FINISHING_KEY) && settings.flag(keys::CONTRIBUTING);
         let policy = policy_from(settings.values(), snoozed_until.map(|until| clock.to_moment(until)), finishing);
         // Without a key, checkpoints would not be encrypted: none are taken, and the log, the status and
         // `fog doctor` say so.
@@ -88,6 +91,8 @@ impl Engine {
             traffic: Traffic::default(),
             directory: Directory::default(),
             net: None,
+            #[cfg(test)]
+            in_memory: None,
             load: Load::default(),
             finishing,
             work_duty: watch::Sender::new(Percent::ZERO),
@@ -102,6 +107,7 @@ impl Engine {
             network: Network::new(),
             exchange: Exchange::new(),
             chat: Chat::default(),
+            payments: Payments,
             events,
             last_status: Status::default(),
             last_status_at: None,
@@ -110,13 +116,14 @@ impl Engine {
             last_trim: None,
             last_measured: None,
             has_lost: false,
-            walls: None,
+            sandbox: None,
             last_tick: None,
             was_busy: false,
             gone: watch::Sender::new(None),
         };
         this.network.restore(&mut this.ctx)?;
         this.exchange.restore(&mut this.ctx)?;
+        this.payments.restore(&mut this.ctx)?;
         this.ctx.traffic.move_by(shift, now);
         this.chat.clock_was_set(&mut this.ctx, shift);
         if let Some(until) = snoozed_until.filter(|_| shift != 0) {

@@ -6,6 +6,7 @@ use fog_transport::Link;
 use fog_types::{BlobId, NodeId, TaskId};
 
 use crate::context::Context;
+use crate::exchange::transfers::Fetches;
 use crate::exchange::{Exchange, ExchangeEvent, content};
 use crate::message::Counted;
 
@@ -101,6 +102,7 @@ impl Exchange {
             self.requester.handle_reach(node, false, now);
         }
         self.last_hello = None;
+        self.fetching = Fetches::default();
         self.arriving.clear();
         self.states.clear();
         self.sealing.clear();

@@ -6,17 +6,38 @@ use std::time::Instant;
 use fog_grid::{Content, ContentKey, LeaseId, LeaseState, MAX_HOLDERS, Message, Signed, TaskOffer, WorkerState};
 use fog_store::{ContentRow, StoreError};
 use fog_types::job::{JobFile, Map};
-use fog_types::{BlobId, JobId, NodeId, TaskId};
+use fog_types::{BlobId, JobId, NodeId, TaskId, WorkUnits};
 
 use crate::context::Context;
-use crate::exchange::placement::Wanted;
+use crate::effects::Input;
+use crate::exchange::placement::{USUAL_UNITS, Wanted};
 use crate::exchange::requester::DEFERRED;
 use crate::exchange::results::terms_of;
+use crate::exchange::spot_checks::SpotCheck;
 use crate::exchange::{Exchange, ExchangeEvent, Lent, content, content_of};
 use crate::message::EngineMessage;
 
 /// Most tasks that are considered in one turn.
 const AT_ONCE: usize = 256;
+
+/// An offer that waits until its price is reserved.
+pub(crate) struct PendingOffer {
+    node: NodeId,
+    signed: Signed<TaskOffer>,
+    of: Offered,
+}
+
+/// Purpose of an offer.
+enum Offered {
+    Task(TaskId),
+    Check(Box<SpotCheck>),
+}
+
+impl PendingOffer {
+    pub(crate) fn of_check(node: NodeId, signed: Signed<TaskOffer>, check: SpotCheck) -> Self {
+        Self { node, signed, of: Offered::Check(Box::new(check)) }
+    }
+}
 
 impl Exchange {
     pub(crate) fn content_key(&self, ctx: &Context, blob: BlobId) -> ContentKey {
@@ -89,7 +110,7 @@ impl Exchange {
         for (task, node) in self.place(ctx, &wanted, &jobs)? {
             let Some(Some(job)) = jobs.get(&task.job) else { continue };
             match self.offer(ctx, task, job, node)? {
-                Ok(()) => drop(self.withheld.remove(&task.job)),
+                Ok(()) => {}
                 Err(problem) => {
                     tracing::debug!(%task, problem, "a task cannot be offered");
                     self.withhold(ctx, task.job, problem);
@@ -237,9 +258,38 @@ impl Exchange {
             Ok(made) => made,
             Err(problem) => return Ok(Err(problem)),
         };
-        if !self.reserve(ctx, lease, node, job)? {
-            return Ok(Err("it would cost more credits than this device may owe; see the setting credit_limit".to_owned()));
+        let milli = self.price_of(ctx, job)?;
+        self.pending.insert(lease, PendingOffer { node, signed, of: Offered::Task(task) });
+        ctx.out.input(Input::Reserve { lease, node, job: job.id, milli });
+        Ok(Ok(()))
+    }
+
+    /// Price of a task in thousandths of a credit, before its result is there.
+    pub(crate) fn price_of(&self, ctx: &Context, job: &fog_store::JobRow) -> Result<u64, StoreError> {
+        let units = ctx.store.mean_units(job.id)?.unwrap_or(WorkUnits(USUAL_UNITS as u64));
+        Ok(terms_of(job).base(units))
+    }
+
+    /// Handles the answer to a reservation: sends the offer, or says why the task is not offered.
+    pub(crate) fn reserved(&mut self, ctx: &mut Context, lease: LeaseId, is_granted: bool) -> Result<(), StoreError> {
+        let Some(PendingOffer { node, signed, of }) = self.pending.remove(&lease) else { return Ok(()) };
+        match of {
+            Offered::Task(task) if is_granted => self.send_offer(ctx, lease, task, node, signed),
+            Offered::Task(task) => {
+                self.withhold(ctx, task.job, "it would cost more credits than this device may owe; see the setting credit_limit".to_owned());
+                Ok(())
+            }
+            Offered::Check(check) => {
+                if is_granted {
+                    self.send_spot_check(ctx, lease, *check, signed);
+                }
+                Ok(())
+            }
         }
+    }
+
+    fn send_offer(&mut self, ctx: &mut Context, lease: LeaseId, task: TaskId, node: NodeId, signed: Signed<TaskOffer>) -> Result<(), StoreError> {
+        self.withheld.remove(&task.job);
         let hash = signed.hash();
         ctx.store.begin_lease(task, &lease.to_string(), node, &BlobId(hash).to_string(), ctx.clock.unix())?;
         self.lent.insert(lease, Lent { offer_hash: hash, signed_result: None });
@@ -249,6 +299,6 @@ impl Exchange {
         }
         ctx.say(node, Message::Offer(Box::new(signed)));
         ctx.announce_job(task.job);
-        Ok(Ok(()))
+        Ok(())
     }
 }

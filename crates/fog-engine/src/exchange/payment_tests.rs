@@ -13,7 +13,7 @@ use fog_types::{BlobId, ByteCount, JobState, NodeId, TaskState};
 use crate::exchange::Lent;
 use crate::network::runtime::Net;
 use crate::test_engine::prelude::*;
-use crate::test_engine::{Turned, turned};
+use crate::test_engine::{TestEngine, test_engine};
 
 /// Work units of the task: five credits at the usual price.
 const UNITS: WorkUnits = WorkUnits(5_000_000_000);
@@ -39,8 +39,8 @@ enum Side {
 
 struct Pair {
     network: MemoryNetwork,
-    requester: Option<Turned>,
-    worker: Option<Turned>,
+    requester: Option<TestEngine>,
+    worker: Option<TestEngine>,
     /// Boundary of this side, counted from its start, at which the fault occurs.
     fault: Option<(Side, Fault, u32)>,
     boundaries: [u32; 2],
@@ -50,19 +50,19 @@ impl Pair {
     /// A requester that has leased a task to a worker, which has finished it and not said so yet.
     fn new(fault: Option<(Side, Fault, u32)>) -> Self {
         let network = MemoryNetwork::default();
-        let (mut requester, mut worker) = (turned(), turned());
-        let (from, to) = (requester.core.ctx.me().unwrap(), worker.core.ctx.me().unwrap());
+        let (mut requester, mut worker) = (test_engine(), test_engine());
+        let (from, to) = (requester.engine.ctx.me().unwrap(), worker.engine.ctx.me().unwrap());
         for side in [&mut requester, &mut worker] {
-            side.core.network.join_network(&mut side.core.ctx, "lan").unwrap();
+            side.engine.network.join_network(&mut side.engine.ctx, "lan").unwrap();
         }
         let id = requester.job(1, Some(GridOptions { replicas: 1, ..GridOptions::default() }), |_| {});
         let (task, lease, offer) = (TaskId { job: id, index: 0 }, LeaseId([7; 16]), [9; 32]);
-        let core = &mut requester.core;
-        let (row, now) = (core.ctx.store.job(id).unwrap(), core.ctx.clock.unix());
-        assert!(core.exchange.reserve(&mut core.ctx, lease, to, &row).unwrap());
-        core.ctx.store.begin_lease(task, &lease.to_string(), to, &BlobId(offer).to_string(), now).unwrap();
-        core.exchange.requester.offered(lease, task, to, core.ctx.now_ms());
-        core.exchange.lent.insert(lease, Lent { offer_hash: offer, signed_result: None });
+        let engine = &mut requester.engine;
+        let now = engine.ctx.clock.unix();
+        engine.ctx.store.reserve_credit(&lease.to_string(), to, id, 1_000, now).unwrap();
+        engine.ctx.store.begin_lease(task, &lease.to_string(), to, &BlobId(offer).to_string(), now).unwrap();
+        engine.exchange.requester.offered(lease, task, to, engine.ctx.now_ms());
+        engine.exchange.lent.insert(lease, Lent { offer_hash: offer, signed_result: None });
         Self::finish(&mut worker, from, lease, offer);
         let mut pair = Self { network, requester: Some(requester), worker: Some(worker), fault, boundaries: [0; 2] };
         pair.connect(Side::Requester);
@@ -71,18 +71,18 @@ impl Pair {
     }
 
     /// Has the worker run the task of a lease to its end.
-    fn finish(worker: &mut Turned, from: NodeId, lease: LeaseId, offer: [u8; 32]) {
+    fn finish(worker: &mut TestEngine, from: NodeId, lease: LeaseId, offer: [u8; 32]) {
         let id = worker.job(1, None, |_| {});
-        let core = &mut worker.core;
-        let now = core.ctx.clock.unix();
+        let engine = &mut worker.engine;
+        let now = engine.ctx.clock.unix();
         let deadline = UnixMillis(now.0 + 86_400_000);
         let (lease, offer) = (lease.to_string(), BlobId(offer).to_string());
-        core.ctx.store.host(&HostedRow { job: id, lease, requester: from, offer, deadline, message: None, has_receipt: false }).unwrap();
-        let claim = core.ctx.store.claim_task("test", now).unwrap().unwrap();
-        let folder = core.ctx.store.folder().to_owned();
+        engine.ctx.store.host(&HostedRow { job: id, lease, requester: from, offer, deadline, message: None, has_receipt: false }).unwrap();
+        let claim = engine.ctx.store.claim_task("test", now).unwrap().unwrap();
+        let folder = engine.ctx.store.folder().to_owned();
         let file = |bytes: &[u8]| BlobFile::copy(&folder, bytes, CAP).unwrap();
-        let placed = PlacedFiles::place(&folder, &core.ctx.store.holds(), vec![file(b"said"), file(b"")]).unwrap();
-        core.ctx.store.add_placed(&placed, &[], CAP, now).unwrap();
+        let placed = PlacedFiles::place(&folder, &engine.ctx.store.holds(), vec![file(b"said"), file(b"")]).unwrap();
+        engine.ctx.store.add_placed(&placed, &[], CAP, now).unwrap();
         let [stdout, stderr] = placed.ids() else { panic!("two files were placed") };
         let hash = fog_runtime::result_hash(0, UNITS, b"said", std::iter::empty()).to_hex().to_string();
         let result = TaskResult {
@@ -98,11 +98,11 @@ impl Pair {
             stderr_dropped: 0,
             outputs: Vec::new(),
         };
-        core.ctx.store.finish_task(claim, &result, now).unwrap();
-        core.exchange.restore_hosted(&mut core.ctx).unwrap();
+        engine.ctx.store.finish_task(claim, &result, now).unwrap();
+        engine.exchange.restore_hosted(&mut engine.ctx).unwrap();
     }
 
-    fn side(&mut self, side: Side) -> &mut Turned {
+    fn side(&mut self, side: Side) -> &mut TestEngine {
         match side {
             Side::Requester => self.requester.as_mut().unwrap(),
             Side::Worker => self.worker.as_mut().unwrap(),
@@ -111,9 +111,9 @@ impl Pair {
 
     fn connect(&mut self, side: Side) {
         let network = self.network.clone();
-        let core = &mut self.side(side).core;
-        let me = core.ctx.me().unwrap();
-        core.ctx.net = Some(Net::in_memory(&network, me, core.ctx.to_self.clone()));
+        let engine = &mut self.side(side).engine;
+        let me = engine.ctx.me().unwrap();
+        engine.ctx.net = Some(Net::in_memory(&network, me, engine.ctx.to_self.clone()));
     }
 
     /// Passes a boundary. Returns whether the engine was killed there.
@@ -123,12 +123,12 @@ impl Pair {
         let Some((_, fault, _)) = self.fault.filter(|(whose, _, at)| (*whose, *at) == (side, *count)) else { return false };
         match fault {
             Fault::Silence => {
-                self.side(side).core.ctx.out.rolled_back();
+                self.side(side).engine.ctx.out.rolled_back();
                 false
             }
             Fault::Kill => {
                 let place = if side == Side::Requester { &mut self.requester } else { &mut self.worker };
-                *place = place.take().map(Turned::restarted);
+                *place = place.take().map(TestEngine::restarted);
                 self.connect(side);
                 true
             }
@@ -138,50 +138,50 @@ impl Pair {
     /// Handles one input like the event loop, with a boundary before the commit, after it, and after each
     /// effect.
     fn turn(&mut self, side: Side, work: impl FnOnce(&mut Engine)) {
-        let core = &mut self.side(side).core;
-        core.ctx.store.begin().unwrap();
-        work(core);
-        core.settle();
+        let engine = &mut self.side(side).engine;
+        engine.ctx.store.begin().unwrap();
+        work(engine);
+        engine.settle();
         if self.pass(side) {
             return;
         }
-        let core = &mut self.side(side).core;
-        core.ctx.store.commit().unwrap();
-        core.ctx.out.committed();
+        let engine = &mut self.side(side).engine;
+        engine.ctx.store.commit().unwrap();
+        engine.ctx.out.committed();
         while !self.pass(side) {
-            if !self.side(side).core.carry_out_next() {
+            if !self.side(side).engine.carry_out_next() {
                 return;
             }
         }
     }
 
     fn settled(&mut self) -> bool {
-        let waits = self.side(Side::Worker).core.exchange.hosted_jobs() > 0;
-        let core = &self.side(Side::Requester).core;
-        !waits && core.ctx.store.receipts().unwrap().is_empty() && core.ctx.store.leases().unwrap().is_empty()
+        let waits = self.side(Side::Worker).engine.exchange.hosted_jobs() > 0;
+        let engine = &self.side(Side::Requester).engine;
+        !waits && engine.ctx.store.receipts().unwrap().is_empty() && engine.ctx.store.leases().unwrap().is_empty()
     }
 
     /// Runs both engines until everything is settled.
     fn run(&mut self) {
         let begun = Instant::now();
-        let (from, to) = (self.side(Side::Requester).core.ctx.me().unwrap(), self.side(Side::Worker).core.ctx.me().unwrap());
+        let (from, to) = (self.side(Side::Requester).engine.ctx.me().unwrap(), self.side(Side::Worker).engine.ctx.me().unwrap());
         while !self.settled() {
             assert!(begun.elapsed() < PATIENCE, "{:?}: it is not settled", self.fault);
             for (side, other) in [(Side::Requester, to), (Side::Worker, from)] {
                 while let Ok(message) = self.side(side).inbox.try_recv() {
-                    self.turn(side, |core| core.handle(message));
+                    self.turn(side, |engine| engine.handle(message));
                 }
-                self.turn(side, |core| {
-                    let is_there = core.ctx.directory.peers.contains_key(&other);
-                    if let Some(net) = core.ctx.net.as_ref().filter(|_| !is_there) {
+                self.turn(side, |engine| {
+                    let is_there = engine.ctx.directory.peers.contains_key(&other);
+                    if let Some(net) = engine.ctx.net.as_ref().filter(|_| !is_there) {
                         net.transport.dial(other, Vec::new());
                     }
                     if is_there {
-                        core.exchange.tick(&mut core.ctx);
+                        engine.exchange.tick(&mut engine.ctx);
                         // What waits for an answer is repeated as if its time had come.
-                        core.exchange.greet(&mut core.ctx, other);
+                        engine.exchange.greet(&mut engine.ctx, other);
                     }
-                    core.exchange.lend(&mut core.ctx).unwrap();
+                    engine.exchange.lend(&mut engine.ctx).unwrap();
                 });
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -191,23 +191,23 @@ impl Pair {
     /// Checks that the work was accepted, paid and recorded once.
     fn check(&mut self) {
         let fault = self.fault;
-        let (from, to) = (self.side(Side::Requester).core.ctx.me().unwrap(), self.side(Side::Worker).core.ctx.me().unwrap());
-        let core = &self.side(Side::Requester).core;
-        let job = core.ctx.store.grid_jobs().unwrap();
+        let (from, to) = (self.side(Side::Requester).engine.ctx.me().unwrap(), self.side(Side::Worker).engine.ctx.me().unwrap());
+        let engine = &self.side(Side::Requester).engine;
+        let job = engine.ctx.store.grid_jobs().unwrap();
         assert!(job.is_empty(), "{fault:?}: the job has not ended");
-        let task = core.ctx.store.task(TaskId { job: JobId(1), index: 0 }).unwrap();
+        let task = engine.ctx.store.task(TaskId { job: JobId(1), index: 0 }).unwrap();
         assert_eq!((task.state, task.units), (TaskState::Finished, UNITS), "{fault:?}");
-        let finished = core.ctx.store.attempts(task.id).unwrap().into_iter().filter(|attempt| attempt.outcome == "finished").count();
+        let finished = engine.ctx.store.attempts(task.id).unwrap().into_iter().filter(|attempt| attempt.outcome == "finished").count();
         assert_eq!(finished, 1, "{fault:?}: its result was recorded more than once");
-        let spent = core.ctx.store.credits().unwrap();
-        let seen = core.ctx.directory.evidence(to);
+        let spent = engine.ctx.store.credits().unwrap();
+        let seen = engine.ctx.directory.evidence(to);
         assert_eq!((spent.spent, spent.reserved), (5_000, 0), "{fault:?}");
         assert_eq!((seen.invalid, seen.lost), (0.0, 0.0), "{fault:?}: it is blamed");
-        let core = &self.side(Side::Worker).core;
-        assert_eq!(core.ctx.store.credits().unwrap().earned, 5_000, "{fault:?}: the worker is not paid");
-        let seen = core.ctx.directory.evidence(from);
+        let engine = &self.side(Side::Worker).engine;
+        assert_eq!(engine.ctx.store.credits().unwrap().earned, 5_000, "{fault:?}: the worker is not paid");
+        let seen = engine.ctx.directory.evidence(from);
         assert_eq!((seen.unpaid, seen.receipted.round()), (0.0, 1.0), "{fault:?}");
-        assert_eq!(core.ctx.store.job_state(JobId(1)).unwrap(), JobState::Finished);
+        assert_eq!(engine.ctx.store.job_state(JobId(1)).unwrap(), JobState::Finished);
     }
 }
 

@@ -330,14 +330,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_map_of_very_many_tasks_tells_how_many_there_are() {
-        let mut turned = crate::test_engine::turned();
+        let mut device = crate::test_engine::test_engine();
         let route = fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: String::new() };
         let capacity = fog_grid::Capacity { slots: 4, free: 4, memory: 64 << 30, disk: 1 << 40, duty: 100, forecast: 1000, ..Default::default() };
         let peer = Peer { relation: Some(Relation::Lan), route: Some(route), capacity, ..Peer::default() };
-        turned.core.ctx.directory.peers.insert(NodeId([1; 32]), peer);
+        device.engine.ctx.directory.peers.insert(NodeId([1; 32]), peer);
         let text = "version = 1\nname = \"m\"\nmodule = \"m.wasm\"\n[map]\nrange = [0, 1500]\n";
         let (answer, answered) = oneshot::channel();
-        turned.core.exchange.plan(&turned.core.ctx, text, Path::new("."), GridOptions { replicas: 1, ..GridOptions::default() }, answer);
+        device.engine.exchange.plan(&device.engine.ctx, text, Path::new("."), GridOptions { replicas: 1, ..GridOptions::default() }, answer);
         let Reply::Placement(view) = answered.await.unwrap().unwrap() else { panic!("no placement") };
         assert_eq!((view.tasks, view.planned), (1500, MAX_PLANNED));
         assert_eq!(view.waiting + view.front[view.chosen].shares.iter().map(|(.., count)| *count).sum::<u32>(), view.planned);

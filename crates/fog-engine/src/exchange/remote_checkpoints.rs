@@ -45,7 +45,7 @@ impl Exchange {
                 return Ok(());
             }
         };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, net, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
         let transfer = net.spawn(async move {
             let state = match content::fetch_state(&transport, &fetches, node, &content, &folder).await {
                 Ok(file) => look_at(file, claim).await,

@@ -40,7 +40,6 @@ impl Exchange {
     /// Restores the leases that were active before a restart.
     pub(crate) fn restore_lent(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
         self.sync_requester(ctx)?;
-        ctx.store.release_stray_credits()?;
         let now = ctx.now_ms();
         for row in ctx.store.leases()? {
             let (Some(lease), Ok(offer)) = (lease_from(&row.lease), row.offer.parse::<BlobId>()) else { continue };

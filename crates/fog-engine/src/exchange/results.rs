@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use fog_api::{ApiError, CreditView, EventBody, PeerCredit, Reply};
+use fog_api::EventBody;
 use fog_grid::{Content, Evidence, LeaseId, MAX_LIST, Message, Receipt, Signed, TaskResult, Terms};
 use fog_store::{Claim, JobRow, Output, PlacedFiles, StoreError};
 use fog_types::{BlobId, ByteCount, JobState, NodeId, TaskId, UnixMillis, WorkUnits, on_disk};
@@ -12,10 +12,8 @@ use crate::context::Context;
 use crate::disk_room::RoomUse;
 use crate::effects::Input;
 use crate::exchange::content;
-use crate::exchange::placement::USUAL_UNITS;
 use crate::exchange::{Believed, Exchange, ExchangeEvent, NotReturned, Returned, Transfer, Unstored, Waiting};
 use crate::message::EngineMessage;
-use crate::query::to_api;
 
 /// Most bytes of standard output that are read to check a result; a job may print less.
 const MAX_STDOUT: u64 = 1 << 32;
@@ -62,7 +60,7 @@ impl Exchange {
         }
         // The network was left a moment ago: the worker repeats its message when the network is back.
         let Some(net) = &ctx.net else { return self.requester.handle_not_fetched(lease, ctx.now_ms()) };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, net, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
         let signed_hash = self.lent.get(&lease).and_then(|lent| lent.signed_result.as_ref()).map(Signed::hash).unwrap_or_default();
         let waiting = Waiting { result: result.clone(), signed_hash, files: Vec::new(), transfer: Transfer::default() };
         self.waiting.insert(lease, waiting);
@@ -99,7 +97,7 @@ impl Exchange {
     fn fetch_list(&mut self, ctx: &mut Context, lease: LeaseId, node: NodeId, list: Content, result: TaskResult) {
         // The network was left a moment ago: the worker repeats its message when the network is back.
         let Some(net) = &ctx.net else { return self.requester.handle_not_fetched(lease, ctx.now_ms()) };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, net, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
         let waiting = Waiting { result: result.clone(), signed_hash: [0; 32], files: Vec::new(), transfer: Transfer::default() };
         self.waiting.insert(lease, waiting);
         let transfer = net.spawn(async move {
@@ -347,9 +345,7 @@ impl Exchange {
                 let took = attempt.and_then(|attempt| stored.began.get(&attempt)).map_or(0, |began| now.0.saturating_sub(began.0));
                 let credit = terms_of(&stored.job).worth(stored.units, took, stored.job.deadline.0.saturating_sub(now.0));
                 let receipt = Receipt { lease: *lease, requester, worker, result: hash, units: stored.units, credit, at_ms: now.0 };
-                if let Err(error) = ctx.store.settle_credit(&lease.to_string(), worker, task.job, credit, now) {
-                    complain("what a result costs could not be noted", &error);
-                }
+                ctx.out.input(Input::Settle { lease: *lease, node: worker, job: task.job, milli: credit });
                 if let Err(error) = self.give_receipt(ctx, receipt) {
                     complain("a receipt could not be stored", &error);
                 }
@@ -380,35 +376,5 @@ impl Exchange {
         if let Err(error) = self.perhaps_spot_check(ctx, &stored.job) {
             complain("what follows from a result could not be looked at", &error);
         }
-    }
-
-    /// Reserves the credit that a task will cost, unless that exceeds the limit on what this device may
-    /// owe.
-    pub(crate) fn reserve(&mut self, ctx: &mut Context, lease: LeaseId, node: NodeId, job: &JobRow) -> Result<bool, StoreError> {
-        let units = ctx.store.mean_units(job.id)?.unwrap_or(WorkUnits(USUAL_UNITS as u64));
-        let milli = terms_of(job).base(units);
-        let limit = (ctx.settings.number("credit_limit") * 1000.0) as u64;
-        if limit > 0 {
-            let sums = ctx.store.credits()?;
-            if sums.spent.saturating_add(sums.reserved).saturating_add(milli).saturating_sub(sums.earned) > limit {
-                return Ok(false);
-            }
-        }
-        ctx.store.reserve_credit(&lease.to_string(), node, job.id, milli, ctx.clock.unix())?;
-        Ok(true)
-    }
-
-    /// Credit that was earned, spent and reserved.
-    pub(crate) fn credits(&self, ctx: &Context) -> Result<Reply, ApiError> {
-        let sums = ctx.store.credits().map_err(to_api)?;
-        let peers = ctx.store.credits_by_node().map_err(to_api)?.into_iter().map(|(node, row)| PeerCredit {
-            id: node.to_string(),
-            name: ctx.directory.peer_name(node),
-            earned: row.earned,
-            spent: row.spent,
-            reserved: row.reserved,
-        });
-        let limit = (ctx.settings.number("credit_limit") * 1000.0) as u64;
-        Ok(Reply::Credits(CreditView { earned: sums.earned, spent: sums.spent, reserved: sums.reserved, limit, peers: peers.collect() }))
     }
 }

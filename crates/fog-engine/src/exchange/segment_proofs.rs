@@ -81,7 +81,7 @@ impl Exchange {
     /// Fetches a file from a device and sends the loop what `then` makes of it.
     fn fetch_beside(&self, ctx: &Context, node: NodeId, wanted: Content, then: impl FnOnce(BlobFile) -> ExchangeEvent + Send + 'static) -> Transfer {
         let Some(net) = &ctx.net else { return Transfer::default() };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, net, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
         Transfer::new(net.spawn(async move {
             // A file that does not arrive is given up by the timeout of the proof.
             if let Ok((file, _)) = content::fetch(&transport, &fetches, &[node], &wanted, &folder).await
@@ -127,7 +127,7 @@ impl Exchange {
             return Ok(());
         };
         let Some(net) = &ctx.net else { return Ok(()) };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, net, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
         let transfer = net.spawn(async move {
             // A state that does not arrive is given up by the timeout of the proof.
             if let Ok(file) = content::fetch_state(&transport, &fetches, node, &state, &folder).await {
@@ -320,59 +320,59 @@ mod tests {
 
     use super::*;
     use crate::event_loop::Engine;
-    use crate::test_engine::{Turned, node, turned};
+    use crate::test_engine::{TestEngine, node, test_engine};
 
     /// A device that says it has not kept the requested state is not believed alone: invented states cost
     /// nothing.
     #[test]
     fn a_state_that_was_not_kept_proves_nothing() {
-        let mut turned = turned();
+        let mut device = test_engine();
         let wish = GridOptions { replicas: 1, spot_checks: 50, ..GridOptions::default() };
-        let id = turned.job(5, Some(wish), |file| file.segment = Some(WorkUnits(1_000_000_000)));
+        let id = device.job(5, Some(wish), |file| file.segment = Some(WorkUnits(1_000_000_000)));
         let task = TaskId { job: id, index: 4 };
-        let lease = turned.lend(1, task, node(1));
-        let core = &mut turned.core;
-        core.exchange.requester.handle_result(node(1), Turned::result(lease, node(1), 1), core.ctx.now_ms());
-        while core.exchange.requester.poll_effect().is_some() {}
+        let lease = device.lend(1, task, node(1));
+        let engine = &mut device.engine;
+        engine.exchange.requester.handle_result(node(1), TestEngine::result(lease, node(1), 1), engine.ctx.now_ms());
+        while engine.exchange.requester.poll_effect().is_some() {}
         let drawn = Some((Segment::test(), 3));
-        core.exchange.proofs.insert(lease, Proof { task, node: node(1), hash: "a".repeat(64), drawn, until: u64::MAX, transfer: Transfer::default() });
-        core.exchange.shown(&mut core.ctx, node(1), lease, 3, None).unwrap();
-        let effects: Vec<_> = std::iter::from_fn(|| core.exchange.requester.poll_effect()).collect();
+        engine.exchange.proofs.insert(lease, Proof { task, node: node(1), hash: "a".repeat(64), drawn, until: u64::MAX, transfer: Transfer::default() });
+        engine.exchange.shown(&mut engine.ctx, node(1), lease, 3, None).unwrap();
+        let effects: Vec<_> = std::iter::from_fn(|| engine.exchange.requester.poll_effect()).collect();
         assert!(effects.is_empty(), "it was believed without a proof: {effects:?}");
-        let wanted = core.exchange.requester.wanting(99, core.ctx.now_ms()).into_iter().find(|(wanted, _, _)| *wanted == task).unwrap();
+        let wanted = engine.exchange.requester.wanting(99, engine.ctx.now_ms()).into_iter().find(|(wanted, _, _)| *wanted == task).unwrap();
         assert_eq!((wanted.1, wanted.2.into_iter().collect::<Vec<_>>()), (1, vec![node(1)]), "somebody else is asked");
-        assert!(core.ctx.directory.evidence(node(1)).lost > 0.0);
+        assert!(engine.ctx.directory.evidence(node(1)).lost > 0.0);
         // When a second device gives the same result, both are believed.
-        let second = turned.lend(2, task, node(2));
-        let core = &mut turned.core;
-        core.exchange.requester.handle_result(node(2), Turned::result(second, node(2), 1), core.ctx.now_ms());
-        while core.exchange.requester.poll_effect().is_some() {}
-        core.exchange.checked(&mut core.ctx, second, Ok("a".repeat(64)));
-        let effects: Vec<_> = std::iter::from_fn(|| core.exchange.requester.poll_effect()).collect();
+        let second = device.lend(2, task, node(2));
+        let engine = &mut device.engine;
+        engine.exchange.requester.handle_result(node(2), TestEngine::result(second, node(2), 1), engine.ctx.now_ms());
+        while engine.exchange.requester.poll_effect().is_some() {}
+        engine.exchange.checked(&mut engine.ctx, second, Ok("a".repeat(64)));
+        let effects: Vec<_> = std::iter::from_fn(|| engine.exchange.requester.poll_effect()).collect();
         assert!(matches!(&effects[..], [fog_grid::Effect::Accept { leases, .. }] if leases.len() == 2), "{effects:?}");
     }
 
     #[tokio::test]
     async fn what_is_to_be_shown_is_not_fetched_any_further_than_its_job_goes() {
-        let mut turned = turned();
+        let mut device = test_engine();
         let id =
-            turned.job(1, Some(GridOptions { replicas: 1, spot_checks: 100, ..GridOptions::default() }), |file| file.segment = Some(WorkUnits(1_000_000_000)));
+            device.job(1, Some(GridOptions { replicas: 1, spot_checks: 100, ..GridOptions::default() }), |file| file.segment = Some(WorkUnits(1_000_000_000)));
         let task = TaskId { job: id, index: 0 };
-        let lease = turned.lend(1, task, node(1));
-        let core = &mut turned.core;
+        let lease = device.lend(1, task, node(1));
+        let engine = &mut device.engine;
         let config = fog_libp2p::Config { lan: false, open: false, loopback: true, relay: false, port: 0, known: Vec::new() };
-        core.ctx.net = Some(crate::network::runtime::Net::start(&[7; 32], &config, core.ctx.to_self.clone()).unwrap());
-        let transfer = |core: &Engine| core.exchange.proofs[&lease].transfer.handle().cloned().expect("nobody can end it");
-        let result = TaskResult { history: Some(crate::test_engine::content(7, 100)), ..Turned::result(lease, node(1), 1) };
-        assert!(core.exchange.must_prove(&mut core.ctx, lease, node(1), &result, &result.hash).unwrap());
-        let history = transfer(core);
+        engine.ctx.net = Some(crate::network::runtime::Net::start(&[7; 32], &config, engine.ctx.to_self.clone()).unwrap());
+        let transfer = |engine: &Engine| engine.exchange.proofs[&lease].transfer.handle().cloned().expect("nobody can end it");
+        let result = TaskResult { history: Some(crate::test_engine::content(7, 100)), ..TestEngine::result(lease, node(1), 1) };
+        assert!(engine.exchange.must_prove(&mut engine.ctx, lease, node(1), &result, &result.hash).unwrap());
+        let history = transfer(engine);
         // The state is fetched, and its history no longer.
-        core.exchange.proofs.get_mut(&lease).unwrap().drawn = Some((Segment::test(), 3));
-        core.exchange.shown(&mut core.ctx, node(1), lease, 3, Some(crate::test_engine::content(8, 100))).unwrap();
-        let state = transfer(core);
-        core.tasks.change_job(&mut core.ctx, id, fog_api::JobAction::Cancel).unwrap();
-        core.settle();
-        assert!(core.exchange.proofs.is_empty());
+        engine.exchange.proofs.get_mut(&lease).unwrap().drawn = Some((Segment::test(), 3));
+        engine.exchange.shown(&mut engine.ctx, node(1), lease, 3, Some(crate::test_engine::content(8, 100))).unwrap();
+        let state = transfer(engine);
+        engine.tasks.change_job(&mut engine.ctx, id, fog_api::JobAction::Cancel).unwrap();
+        engine.settle();
+        assert!(engine.exchange.proofs.is_empty());
         for ended in [history, state] {
             let begun = std::time::Instant::now();
             while !ended.is_finished() {
@@ -385,41 +385,41 @@ mod tests {
     /// Showing a state costs a copy of a checkpoint, and requesting it costs nothing.
     #[test]
     fn states_are_shown_one_at_a_time_and_not_without_end() {
-        let mut turned = turned();
+        let mut device = test_engine();
         let (asker, other) = (node(2), node(3));
-        let deadline = fog_types::UnixMillis(turned.core.ctx.clock.unix().0 + 86_400_000);
+        let deadline = fog_types::UnixMillis(device.engine.ctx.clock.unix().0 + 86_400_000);
         let mut leases = Vec::new();
         for (n, requester) in [(1u8, asker), (2, asker), (3, other)] {
-            let job = turned.job(1, None, |_| {});
+            let job = device.job(1, None, |_| {});
             let lease = LeaseId([n; 16]);
             let offer = fog_types::BlobId([0; 32]).to_string();
             let row = fog_store::HostedRow { job, lease: lease.to_string(), requester, offer, deadline, message: None, has_receipt: false };
-            turned.core.ctx.store.host(&row).unwrap();
+            device.engine.ctx.store.host(&row).unwrap();
             leases.push((job, lease));
         }
-        let core = &mut turned.core;
-        core.exchange.restore_hosted(&mut core.ctx).unwrap();
+        let engine = &mut device.engine;
+        engine.exchange.restore_hosted(&mut engine.ctx).unwrap();
         let ((first, of_first), (second, of_second), (third, of_third)) = (leases[0], leases[1], leases[2]);
-        core.exchange.asked_to_prove(&mut core.ctx, asker, of_first, 1);
-        assert!(core.exchange.wanted_proofs.is_empty(), "only a run that has ended is shown");
+        engine.exchange.asked_to_prove(&mut engine.ctx, asker, of_first, 1);
+        assert!(engine.exchange.wanted_proofs.is_empty(), "only a run that has ended is shown");
         for (job, _) in &leases {
-            core.exchange.hosted.get_mut(job).unwrap().message = Some(Vec::new());
+            engine.exchange.hosted.get_mut(job).unwrap().message = Some(Vec::new());
         }
         // While one state is prepared, further requests wait, and each job keeps only its latest.
-        core.exchange.is_showing = true;
+        engine.exchange.is_showing = true;
         for mark in 0..1_000 {
             for (from, lease) in [(asker, of_first), (asker, of_second), (other, of_third), (other, of_first), (asker, of_third), (node(9), of_first)] {
-                core.exchange.asked_to_prove(&mut core.ctx, from, lease, mark);
+                engine.exchange.asked_to_prove(&mut engine.ctx, from, lease, mark);
             }
         }
-        let waiting: Vec<_> = core.exchange.wanted_proofs.iter().map(|wanted| (wanted.job, wanted.mark)).collect();
+        let waiting: Vec<_> = engine.exchange.wanted_proofs.iter().map(|wanted| (wanted.job, wanted.mark)).collect();
         assert_eq!(waiting, [(first, 999), (second, 999), (third, 999)]);
-        assert!(core.exchange.hosted.values().all(|hosted| hosted.shown == 0), "no other is made meanwhile");
+        assert!(engine.exchange.hosted.values().all(|hosted| hosted.shown == 0), "no other is made meanwhile");
         // The number of states per run is bounded.
-        core.exchange.wanted_proofs.clear();
-        core.exchange.hosted.get_mut(&first).unwrap().shown = MAX_SHOWN;
-        core.exchange.asked_to_prove(&mut core.ctx, asker, of_first, 7);
-        core.exchange.asked_to_prove(&mut core.ctx, asker, of_second, 7);
-        assert_eq!(core.exchange.wanted_proofs.iter().map(|wanted| wanted.job).collect::<Vec<_>>(), [second]);
+        engine.exchange.wanted_proofs.clear();
+        engine.exchange.hosted.get_mut(&first).unwrap().shown = MAX_SHOWN;
+        engine.exchange.asked_to_prove(&mut engine.ctx, asker, of_first, 7);
+        engine.exchange.asked_to_prove(&mut engine.ctx, asker, of_second, 7);
+        assert_eq!(engine.exchange.wanted_proofs.iter().map(|wanted| wanted.job).collect::<Vec<_>>(), [second]);
     }
 }

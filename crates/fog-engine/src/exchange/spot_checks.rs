@@ -1,13 +1,15 @@
 //! Spot checks: tasks with a known result that are lent out, to detect devices that invent results without
 //! replicating every task. A device cannot tell such a task from another.
 
-use fog_grid::{Answer, Evidence, LeaseId, Message, Receipt, Signed, TaskResult};
+use fog_grid::{Answer, Evidence, LeaseId, Message, Receipt, Signed, TaskOffer, TaskResult};
 use fog_store::{JobRow, JournalKind, StoreError};
 use fog_types::{JobId, NodeId, TaskId};
 use rand::RngExt as _;
 
 use crate::context::Context;
+use crate::effects::Input;
 use crate::exchange::Exchange;
+use crate::exchange::lending::PendingOffer;
 use crate::exchange::results::terms_of;
 
 /// Number of tasks with a known result from which one is drawn.
@@ -53,19 +55,24 @@ impl Exchange {
         let known_job = JobRow { deadline: job.deadline, grid: job.grid, ..ctx.store.job(task.job)? };
         match self.make_offer(ctx, task, &known_job, node, None)? {
             Ok((lease, signed)) => {
-                if !self.reserve(ctx, lease, node, job)? {
-                    return Ok(());
-                }
                 let check = SpotCheck { task, by: job.id, node, expected, offer_hash: signed.hash(), until: ctx.now_ms() + PATIENCE };
-                self.checks.insert(lease, check);
-                if let Some(peer) = ctx.directory.peers.get_mut(&node) {
-                    peer.promised += 1;
-                }
-                ctx.say(node, Message::Offer(Box::new(signed)));
+                let milli = self.price_of(ctx, job)?;
+                self.pending.insert(lease, PendingOffer::of_check(node, signed, check));
+                ctx.out.input(Input::Reserve { lease, node, job: job.id, milli });
             }
             Err(problem) => tracing::debug!(%task, problem, "no spot check"),
         }
         Ok(())
+    }
+
+    /// Sends the offer of a spot check whose price is reserved.
+    pub(crate) fn send_spot_check(&mut self, ctx: &mut Context, lease: LeaseId, check: SpotCheck, signed: Signed<TaskOffer>) {
+        let node = check.node;
+        self.checks.insert(lease, check);
+        if let Some(peer) = ctx.directory.peers.get_mut(&node) {
+            peer.promised += 1;
+        }
+        ctx.say(node, Message::Offer(Box::new(signed)));
     }
 
     /// Handles a message of a device about a spot check. Returns the message when it concerns anything
@@ -123,14 +130,14 @@ impl Exchange {
         let units = ctx.store.task(check.task)?.units;
         let credit = terms_of(&job).base(units);
         let receipt = Receipt { lease: result.lease, requester, worker: node, result: signed.hash(), units, credit, at_ms: now.0 };
-        ctx.store.settle_credit(&result.lease.to_string(), node, job.id, credit, now)?;
+        ctx.out.input(Input::Settle { lease: result.lease, node, job: job.id, milli: credit });
         self.give_receipt(ctx, receipt)
     }
 
     fn end_spot_check(&mut self, ctx: &mut Context, lease: LeaseId) -> Result<Option<SpotCheck>, StoreError> {
         let Some(check) = self.checks.remove(&lease) else { return Ok(None) };
         self.release_slot(ctx, check.node);
-        ctx.store.release_credit(&lease.to_string())?;
+        ctx.out.input(Input::Release(lease));
         Ok(Some(check))
     }
 

@@ -12,7 +12,6 @@ use fog_types::{BlobId, on_disk};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::context::Context;
-use crate::context::Net;
 use crate::disk_room::{DiskRoom, RoomUse};
 use crate::exchange::Exchange;
 
@@ -177,8 +176,8 @@ impl Drop for Turn {
 impl Exchange {
     /// Handle for one more transfer: interrupted files take no needed room, and at most a quarter of the
     /// storage.
-    pub(crate) fn fetches(&self, ctx: &Context, net: &Net, purpose: RoomUse) -> Fetches {
-        let fetches = net.fetches();
+    pub(crate) fn fetches(&self, ctx: &Context, purpose: RoomUse) -> Fetches {
+        let fetches = self.fetching.clone();
         fetches.set_room(Room { all: self.disk_room(ctx), idle: ctx.settings.storage_cap().0 / 4 });
         fetches.asking(ctx.room_for(purpose))
     }

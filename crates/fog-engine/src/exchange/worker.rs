@@ -1,5 +1,6 @@
 //! Hosted jobs: jobs of other devices that run here.
 
+use fog_api::settings::keys;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use fog_types::job::Service;
 use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, on_disk};
 use rand::RngExt as _;
 
+use crate::cleanup;
 use crate::context::Context;
 use crate::disk_room::RoomUse;
 use crate::effects::Input;
@@ -16,9 +18,9 @@ use crate::exchange::content;
 use crate::exchange::{Arrival, Arriving, Exchange, ExchangeEvent, Files, Hosted, Telling, Transfer};
 use crate::message::EngineMessage;
 use crate::message::Heard;
+use crate::tasks::checkpoint_import;
 use crate::tasks::histories::history_path;
 use crate::tasks::submit::Prepared;
-use crate::tasks::{checkpoint_import, cleanup};
 
 /// Interval of a worker's heartbeats.
 const BEAT: Duration = Duration::from_secs(5);
@@ -54,7 +56,11 @@ impl Exchange {
     }
 
     fn host_policy(&self, ctx: &Context) -> HostPolicy {
-        HostPolicy { from_anyone: ctx.settings.flag("jobs_from_anyone"), allow: ctx.settings.list("jobs_allow"), deny: ctx.settings.list("jobs_deny") }
+        HostPolicy {
+            from_anyone: ctx.settings.flag(keys::JOBS_FROM_ANYONE),
+            allow: ctx.settings.list(keys::JOBS_ALLOW),
+            deny: ctx.settings.list(keys::JOBS_DENY),
+        }
     }
 
     /// Handles a message of a control link. Hellos are for the network.
@@ -174,7 +180,7 @@ impl Exchange {
         }
         holders.push(offer.requester);
         let (lease, began) = (offer.lease, ctx.clock.moment());
-        let mut fetches = self.fetches(ctx, net, RoomUse::Work);
+        let mut fetches = self.fetches(ctx, RoomUse::Work);
         if let Some(arriving) = self.arriving.get_mut(&lease) {
             (arriving.began, arriving.holders) = (began, holders.len() as u64 - 1);
             fetches = fetches.noting(arriving.has_come.clone());
@@ -365,7 +371,7 @@ impl Exchange {
             ctx.out.input(Input::EndTasks { job, why: "its requester has said that it is done" });
             ctx.announce_job(job);
         }
-        ctx.store.earn_credit(&receipt.lease.to_string(), node, receipt.credit.min(most), ctx.clock.unix())?;
+        ctx.out.input(Input::Earn { lease: receipt.lease, node, milli: receipt.credit.min(most) });
         ctx.store.set_hosted_receipt(job, &Message::Receipt(Box::new(signed)).encode())?;
         self.hosted.remove(&job);
         ctx.judge(node, Evidence::saw_receipt);

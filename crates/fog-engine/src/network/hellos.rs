@@ -1,5 +1,6 @@
 //! Hellos: the first message over a link, by which two nodes learn what they share and lend.
 
+use fog_api::settings::keys;
 use std::time::{Duration, Instant};
 
 use fog_grid::{Capacity, Hello, Message, Relation, VERSION};
@@ -44,7 +45,7 @@ impl Network {
     }
 
     pub(crate) fn device_name(&self, ctx: &Context) -> String {
-        let set = ctx.settings.text("device_name").trim();
+        let set = ctx.settings.text(keys::DEVICE_NAME).trim();
         let name = if set.is_empty() { fog_probes::host_name() } else { set.to_owned() };
         name.chars().filter(|c| !c.is_control()).take(60).collect()
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use fog_api::settings::keys;
 use fog_api::{ApiError, EventBody, JoinedNetwork, NetworkView, Reply};
 use fog_grid::{Capacity, ContentKey, Evidence, Group, Invite, Relation, Sealer};
 use fog_libp2p::Config;
@@ -232,7 +233,7 @@ impl Network {
 
     /// Reason why no traffic is allowed although a network was joined.
     fn forbidden(&self, ctx: &Context) -> Option<String> {
-        if !ctx.settings.flag("network_when_metered") && ctx.rules.readings().metered == Some(true) {
+        if !ctx.settings.flag(keys::NETWORK_WHEN_METERED) && ctx.rules.readings().metered == Some(true) {
             return Some("the connection is metered; nothing is sent until it is not".to_owned());
         }
         let cap = ctx.data_cap();
@@ -283,10 +284,10 @@ impl Network {
             open: self.open,
             loopback: ctx.config.network.loopback,
             relay: ctx.config.network.relay,
-            port: ctx.config.network.port.unwrap_or(ctx.settings.number("network_port") as u16),
+            port: ctx.config.network.port.unwrap_or(ctx.settings.number(keys::NETWORK_PORT) as u16),
             known: ctx.config.network.known.clone(),
         };
-        match Net::start(&secret, &config, ctx.to_self.clone()) {
+        match start(ctx, &secret, &config) {
             Ok(net) => {
                 self.problem.clear();
                 for group in &self.groups {
@@ -426,4 +427,13 @@ impl Network {
             NetEvent::Incoming(_) => {}
         }
     }
+}
+
+/// Starts the network of a device.
+fn start(ctx: &Context, secret: &[u8; 32], config: &Config) -> anyhow::Result<Net> {
+    #[cfg(test)]
+    if let (Some(network), Some(me)) = (&ctx.in_memory, ctx.me()) {
+        return Ok(Net::in_memory(network, me, ctx.to_self.clone()));
+    }
+    Net::start(secret, config, ctx.to_self.clone())
 }

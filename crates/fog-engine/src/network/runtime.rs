@@ -12,7 +12,6 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::exchange::transfers::Fetches;
 use crate::message;
 use crate::network::NetworkEvent;
 use crate::network::control_link::Links;
@@ -39,7 +38,6 @@ pub(crate) struct Net {
     pub(crate) number: u64,
     pub(crate) transport: Arc<dyn Transport>,
     links: Links,
-    fetches: Fetches,
     /// Relations of nodes, for the readers of their messages.
     pub(crate) relations: Relations,
     pub(crate) counters: Arc<Counters>,
@@ -95,7 +93,7 @@ impl Net {
             }
         });
         let links = Links::new(transport.clone(), runtime.handle().clone());
-        Self { number, transport, links, fetches: Fetches::default(), relations, counters, runtime: Some(runtime) }
+        Self { number, transport, links, relations, counters, runtime: Some(runtime) }
     }
 
     pub(crate) fn say(&self, node: NodeId, message: Message) {
@@ -115,10 +113,6 @@ impl Net {
         if let Some(runtime) = &self.runtime {
             runtime.spawn_blocking(work);
         }
-    }
-
-    pub(crate) fn fetches(&self) -> Fetches {
-        self.fetches.clone()
     }
 
     pub(crate) fn as_transport(&self) -> Arc<dyn Transport> {

@@ -6,9 +6,9 @@ use fog_transport::Reach;
 use fog_types::NodeId;
 use fog_types::text::clean_name;
 
-use crate::chat::Names;
 use crate::context::Context;
 use crate::directory::Peer;
+use crate::names::Names;
 use crate::network::Network;
 use crate::network::adverts::AdvertisedPeer;
 use crate::network::membership::{LAN, OPEN};

@@ -8,9 +8,9 @@ use fog_runtime::{Checkpoint, CheckpointHeader, CheckpointWriter, History, Histo
 use fog_types::job::MAX_MARKS;
 use fog_types::{ErrorKind, HasKind, TaskId, on_disk};
 
+use crate::cleanup;
 use crate::disk_room::DiskRoom;
 use crate::tasks::checkpoints::{self, CheckpointPlace, Parts};
-use crate::tasks::cleanup;
 
 /// Folder of the history of a task.
 pub(crate) fn history_path(data_folder: &Path, task: TaskId) -> PathBuf {

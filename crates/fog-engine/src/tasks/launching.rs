@@ -1,5 +1,6 @@
 //! Collection of everything that a task needs before it starts.
 
+use fog_api::settings::keys;
 use std::time::Duration;
 
 use fog_runtime::{EngineKind, Priority};
@@ -8,12 +9,13 @@ use fog_types::job::Map;
 use fog_types::text::clean_name;
 use fog_types::{BlobId, Percent, TaskId};
 
+use crate::cleanup;
 use crate::context::Context;
 use crate::disk_room::RoomUse;
 use crate::tasks::checkpoints::{CheckpointPlace, artifact_path, checkpoint_path};
+use crate::tasks::memory_budget;
 use crate::tasks::runner::{self, Launch};
 use crate::tasks::stored_files::Stored;
-use crate::tasks::{cleanup, memory_budget};
 
 impl Context {
     /// Collects what a task needs before it starts, at this duty and priority; its compiler gets at most `budget` bytes
@@ -54,7 +56,7 @@ impl Context {
             module: blake3::Hash::from_bytes(job.blobs.module.0),
             inputs,
             stdin: job.blobs.stdin.map(|id| id.to_string()),
-            every: Duration::from_secs_f64(self.settings.number("checkpoint_every").max(1.0)),
+            every: Duration::from_secs_f64(self.settings.number(keys::CHECKPOINT_EVERY).max(1.0)),
             room: self.room_for(RoomUse::Checkpoint),
             cap: if self.key.is_some() { self.settings.storage_cap().0 / 2 } else { 0 },
         }

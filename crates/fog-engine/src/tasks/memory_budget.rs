@@ -1,6 +1,7 @@
 //! Memory that tasks take: for the compiler until the worker runs, for a state until it is restored, and
 //! for segments that are run again.
 
+use fog_api::settings::keys;
 use std::path::Path;
 
 use fog_runtime::{CompileLimits, EngineKind};
@@ -43,12 +44,12 @@ impl Context {
     pub(crate) fn memory_budget(&self, used: u64) -> u64 {
         // Before the first sample a small machine is assumed.
         let available = self.rules.readings().ram_available.unwrap_or(2 << 30);
-        ((available.saturating_add(used / 4)) as f64 * self.settings.number("memory_share") / 100.0) as u64
+        ((available.saturating_add(used / 4)) as f64 * self.settings.number(keys::MEMORY_SHARE) / 100.0) as u64
     }
 
     /// Most memory in bytes that this device lends when no other program needs any.
     pub(crate) fn memory_ever(&self) -> u64 {
-        let share = self.settings.number("memory_share") / 100.0;
+        let share = self.settings.number(keys::MEMORY_SHARE) / 100.0;
         fog_probes::ram_total().map_or(u64::MAX, |total| (total as f64 * share) as u64)
     }
 

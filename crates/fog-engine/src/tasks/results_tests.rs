@@ -37,7 +37,7 @@ fn the_loop_looks_nothing_up_itself() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (to_self, _inbox) = mpsc::channel(64);
-        let mut core = Engine::new(config, store, Clock::new(), to_self, broadcast::channel(64).0).unwrap();
+        let mut engine = Engine::new(config, store, Clock::new(), to_self, broadcast::channel(64).0).unwrap();
         let out = folder.path().join("out");
         let commands = [
             Command::Jobs(JobCommand::Export { id, folder: out.display().to_string() }),
@@ -47,7 +47,7 @@ fn the_loop_looks_nothing_up_itself() {
         ];
         for command in commands {
             let (answer, answered) = oneshot::channel();
-            core.command(command, answer);
+            engine.command(command, answer);
             assert_eq!(LOOKED_UP.with(Cell::get), 0, "it was looked up in the loop");
             match answered.await.unwrap().unwrap() {
                 Reply::Exported { files, count } => assert_eq!((files.len(), count), (12, 12)),

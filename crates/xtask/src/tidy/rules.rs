@@ -10,11 +10,30 @@ const MAX_LINES: usize = 500;
 /// Begin of names of functions that answer a question, which must not change anything.
 const QUESTIONS: [&str; 4] = ["is_", "has_", "can_", "may_"];
 /// Enums of which a new variant must not compile until it is handled.
-const DISPATCHED: [&str; 12] =
-    ["Command", "Channel", "Event", "EventBody", "Message", "Input", "Effect", "EngineMessage", "NetworkEvent", "TaskEvent", "ChatEvent", "ChatCommand"];
+const DISPATCHED: [&str; 19] = [
+    "Command",
+    "Channel",
+    "Event",
+    "EventBody",
+    "Message",
+    "Input",
+    "Effect",
+    "EngineMessage",
+    "NetworkEvent",
+    "TaskEvent",
+    "ChatEvent",
+    "ServiceCommand",
+    "ExchangeEvent",
+    "JobCommand",
+    "DutyCommand",
+    "NetworkCommand",
+    "ChatCommand",
+    "SettingsCommand",
+    "PlacementCommand",
+];
 /// Source of the engine, and its subsystems: folders that hear of each other through the event loop only.
 const ENGINE: &str = "crates/fog-engine/src/";
-const SUBSYSTEMS: [&str; 5] = ["duty", "tasks", "network", "exchange", "chat"];
+pub(crate) const SUBSYSTEMS: [&str; 6] = ["duty", "tasks", "network", "exchange", "chat", "payments"];
 /// First words of a doc comment that leave its subject out.
 const NO_SUBJECT: [&str; 16] = ["what", "who", "which", "whose", "whom", "where", "it", "its", "they", "their", "them", "that", "these", "those", "he", "she"];
 
@@ -42,7 +61,7 @@ fn subsystem_of(path: &str) -> Option<&'static str> {
 }
 
 /// Whether a whole file is test code.
-fn is_test(path: &str) -> bool {
+pub(crate) fn is_test(path: &str) -> bool {
     path.starts_with("tests/") || path.contains("/tests/") || path.contains("/benches/") || path.ends_with("tests.rs")
 }
 
@@ -105,7 +124,7 @@ fn doc(attr: &syn::Attribute) -> Option<(String, usize)> {
     (!text.is_empty()).then(|| (text, attr.span().start().line))
 }
 
-fn is_for_tests(attrs: &[syn::Attribute]) -> bool {
+pub(crate) fn is_for_tests(attrs: &[syn::Attribute]) -> bool {
     attrs.iter().any(|attr| attr.path().is_ident("cfg") && attr.parse_args::<syn::Ident>().is_ok_and(|what| what == "test"))
 }
 

@@ -1,3 +1,4 @@
+use fog_api::settings::keys;
 use fog_api::{ChatView, PersonLink, RadioState};
 use leptos::prelude::*;
 
@@ -7,13 +8,13 @@ use crate::state::{Page, go, set, setting, t, ui, words};
 #[component]
 pub fn Off() -> impl IntoView {
     // The setting may be on before the engine has applied it.
-    let is_wanted = move || setting("chat").as_bool() == Some(true);
+    let is_wanted = move || setting(keys::CHAT.key()).as_bool() == Some(true);
     view! {
         <section class="card stack" id="chat-off" aria-label=move || t("page-chat")>
             <Show when=move || !is_wanted() fallback=|| view! { <p role="status">{move || t("chat-starting")}</p> }>
                 <h2>{move || t("chat-off")}</h2>
                 <p>{move || t("chat-off-why")}</p>
-                <div class="row"><button id="chat-on" class="primary" on:click=move |_| set("chat", true.into())>{move || t("chat-switch-on")}</button></div>
+                <div class="row"><button id="chat-on" class="primary" on:click=move |_| set(keys::CHAT.key(), true.into())>{move || t("chat-switch-on")}</button></div>
             </Show>
         </section>
     }
@@ -23,7 +24,7 @@ pub fn Off() -> impl IntoView {
 #[component]
 pub fn Notices(view: Memo<ChatView>) -> impl IntoView {
     let radio = Memo::new(move |_| view.with(|view| view.radio.clone()));
-    let is_wanted = Memo::new(move |_| setting("chat_bluetooth").as_bool() == Some(true));
+    let is_wanted = Memo::new(move |_| setting(keys::CHAT_BLUETOOTH.key()).as_bool() == Some(true));
     let is_alone = Memo::new(move |_| view.with(|view| view.people.iter().all(|person| person.link == PersonLink::Gone)));
     let problem = Memo::new(move |_| radio.with(|radio| Some(radio.problem.clone()).filter(|problem| is_wanted.get() && !problem.is_empty())));
     let state = move || {
@@ -49,7 +50,7 @@ pub fn Notices(view: Memo<ChatView>) -> impl IntoView {
                 <Show when=move || is_alone.get()><p>{move || t("chat-bluetooth-off")}</p></Show>
                 <p class="meta">{move || t("chat-bluetooth-why")}</p>
                 <div class="row">
-                    <button id="use-bluetooth" class:primary=move || is_alone.get() on:click=move |_| set("chat_bluetooth", true.into())>{move || t("chat-use-bluetooth")}</button>
+                    <button id="use-bluetooth" class:primary=move || is_alone.get() on:click=move |_| set(keys::CHAT_BLUETOOTH.key(), true.into())>{move || t("chat-use-bluetooth")}</button>
                     <Show when=move || !has_network.get()><button class="plain" on:click=move |_| go(Page::Network)>{move || t("chat-join-network")}</button></Show>
                 </div>
             </div>

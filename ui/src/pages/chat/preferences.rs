@@ -1,4 +1,5 @@
 use fog_api::settings;
+use fog_api::settings::keys;
 use leptos::prelude::*;
 
 use crate::components::ask::Ask;
@@ -19,7 +20,7 @@ pub fn Preferences() -> impl IntoView {
             {SHOWN.map(row).collect_view()}
             <details>
                 <summary>{move || t("chat-advanced")}</summary>
-                {row("chat_adapter")}
+                {row(keys::CHAT_ADAPTER.key())}
             </details>
         </div>
         <Moving />

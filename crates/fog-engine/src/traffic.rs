@@ -1,6 +1,7 @@
 //! Bytes that count against the owner's data cap: traffic with related nodes beyond the local network, with
 //! a share per node.
 
+use fog_api::settings::keys;
 use fog_grid::Relation;
 use fog_transport::NodeTraffic;
 use fog_types::{NodeId, UnixMillis};
@@ -108,7 +109,7 @@ impl Context {
     }
 
     pub(crate) fn data_cap(&self) -> u64 {
-        (self.settings.number("data_cap") * 1e9) as u64
+        (self.settings.number(keys::DATA_CAP) * 1e9) as u64
     }
 }
 

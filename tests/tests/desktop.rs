@@ -354,7 +354,7 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     window.wait_text("#pill", "Paused", 10);
     palette("end the pause");
     palette("check this device");
-    window.wait_text("main", "walls around jobs", 10);
+    window.wait_text("main", "sandbox around jobs", 10);
 
     // Another device joins by an invitation of the window, and gets a task of a job of this one.
     window.click("#page-network");

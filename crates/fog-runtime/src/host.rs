@@ -11,7 +11,7 @@ use fog_types::{ByteCount, ErrorKind, HasKind, Percent};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{mpsc, watch};
 
-pub use self::compiling::{ArtifactRoom, CompileLimits, check_walls, prepare, prepare_within};
+pub use self::compiling::{ArtifactRoom, CompileLimits, check_sandbox, prepare, prepare_within};
 use self::session::{Session, State, Wishes};
 use crate::program::WorkerProgram;
 use crate::protocol::{FromWorker, MAX_FRAME_BYTES, decode_frame};

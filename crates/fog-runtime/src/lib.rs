@@ -30,7 +30,7 @@ pub use compile::{CompileError, EngineKind, compile, validate};
 pub use files::{NewFile, OutputFolder, kind_of, open_regular, read_regular, replace_file, replaceable, write_file};
 pub use fog_instrument::{REWRITING_VERSION, accepted};
 pub use history::{History, HistoryEnd, HistoryError, HistoryMark};
-pub use host::{ArtifactRoom, CompileLimits, Worker, WorkerError, WorkerEvent, check_walls, prepare, prepare_within};
+pub use host::{ArtifactRoom, CompileLimits, Worker, WorkerError, WorkerEvent, check_sandbox, prepare, prepare_within};
 pub use outcome::{LeftOut, LeftOutFile, LeftOutReason, LimitKind, MAX_OUTPUT_FILES, MAX_OUTPUT_PATHS, Outcome, OutputFile, Report, result_hash};
 pub use program::{Priority, WorkerProgram};
 pub use protocol::{FromWorker, MAX_FRAME_BYTES, Mark, ProtocolError, SavedState, ToWorker, decode_frame};

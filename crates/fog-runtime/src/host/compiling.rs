@@ -240,7 +240,7 @@ async fn compile_once(
 ///
 /// # Errors
 /// [`WorkerError`] when no worker can be started or it does not answer.
-pub async fn check_walls(program: &WorkerProgram) -> Result<SandboxStatus, WorkerError> {
+pub async fn check_sandbox(program: &WorkerProgram) -> Result<SandboxStatus, WorkerError> {
     let mut seat = program.start()?;
     let (_input, mut output) = ask(&mut seat, &ToWorker::SandboxStatus).await?;
     match read_frame(&mut output).await {

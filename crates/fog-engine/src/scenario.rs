@@ -12,7 +12,7 @@ use crate::test_engine::prelude::*;
 use crate::test_engine::{TestEngine, test_engine};
 
 /// Longest wait for a condition.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Devices that can reach each other once they have joined a network.
 pub(crate) struct Town {

@@ -19,7 +19,7 @@ use crate::test_engine::{TestEngine, test_engine};
 const UNITS: WorkUnits = WorkUnits(5_000_000_000);
 const CAP: ByteCount = ByteCount::mib(100);
 /// Longest time until everything is settled.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Event at a boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -111,7 +111,7 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// The changes of a transaction could not be stored.
-    #[error("it could not be stored, and nothing was changed; is the disk full?")]
+    #[error("it could not be stored; is the disk full?")]
     NotCommitted,
     /// A row holds an unexpected value, because of damage or a bug.
     #[error("the database holds something unexpected: {0}")]

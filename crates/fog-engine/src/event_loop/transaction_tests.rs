@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use fog_api::settings::keys;
-use fog_api::{DutyCommand, JobAction, JobCommand, SettingsCommand};
+use fog_api::{DutyCommand, JobAction, JobCommand, NetworkCommand, SettingsCommand};
 use fog_types::JobState;
 use tokio::sync::broadcast::error::TryRecvError;
 
@@ -45,6 +45,28 @@ fn what_cannot_be_stored_is_not_said() {
     assert!(device.engine.ctx.store.settings().unwrap().contains_key("contributing"));
     let (reply, events) = ask(&mut device, Command::Settings(SettingsCommand::Set { changes: [("cores".to_owned(), 2.into())].into() }));
     assert!(matches!(reply, Ok(Reply::Done)) && events > 0, "{reply:?}");
+}
+
+/// A network that could not be stored would be forgotten at the next start, after others were invited.
+#[tokio::test]
+async fn a_network_that_cannot_be_stored_is_not_joined() {
+    let mut device = test_engine();
+    device.engine.ctx.in_memory = Some(fog_transport::memory::MemoryNetwork::default());
+    let network = |device: &mut TestEngine, command| ask(device, Command::Network(command)).0;
+    network(&mut device, NetworkCommand::Join { what: "lan".to_owned() }).unwrap();
+    device.engine.ctx.store.fail_commits(true);
+    assert!(network(&mut device, NetworkCommand::Join { what: "open".to_owned() }).is_err());
+    let (answer, mut invited) = oneshot::channel();
+    device.engine.turn(|engine| engine.command(Command::Network(NetworkCommand::Invite { group: Some("family".to_owned()) }), answer));
+    assert!(invited.try_recv().unwrap().is_err(), "people are invited into a group that is forgotten");
+    let joined = |device: &TestEngine| device.engine.network_view().joined.into_iter().map(|joined| joined.name).collect::<Vec<_>>();
+    assert_eq!(joined(&device), ["lan"]);
+    // Leaving holds.
+    assert!(network(&mut device, NetworkCommand::Leave { name: None }).is_ok());
+    assert!(joined(&device).is_empty());
+    device.engine.ctx.store.fail_commits(false);
+    device.engine.turn(|engine| engine.ctx.store_wishes_now());
+    assert!(device.engine.ctx.store.networks().unwrap().is_empty());
 }
 
 /// A task whose claim or end could not be stored would run, or wait, for ever.

@@ -46,12 +46,17 @@ impl Engine {
         let is_wish = self.ctx.rolled_back(error);
         for (to, reply) in answers {
             let reply = match *reply {
+                // A network that was left is left.
+                Ok(reply @ Reply::Network(_)) if is_wish => Ok(reply),
                 Ok(Reply::Done | Reply::NotStored { .. }) if is_wish => Ok(self.ctx.done()),
                 Ok(_) => Err(ApiError { kind: error.kind(), message: error.to_string() }),
                 Err(error) => Err(error),
             };
             // The front end may be gone.
             let _ = to.send(reply);
+        }
+        if self.network.is_unlike_rows(&self.ctx) {
+            self.turn(|this| this.network.reload(&mut this.ctx));
         }
     }
 

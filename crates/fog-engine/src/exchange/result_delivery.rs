@@ -100,12 +100,17 @@ impl Exchange {
 
     /// Seals the files of a result on another thread, because there may be very many. Returns false when
     /// there is no network.
-    fn seal_result_beside(&self, ctx: &Context, job: JobId) -> Result<bool, StoreError> {
+    fn seal_result_beside(&self, ctx: &mut Context, job: JobId) -> Result<bool, StoreError> {
         let Some(net) = &ctx.net else { return Ok(false) };
+        // The thread reads the rows of the result, which this input may have written.
+        let (go, stored) = oneshot::channel();
         // A missing task is noticed at once.
         ctx.store.task(TaskId { job, index: 0 })?;
         let (folder, secret, to) = (ctx.store.folder().to_owned(), ctx.secret, ctx.to_self.clone());
         net.spawn_blocking(move || {
+            if stored.blocking_recv().is_err() {
+                return;
+            }
             let note = |rows: Vec<ContentRow>| {
                 let (noted, is_noted) = oneshot::channel();
                 // A send fails only when the engine has stopped.
@@ -115,6 +120,7 @@ impl Exchange {
             let told = ToTell::prepare(&folder, &secret, job, note);
             let _ = to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::ToTell(job, told))));
         });
+        ctx.out.signal(go);
         Ok(true)
     }
 

@@ -160,6 +160,32 @@ impl Network {
         Ok(())
     }
 
+    /// Networks as the store has them, but for those that were left.
+    fn rows(ctx: &Context) -> Option<Vec<NetworkRow>> {
+        let rows = ctx.store.networks().inspect_err(|error| tracing::error!(%error, "the joined networks cannot be read"));
+        Some(rows.ok()?.into_iter().filter(|row| !ctx.unstored.has_left(&row.name)).collect())
+    }
+
+    /// Whether a network was joined that could not be stored.
+    pub(crate) fn is_unlike_rows(&self, ctx: &Context) -> bool {
+        Self::rows(ctx).is_some_and(|rows| self.joined.iter().any(|joined| rows.iter().all(|row| row.name != joined.name)))
+    }
+
+    /// Takes part in the stored networks alone. Requests for invitations into others are refused.
+    pub(crate) fn reload(&mut self, ctx: &mut Context) {
+        let Some(rows) = Self::rows(ctx) else { return };
+        self.groups.clear();
+        self.joined.clear();
+        (self.lan, self.open) = (false, false);
+        for row in &rows {
+            self.know_network(ctx, row);
+        }
+        for (_, answer) in std::mem::take(&mut self.invites) {
+            ctx.out.answer(answer, Err(refuse(ErrorKind::Storage, "the group could not be stored, so nobody can be invited into it; is the disk full?")));
+        }
+        self.restart_net(ctx);
+    }
+
     /// Answers a request for an invitation, once this device has an address: without one it is useless.
     pub(crate) fn invite_when_listening(&mut self, ctx: &mut Context, group: Option<String>, answer: Answer) {
         let made = self.invite(ctx, group.as_deref());

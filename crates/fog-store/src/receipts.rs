@@ -8,7 +8,7 @@ use crate::grid::node_from;
 use crate::transaction::Savepoint;
 use crate::{Store, StoreError};
 
-/// Maximum number of receipts on their way; the oldest ones are given up beyond it.
+/// Maximum number of receipts on their way that [`Store::expire_receipts`] leaves.
 const MAX_RECEIPTS: u32 = 20_000;
 
 /// Methods about receipts. Each returns [`StoreError`] when the database cannot be read or changed.
@@ -16,13 +16,9 @@ const MAX_RECEIPTS: u32 = 20_000;
 impl Store {
     /// Stores a receipt until its worker has stored it too.
     pub fn put_receipt(&mut self, lease: &str, node: NodeId, message: &[u8], now: UnixMillis) -> Result<(), StoreError> {
-        let savepoint = Savepoint::new(&self.db)?;
-        savepoint.execute(
-            "INSERT INTO receipts (lease, node, message, at_ms) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (lease) DO NOTHING",
-            params![lease, node.to_string(), message, now.0],
-        )?;
-        savepoint.execute("DELETE FROM receipts WHERE lease IN (SELECT lease FROM receipts ORDER BY at_ms DESC LIMIT -1 OFFSET ?1)", [MAX_RECEIPTS])?;
-        savepoint.commit()?;
+        self.db
+            .prepare_cached("INSERT INTO receipts (lease, node, message, at_ms) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (lease) DO NOTHING")?
+            .execute(params![lease, node.to_string(), message, now.0])?;
         Ok(())
     }
 
@@ -51,9 +47,12 @@ impl Store {
         })
     }
 
-    /// Gives up the receipts for results that were accepted before a time.
+    /// Gives up the receipts for results that were accepted before a time, and the oldest beyond 20,000.
     pub fn expire_receipts(&mut self, before: UnixMillis) -> Result<(), StoreError> {
-        self.db.prepare_cached("DELETE FROM receipts WHERE at_ms < ?1")?.execute([before.0])?;
+        let savepoint = Savepoint::new(&self.db)?;
+        savepoint.execute("DELETE FROM receipts WHERE at_ms < ?1", [before.0])?;
+        savepoint.execute("DELETE FROM receipts WHERE lease IN (SELECT lease FROM receipts ORDER BY at_ms DESC LIMIT -1 OFFSET ?1)", [MAX_RECEIPTS])?;
+        savepoint.commit()?;
         Ok(())
     }
 }

@@ -337,7 +337,7 @@ mod tests {
         assert!(keys(&store).is_empty());
     }
 
-    /// What others rely on is synced at the commit, by the level of SQLite outside a transaction.
+    /// Changes that others rely on are synced: at the commit, or by the level of SQLite outside a transaction.
     #[test]
     fn the_level_of_syncing_is_full_outside_a_transaction() {
         let (_folder, mut store) = store();

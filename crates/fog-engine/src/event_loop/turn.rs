@@ -2,7 +2,7 @@
 
 use fog_api::{ApiError, Reply};
 use fog_store::StoreError;
-use fog_types::HasKind as _;
+use fog_types::{HasKind as _, NodeId};
 
 use crate::effects::Effect;
 use crate::event_loop::Engine;
@@ -69,6 +69,12 @@ impl Engine {
                 this.exchange = Exchange::new();
                 this.exchange.restore(&mut this.ctx)
             });
+            // The new exchange has heard of nobody.
+            let here: Vec<NodeId> = this.ctx.directory.peers.keys().copied().collect();
+            for node in here {
+                this.exchange.peer_up(&mut this.ctx, node);
+                this.exchange.greet(&mut this.ctx, node);
+            }
             if let Err(error) = restored {
                 tracing::error!(%error, "what was stored cannot be read");
             }

@@ -18,6 +18,8 @@ const REPEAT_AFTER: Duration = Duration::from_secs(10);
 const MOST_DOUBLED: u32 = 10;
 /// Milliseconds after which a receipt is given up whose worker never came back.
 const KEPT_MS: i64 = 60 * 86_400_000;
+/// Most receipts that are sent at once; the others follow at the next ticks.
+const AT_ONCE: usize = 64;
 /// Interval at which old receipts are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 
@@ -82,7 +84,7 @@ impl Exchange {
             None => outgoing.due <= now && ctx.directory.peers.contains_key(&outgoing.node),
         };
         let due: Vec<(LeaseId, NodeId)> =
-            self.receipts.iter().filter(|(_, outgoing)| is_due(outgoing)).map(|(lease, outgoing)| (*lease, outgoing.node)).collect();
+            self.receipts.iter().filter(|(_, outgoing)| is_due(outgoing)).map(|(lease, outgoing)| (*lease, outgoing.node)).take(AT_ONCE).collect();
         for (lease, node) in due {
             if !self.repeat_receipt(ctx, node, lease)? {
                 self.receipts.remove(&lease);

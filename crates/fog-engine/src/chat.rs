@@ -14,6 +14,7 @@ pub(crate) mod incoming;
 pub(crate) mod lifecycle;
 pub(crate) mod network_links;
 pub(crate) mod ping;
+pub(crate) mod saved_states;
 #[cfg(test)]
 mod scenario_tests;
 pub(crate) mod service;
@@ -34,12 +35,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 
 use crate::context::Context;
+use crate::effects::Answer;
 use crate::names::Names;
 
 pub(crate) use clock::Moved;
 pub(crate) use identity_backup::{IdentityBackup, MIN_PASSPHRASE};
+pub(crate) use saved_states::{PendingChanges, UnsavedStates};
 pub(crate) use service::ChatService;
-pub(crate) use service_commands::{PinnedContact, SavedState, ServiceCommand};
+pub(crate) use service_commands::{Change, PinnedContact, SavedState, ServiceCommand};
 pub(crate) use store_and_forward::CarriedMessage;
 pub(crate) use vault::{Secrets, Vault};
 
@@ -70,6 +73,8 @@ pub(crate) enum ChatEvent {
     Groups(Vec<u8>),
     /// Notes on the board.
     Board(Vec<u8>),
+    /// Result of a request for a change, with the state of groups and board after it.
+    Changed { request: u64, problem: Option<String>, groups: Vec<u8>, board: Vec<u8> },
     /// Bundles that are carried; `carried` is the number of those for others.
     Bundles { state: Vec<u8>, carried: u32 },
     /// Ratchet keys for bundles, which must be stored before anything sealed with them leaves.
@@ -160,6 +165,12 @@ pub(crate) struct Chat {
     words: BTreeMap<String, Vec<KnownVouch>>,
     /// Requests that wait for the distance to a person.
     pings: Vec<Asker>,
+    /// Requests that wait until the thread's state with their change is stored.
+    changes: PendingChanges,
+    /// States of the thread that could not be stored yet.
+    states: UnsavedStates,
+    /// Number of the latest ratchet keys.
+    ratchet_turn: u64,
     radio: RadioView,
     /// Number of letters that are carried for others.
     letters: u32,
@@ -181,6 +192,11 @@ pub(crate) struct Chat {
 }
 
 impl Chat {
+    /// Whether the chat view has to be announced.
+    pub(crate) fn is_view_due(&self) -> bool {
+        self.is_view_due
+    }
+
     /// Whether the chat view has to be announced; asking resets that.
     pub(crate) fn take_view_due(&mut self) -> bool {
         std::mem::take(&mut self.is_view_due)
@@ -196,17 +212,22 @@ impl Chat {
     }
 
     /// Hands over what the thread is to do, as the changes of this input are stored.
-    pub(crate) fn committed(&self) {
+    pub(crate) fn committed(&mut self) {
+        self.states.committed();
+        self.changes.committed();
         if let Some(driver) = &self.driver {
             driver.send_orders();
         }
     }
 
-    /// Forgets what the thread was to do, as the changes of this input could not be stored.
-    pub(crate) fn rolled_back(&self) {
+    /// Forgets what the thread was to do, as the changes of this input could not be stored. Returns whether
+    /// the state of the thread was among them, which is stored later, and the answers to the commands that
+    /// were to change it.
+    pub(crate) fn rolled_back(&mut self) -> (bool, Vec<Answer>) {
         if let Some(driver) = &self.driver {
             driver.drop_orders();
         }
+        (self.states.rolled_back(), self.changes.rolled_back())
     }
 
     /// Forgets the links to a device that has restarted.

@@ -39,11 +39,11 @@ impl Engine {
 
     /// Measures the files beside the stored ones, on another thread.
     fn measure_disk(&mut self) {
-        let is_due = self.ctx.store.is_measure_due() || self.last_measured.is_none_or(|at| at.elapsed() >= MEASURE_PACE);
+        let is_due = self.ctx.store.is_measure_due() || self.last_measured.is_none_or(|at| self.ctx.since(at) >= MEASURE_PACE);
         if !is_due {
             return;
         }
-        self.last_measured = Some(Instant::now());
+        self.last_measured = Some(self.ctx.now());
         let (holds, folder, to) = (self.ctx.store.holds(), self.ctx.store.folder().to_owned(), self.ctx.to_self.clone());
         tokio::task::spawn_blocking(move || {
             // A send fails only when the engine has stopped.
@@ -77,10 +77,10 @@ impl Engine {
     pub(crate) fn chores(&mut self) {
         self.sweep_removed();
         self.measure_disk();
-        if self.last_chores.is_some_and(|at| at.elapsed() < QUIET_PACE) {
+        if self.last_chores.is_some_and(|at| self.ctx.since(at) < QUIET_PACE) {
             return;
         }
-        self.last_chores = Some(Instant::now());
+        self.last_chores = Some(self.ctx.now());
         let now = self.ctx.clock.unix();
         let lived = self.ctx.clock.lived();
         match self.ctx.store.expire_jobs(lived) {
@@ -113,8 +113,8 @@ impl Engine {
         if let Err(error) = self.ctx.store.remove_hosted_over(HOSTED_KEPT) {
             tracing::error!(%error, "old jobs of other devices cannot be removed");
         }
-        if self.last_trim.is_none_or(|at| at.elapsed() > TRIM_PACE) {
-            self.last_trim = Some(Instant::now());
+        if self.last_trim.is_none_or(|at| self.ctx.since(at) > TRIM_PACE) {
+            self.last_trim = Some(self.ctx.now());
             if let Err(error) = self.ctx.store.trim(Kept::default()) {
                 tracing::error!(%error, "old history cannot be removed");
             }

@@ -6,7 +6,7 @@
 //! so that nothing ends sooner or later for that.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use fog_eligibility::Moment;
 use fog_types::UnixMillis;
@@ -31,13 +31,17 @@ pub(crate) trait TimeSource: Send + Sync {
     fn wall_ms(&self) -> i64;
     /// Milliseconds of a clock that continues while the device sleeps and cannot be set.
     fn steady_ms(&self) -> u64;
+    /// Current time of a clock that stands still while the device sleeps; for durations of work.
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
     /// Id of the boot that `steady_ms` counts from; empty when the system has none.
     fn boot_id(&self) -> String;
 }
 
 struct SystemTimeSource {
     #[cfg(not(unix))]
-    start: std::time::Instant,
+    start: Instant,
 }
 
 impl TimeSource for SystemTimeSource {
@@ -150,7 +154,7 @@ impl Clock {
     pub fn new() -> Self {
         Self::with(Arc::new(SystemTimeSource {
             #[cfg(not(unix))]
-            start: std::time::Instant::now(),
+            start: Instant::now(),
         }))
     }
 
@@ -168,6 +172,11 @@ impl Clock {
     #[must_use]
     pub fn moment(&self) -> Moment {
         Moment(OFFSET_MS.saturating_add(self.source.steady_ms().saturating_sub(self.start_ms)))
+    }
+
+    /// Current time for durations.
+    pub(crate) fn now(&self) -> Instant {
+        self.source.instant()
     }
 
     /// Current time for people: by the calendar as of the last look.
@@ -252,18 +261,28 @@ pub(crate) mod tests {
     pub(crate) struct Fake {
         wall: AtomicI64,
         steady: AtomicU64,
+        /// Time that has passed on both clocks.
+        passed: AtomicU64,
+        begun: Instant,
         boot: Mutex<String>,
     }
 
     impl Fake {
         pub(crate) fn new() -> Arc<Self> {
-            Arc::new(Self { wall: AtomicI64::new(NOW), steady: AtomicU64::new(5_000_000), boot: Mutex::new("one".to_owned()) })
+            Arc::new(Self {
+                wall: AtomicI64::new(NOW),
+                steady: AtomicU64::new(5_000_000),
+                passed: AtomicU64::new(0),
+                begun: Instant::now(),
+                boot: Mutex::new("one".to_owned()),
+            })
         }
 
         /// Lets time pass on both clocks.
         pub(crate) fn pass(&self, ms: u64) {
             self.wall.fetch_add(ms.cast_signed(), Ordering::Relaxed);
             self.steady.fetch_add(ms, Ordering::Relaxed);
+            self.passed.fetch_add(ms, Ordering::Relaxed);
         }
 
         /// Sets the calendar by an amount.
@@ -284,6 +303,9 @@ pub(crate) mod tests {
         }
         fn steady_ms(&self) -> u64 {
             self.steady.load(Ordering::Relaxed)
+        }
+        fn instant(&self) -> Instant {
+            self.begun + std::time::Duration::from_millis(self.passed.load(Ordering::Relaxed))
         }
         fn boot_id(&self) -> String {
             self.boot.lock().unwrap().clone()

@@ -1,7 +1,8 @@
 //! Context of every handler: the store, the clocks, the settings, what other subsystems show, and the
 //! effects of the input that is handled.
 
-use std::time::Instant;
+use std::cell::{RefCell, RefMut};
+use std::time::{Duration, Instant};
 
 use fog_api::EventBody;
 use fog_eligibility::Eligibility;
@@ -9,6 +10,7 @@ use fog_grid::{Identity, Message};
 use fog_runtime::Key;
 use fog_store::{Store, StoreError};
 use fog_types::{JobId, NodeId, Percent, TaskId};
+use rand::rngs::StdRng;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
@@ -84,6 +86,7 @@ pub(crate) struct Context {
     /// Duty of work outside the queue of tasks: estimates and replayed segments.
     pub(crate) work_duty: watch::Sender<Percent>,
     pub(crate) began: Instant,
+    pub(crate) random: RefCell<StdRng>,
     pub(crate) is_stopping: bool,
 }
 
@@ -93,9 +96,25 @@ impl Context {
         self.memory_budget(self.load.memory())
     }
 
-    /// Milliseconds since the start, by a clock that only goes forward.
+    /// Current time for durations, by a clock that only goes forward and stands still while the device
+    /// sleeps.
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Time since an instant of [`Context::now`].
+    pub(crate) fn since(&self, at: Instant) -> Duration {
+        self.now().saturating_duration_since(at)
+    }
+
+    /// Milliseconds since the start, by the clock of [`Context::now`].
     pub(crate) fn now_ms(&self) -> u64 {
-        self.began.elapsed().as_millis() as u64
+        self.since(self.began).as_millis() as u64
+    }
+
+    /// Random numbers of this engine: unpredictable, but for engines that a test seeds.
+    pub(crate) fn rng(&self) -> RefMut<'_, StdRng> {
+        self.random.borrow_mut()
     }
 
     /// Id of this device in networks; `None` without a key.

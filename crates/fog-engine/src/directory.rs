@@ -97,11 +97,11 @@ impl Writes {
     const EACH: Duration = Duration::from_secs(5);
 
     /// Takes one write from the budget. Returns whether it is allowed.
-    pub(crate) fn take(&mut self) -> bool {
-        let forgiven = self.last.map_or(0, |last| (last.elapsed().as_millis() / Self::EACH.as_millis()) as u32);
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
+        let forgiven = self.last.map_or(0, |last| (now.saturating_duration_since(last).as_millis() / Self::EACH.as_millis()) as u32);
         if forgiven > 0 || self.last.is_none() {
             self.count = self.count.saturating_sub(forgiven);
-            self.last = Some(Instant::now());
+            self.last = Some(now);
         }
         let may = self.count < Self::AT_ONCE;
         self.count += u32::from(may);

@@ -10,7 +10,7 @@ pub(crate) mod sleep;
 
 use fog_api::settings::keys;
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fog_eligibility::Filter;
 use fog_probes::{SensorConfig, SensorFault};
@@ -54,6 +54,11 @@ impl Duty {
         self.faults = faults;
         let readings = self.filter.accept(readings, now);
         ctx.rules.handle_readings(readings, now);
+    }
+
+    /// Returns when a rule may change the verdict, and why.
+    pub(crate) fn poll_timeout(&self, ctx: &Context) -> Option<(Instant, &'static str)> {
+        ctx.rules.poll_timeout().map(|(at, why)| (ctx.now() + Duration::from_millis(at.since(ctx.clock.moment())), why))
     }
 
     /// Lets the rules react to the time. They react to a new sample, so one is taken.

@@ -4,13 +4,14 @@
 mod blocking_tests;
 mod routes;
 mod start;
+mod timeouts;
 #[cfg(test)]
 mod transaction_tests;
 mod turn;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use fog_api::settings::keys;
 use fog_api::{ApiError, Event, Status};
 use fog_runtime::SandboxStatus;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -53,6 +54,10 @@ pub(crate) struct Engine {
     pub(crate) has_lost: bool,
     /// Isolation that is available to workers here; `None` when no worker answers.
     pub(crate) sandbox: Option<SandboxStatus>,
+    /// Reason why work is due after the present input, if it is.
+    pub(crate) due: Option<&'static str>,
+    /// Number of times that work was due, by reason.
+    pub(crate) turns: BTreeMap<&'static str, u64>,
     pub(crate) last_tick: Option<Instant>,
     /// Whether there was work with other devices at the last tick, so that its end shows without delay.
     pub(crate) was_busy: bool,
@@ -72,24 +77,18 @@ impl Engine {
             tracing::warn!(%error, "nothing is saved when the system goes to sleep");
         }
         while !self.ctx.is_stopping {
-            let (timeout, status) = (self.next_timeout(), self.status_due_in());
+            let ((timeout, why), status) = (self.next_timeout(), self.status_due_in());
             tokio::select! {
                 message = inbox.recv() => match message {
                     Some(message) => self.turn(|this| this.handle(message)),
                     None => break,
                 },
-                () = tokio::time::sleep(timeout) => self.duty.handle_timeout(&mut self.ctx),
+                () = tokio::time::sleep(timeout) => self.turn(|this| this.handle_timeout(why)),
                 // Pieces of work are done between messages.
                 () = std::future::ready(()), if self.tasks.has_pieces(&self.ctx) => self.turn(Self::do_piece),
-                // The status is sent below.
-                () = tokio::time::sleep(status.unwrap_or_default()), if status.is_some() => {}
+                () = tokio::time::sleep(status.unwrap_or_default()), if status.is_some() => self.announce_status(),
             }
-            if self.check_folder() {
-                self.turn(|this| {
-                    this.after_change();
-                    this.look_at_clock();
-                });
-            }
+            self.follow_up();
             self.drain();
         }
         // From now on nobody answers requests for room.
@@ -130,6 +129,7 @@ impl Engine {
             return self.refuse(message);
         }
         self.look_at_clock();
+        self.set_due_by(&message);
         match message {
             EngineMessage::SandboxStatus(sandbox) => self.sandbox = sandbox,
             EngineMessage::Measured(other) => self.measured(other),
@@ -195,73 +195,6 @@ impl Engine {
         self.tasks.clock_was_set(shift);
         self.duty.clock_was_set(&mut self.ctx, shift);
         self.ctx.remember_clock();
-    }
-
-    pub(crate) fn next_timeout(&self) -> Duration {
-        let rules = self.ctx.rules.poll_timeout().map(|(at, _)| Duration::from_millis(at.since(self.ctx.clock.moment())));
-        let quiet = if self.is_network_busy() { BUSY_PACE } else { QUIET_PACE };
-        let quiet = self.ctx.unstored.wait().map_or(quiet, |wait| wait.min(quiet));
-        let quiet = self.network.invites_due_in().map_or(quiet, |wait| wait.min(quiet));
-        rules.unwrap_or(quiet).min(quiet).max(Duration::from_millis(5))
-    }
-
-    /// Handles the consequences of any change: duties of the workers, new tasks, one event.
-    pub(crate) fn after_change(&mut self) {
-        self.ctx.store_wishes();
-        self.tasks.account(&mut self.ctx);
-        self.tasks.set_duties(&self.ctx);
-        if self.ctx.finishing && self.tasks.has_finished() {
-            self.duty.set_contributing(&mut self.ctx, false);
-        }
-        self.tasks.fill_estimates(&mut self.ctx);
-        self.exchange.withdraw_held(&mut self.ctx);
-        if let Err(error) = self.tasks.fill_requested(&mut self.ctx).and_then(|()| self.tasks.fill(&mut self.ctx)) {
-            tracing::error!(%error, "no task could be started");
-        }
-        self.settle();
-        self.network.answer_invites(&mut self.ctx);
-        self.tick();
-        if let Err(error) = self.exchange.lend(&mut self.ctx) {
-            tracing::error!(%error, "tasks could not be given to other devices");
-        }
-        self.settle();
-        self.exchange.say_hello(&mut self.ctx);
-        self.settle();
-        self.duty.keep_awake(&self.ctx, self.tasks.is_working());
-        let open = self.counts();
-        let has_work = self.tasks.is_busy() || open.queued + open.running > 0;
-        self.duty.set_pace(if self.ctx.settings.flag(keys::CONTRIBUTING) && has_work { BUSY_PACE } else { QUIET_PACE });
-        self.status_changed();
-    }
-
-    /// Whether work with other devices must be looked at every second.
-    fn is_network_busy(&self) -> bool {
-        self.ctx.net.is_some() && (self.was_busy || self.exchange.has_work())
-    }
-
-    /// Does the periodic work of networks, exchange and chat.
-    fn tick(&mut self) {
-        let pace = if self.is_network_busy() { BUSY_PACE } else { QUIET_PACE };
-        if self.last_tick.is_some_and(|last| last.elapsed() < pace) {
-            return;
-        }
-        self.last_tick = Some(Instant::now());
-        self.was_busy = self.exchange.has_work();
-        self.network.count_traffic(&mut self.ctx);
-        self.network.look_at_net(&mut self.ctx);
-        self.settle();
-        self.exchange.tick(&mut self.ctx);
-        self.chat.chat_tick(&mut self.ctx);
-        self.settle();
-        self.exchange.say_hello(&mut self.ctx);
-        self.settle();
-        if self.ctx.net.is_some() {
-            let (lends, wants) = (self.exchange.capacity(&self.ctx), self.exchange.open_tasks());
-            self.network.tick(&mut self.ctx, lends, wants, self.exchange.is_hosting());
-            self.settle();
-        }
-        let view = self.network_view();
-        self.network.announce_network(&mut self.ctx, view);
     }
 
     /// Ends the workers, puts their tasks back and closes the current point of the history.

@@ -228,14 +228,14 @@ pub(crate) struct Telling {
 
 impl Telling {
     /// Whether an attempt is due now.
-    pub(crate) fn is_due(&self) -> bool {
-        !self.is_under_way && self.not_before.is_none_or(|at| at <= Instant::now())
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        !self.is_under_way && self.not_before.is_none_or(|at| at <= now)
     }
 
     /// Notes a failed attempt; the next one waits longer.
-    pub(crate) fn failed(&mut self) {
+    pub(crate) fn failed(&mut self, now: Instant) {
         let wait = Duration::from_secs(1 << self.tries.min(6));
-        *self = Self { is_under_way: false, tries: self.tries + 1, not_before: Some(Instant::now() + wait) };
+        *self = Self { is_under_way: false, tries: self.tries + 1, not_before: Some(now + wait) };
     }
 }
 

@@ -27,6 +27,10 @@ impl Engine {
         ] {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
+        text.push_str("# HELP fog_turns Times that the engine looked at what is due, by reason.\n# TYPE fog_turns counter\n");
+        for (why, count) in &self.turns {
+            let _ = writeln!(text, "fog_turns{{reason=\"{why}\"}} {count}");
+        }
         if let Some(net) = &self.ctx.net {
             // This includes traffic that the data limit does not count: the local network, and strangers.
             text.push_str("# HELP fog_network_bytes Bytes on all networks since they were joined.\n# TYPE fog_network_bytes counter\n");

@@ -42,8 +42,8 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    pub(crate) fn new(addresses: Vec<String>) -> Self {
-        Self { addresses, next: Instant::now(), tries: 0 }
+    pub(crate) fn new(addresses: Vec<String>, now: Instant) -> Self {
+        Self { addresses, next: now, tries: 0 }
     }
 }
 

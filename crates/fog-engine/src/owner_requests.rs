@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use fog_api::{JobSummary, Reply};
+use fog_api::{ApiError, JobSummary, Reply};
 use fog_store::{Claim, StoreError};
 use fog_types::{ErrorKind, HasKind, JobId, JobState, UnixMillis};
 use serde_json::Value;
@@ -67,9 +67,9 @@ impl Unstored {
         if self.has_wishes() { self.why.clone() } else { String::new() }
     }
 
-    /// Time until the next attempt to store them; `None` when there are none.
-    pub(crate) fn wait(&self) -> Option<Duration> {
-        (!self.is_empty()).then(|| self.tried.map_or(Duration::ZERO, |at| STORE_AGAIN.saturating_sub(at.elapsed())))
+    /// Returns when the requests are stored again, and why; `None` when all are stored.
+    pub(crate) fn poll_timeout(&self, now: Instant) -> Option<(Instant, &'static str)> {
+        (!self.is_empty()).then(|| (self.tried.map_or(now, |at| at + STORE_AGAIN), "requests of the owner are stored again"))
     }
 
     /// Whether no task of a job may run.
@@ -118,12 +118,20 @@ impl Context {
         if why.is_empty() {
             return Reply::Done;
         }
+        Reply::NotStored { message: self.held(why) }
+    }
+
+    fn held(&self, why: impl std::fmt::Display) -> String {
         let folder = self.store.folder().display();
-        let message = format!(
+        format!(
             "done, and it holds while the engine runs, but it could not be stored in {folder} yet ({why}). It is stored as soon as that works; a restart before \
              that would forget it"
-        );
-        Reply::NotStored { message }
+        )
+    }
+
+    /// Returns the error for a change of the chat thread that is in effect and could not be stored yet.
+    pub(crate) fn not_stored_yet(&self, error: &StoreError) -> ApiError {
+        ApiError { kind: error.kind(), message: self.held(error) }
     }
 
     pub(crate) fn not_stored(&mut self, error: &StoreError) {
@@ -132,7 +140,7 @@ impl Context {
             tracing::warn!(%error, "what was asked for holds, but cannot be stored yet");
         }
         self.unstored.why = why;
-        self.unstored.tried = Some(Instant::now());
+        self.unstored.tried = Some(self.now());
     }
 
     /// Changes settings and related stored values at once, and stores them now or later.
@@ -194,7 +202,8 @@ impl Context {
         if let Err(error) = self.store.release_task(claim, why, has_advanced, self.clock.unix()) {
             tracing::error!(%error, task = %claim.task, "a task could not be put back yet");
             self.unstored.released.push((claim, why.to_owned(), has_advanced));
-            self.unstored.tried.get_or_insert_with(Instant::now);
+            let now = self.now();
+            self.unstored.tried.get_or_insert(now);
         } else {
             self.unstored.storing.released.push((claim, why.to_owned(), has_advanced));
         }
@@ -208,10 +217,11 @@ impl Context {
 
     /// Stores pending wishes if the next attempt is due.
     pub(crate) fn store_wishes(&mut self) {
-        if self.unstored.wait().is_none_or(|wait| !wait.is_zero()) {
+        let now = self.now();
+        if self.unstored.poll_timeout(now).is_none_or(|(at, _)| at > now) {
             return;
         }
-        self.unstored.tried = Some(Instant::now());
+        self.unstored.tried = Some(self.now());
         let had_wishes = self.unstored.has_wishes();
         if let Err(error) = self.try_to_store() {
             return self.not_stored(&error);

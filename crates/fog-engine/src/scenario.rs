@@ -11,6 +11,9 @@ use fog_types::NodeId;
 use crate::test_engine::prelude::*;
 use crate::test_engine::{TestEngine, test_engine};
 
+/// Milliseconds of the devices' clocks between two looks at what is due. The machine that runs the tests takes
+/// less.
+const STEP_MS: u64 = 20;
 /// Longest wait for a condition.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,6 +32,13 @@ impl Town {
             device
         };
         Self { devices: (0..count).map(device).collect(), network }
+    }
+
+    /// Kills a device and starts it again.
+    pub(crate) fn restart(&mut self, who: usize) {
+        let mut device = self.devices.remove(who).restarted();
+        device.engine.ctx.in_memory = Some(self.network.clone());
+        self.devices.insert(who, device);
     }
 
     pub(crate) fn id(&self, who: usize) -> NodeId {
@@ -74,7 +84,20 @@ impl Town {
         engine.ctx.rules.handle_readings(Readings { ram_available: Some(16 << 30), idle: Some(1e6), ..Readings::default() }, now);
     }
 
-    /// Lets every device handle what has come, look at what is due, and dial the others.
+    /// Carries out a command whose answer has to wait for something.
+    pub(crate) async fn ask_and_wait(&mut self, who: usize, command: Command) -> Result<Reply, ApiError> {
+        let (answer, mut answered) = oneshot::channel();
+        self.devices[who].engine.turn(|engine| engine.command(command, answer));
+        let mut reply = None;
+        self.until("it is answered", |_| {
+            reply = answered.try_recv().ok();
+            reply.is_some()
+        })
+        .await;
+        reply.unwrap()
+    }
+
+    /// Lets some time pass, and every device handle what has come and what is due, and dial the others.
     fn step(&mut self) {
         let ids: Vec<NodeId> = (0..self.devices.len()).map(|who| self.id(who)).collect();
         for (who, device) in self.devices.iter_mut().enumerate() {
@@ -84,8 +107,12 @@ impl Town {
                     device.engine.turn(|engine| engine.handle(message));
                 }
             }
-            device.engine.last_tick = None;
-            device.engine.turn(Engine::after_change);
+            device.clock.pass(STEP_MS);
+            let (at, why) = device.engine.poll_timeout();
+            if at <= device.engine.ctx.now() {
+                device.engine.turn(|engine| engine.handle_timeout(why));
+            }
+            device.engine.follow_up();
             for other in ids.iter().enumerate().filter(|(other, _)| *other != who).map(|(_, id)| *id) {
                 let is_there = device.engine.ctx.directory.peers.contains_key(&other);
                 if let Some(net) = device.engine.ctx.net.as_ref().filter(|_| !is_there) {

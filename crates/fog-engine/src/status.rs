@@ -1,6 +1,6 @@
 //! Events, status, points of history and chores.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fog_api::settings::keys;
 use fog_api::{ApiError, EventBody, JobCounts, Snapshot, Status, Today};
@@ -51,13 +51,13 @@ impl Engine {
     /// Time until the status is to be sent; `None` when no change is pending or nobody listens.
     pub(crate) fn status_due_in(&self) -> Option<Duration> {
         let is_wanted = self.is_status_due && self.events.receiver_count() > 0;
-        is_wanted.then(|| self.last_status_at.map_or(Duration::ZERO, |at| STATUS_PACE.saturating_sub(at.elapsed())))
+        is_wanted.then(|| self.last_status_at.map_or(Duration::ZERO, |at| STATUS_PACE.saturating_sub(self.ctx.since(at))))
     }
 
     /// Sends the status if anything in it except times has changed.
     pub(crate) fn announce_status(&mut self) {
         self.is_status_due = false;
-        self.last_status_at = Some(Instant::now());
+        self.last_status_at = Some(self.ctx.now());
         if self.chat.take_view_due() {
             let view = self.chat.chat_view(&self.ctx);
             self.ctx.announce(EventBody::Chat(Box::new(view)));

@@ -79,7 +79,7 @@ pub(crate) struct WorkView {
 
 impl Tasks {
     /// Tasks of an engine that starts: `to_finish` were running when it was to finish and stop.
-    pub(crate) fn new(to_finish: Vec<TaskId>, run_now: BTreeSet<JobId>) -> Self {
+    pub(crate) fn new(to_finish: Vec<TaskId>, run_now: BTreeSet<JobId>, now: Instant) -> Self {
         Self {
             to_finish,
             active: BTreeMap::new(),
@@ -87,7 +87,7 @@ impl Tasks {
             requested_duty: watch::Sender::new(Percent::ZERO),
             run_now,
             memory_waits: Vec::new(),
-            span: Span::begin(),
+            span: Span::begin(now),
             leaving: BTreeMap::new(),
             speed: 0,
             recording: VecDeque::new(),
@@ -156,7 +156,7 @@ impl Tasks {
         for job in jobs {
             self.drop_tasks_of(ctx, job, "the engine stopped");
         }
-        if self.span.begun.elapsed() > Duration::from_secs(5) {
+        if ctx.since(self.span.begun) > Duration::from_secs(5) {
             self.close_span(ctx);
         }
     }
@@ -218,7 +218,7 @@ impl Active {
     }
 
     /// Time for which the task has run in this attempt.
-    pub(crate) fn worked(&self) -> Duration {
-        self.worked + self.running_since.map_or(Duration::ZERO, |since| since.elapsed())
+    pub(crate) fn worked(&self, now: Instant) -> Duration {
+        self.worked + self.running_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 }

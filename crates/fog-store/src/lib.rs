@@ -41,6 +41,7 @@ pub use place::path_now;
 pub use placed::{Holds, PlacedFiles};
 pub use room::{Measured, Reservation};
 pub use tasks::{AttemptRow, Claim, FailedAttempt, Failure, Output, RenamedRow, TaskResult, TaskRow};
+pub use transaction::Changes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};

@@ -52,6 +52,17 @@ impl Drop for Savepoint<'_> {
     }
 }
 
+/// Changes of a transaction that was committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    /// Nothing was changed.
+    None,
+    /// All changes are of the kind that a crash of the system may undo, such as the progress of a task.
+    Relaxed,
+    /// At least one change is on the disk.
+    Durable,
+}
+
 /// A transaction that is open.
 #[derive(Debug)]
 pub(crate) struct Open {
@@ -94,14 +105,19 @@ impl Store {
     }
 
     /// Ends the transaction. All of its changes are on the disk when this returns, but for those of which
-    /// the methods say that they are not synced. Returns whether there were any.
+    /// the methods say that they are not synced. Returns which there were.
     ///
     /// # Errors
     /// [`StoreError`] when the changes cannot be stored, as on a full disk. None of them is then.
-    pub fn commit(&mut self) -> Result<bool, StoreError> {
-        let Some(open) = self.open.take() else { return Ok(false) };
+    pub fn commit(&mut self) -> Result<Changes, StoreError> {
+        let Some(open) = self.open.take() else { return Ok(Changes::None) };
         let changed = self.db.total_changes().saturating_sub(open.before);
-        let ended = if open.is_lost { Err(StoreError::NotCommitted) } else { self.end(changed <= open.relaxed) };
+        let changes = match changed {
+            0 => Changes::None,
+            _ if changed <= open.relaxed => Changes::Relaxed,
+            _ => Changes::Durable,
+        };
+        let ended = if open.is_lost { Err(StoreError::NotCommitted) } else { self.end(changes) };
         if let Err(error) = ended {
             self.undo(open);
             return Err(error);
@@ -110,11 +126,11 @@ impl Store {
         for Deletion { ids, others, list } in open.deletions {
             self.holds.delete(&self.folder, ids, others, list);
         }
-        Ok(changed > 0)
+        Ok(changes)
     }
 
-    fn end(&mut self, is_relaxed: bool) -> Result<(), StoreError> {
-        if self.fails_commits {
+    fn end(&mut self, changes: Changes) -> Result<(), StoreError> {
+        if self.fails_commits && changes != Changes::None {
             return Err(StoreError::NotCommitted);
         }
         if self.db.is_autocommit() {
@@ -122,7 +138,7 @@ impl Store {
             return Err(StoreError::NotCommitted);
         }
         self.db.prepare_cached("COMMIT")?.execute([])?;
-        if let Some(wal) = self.wal.as_ref().filter(|_| !is_relaxed) {
+        if let Some(wal) = self.wal.as_ref().filter(|_| changes == Changes::Durable) {
             let at = |source| StoreError::File { path: self.folder.join(DATABASE), source };
             wal.sync_data().map_err(at)?;
         }
@@ -209,7 +225,7 @@ impl Store {
         }
     }
 
-    /// Makes every commit fail, or lets them through again; for tests.
+    /// Makes every commit of changes fail, or lets them through again; for tests.
     #[doc(hidden)]
     pub fn fail_commits(&mut self, fail: bool) {
         self.fails_commits = fail;

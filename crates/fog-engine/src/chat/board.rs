@@ -6,9 +6,10 @@ use fog_api::{ApiError, EventBody, NoteView, Notice, PersonView, Reply};
 use fog_bitchat::{MAX_NOTE, MAX_NOTE_LIFE, MAX_NOTES_OF_ONE, Note};
 use fog_types::ErrorKind;
 use fog_types::text::{clean_lines, clean_name};
+use rand::RngExt as _;
 
 use crate::chat::commands::refuse;
-use crate::chat::{Chat, ServiceCommand};
+use crate::chat::{Change, Chat};
 use crate::context::Context;
 
 const HOUR_MS: u64 = 3_600_000;
@@ -75,8 +76,8 @@ impl Chat {
             let why = format!("{MAX_NOTES_OF_ONE} notes of this device are on the board, which is all that others keep; take one down first");
             return Err(refuse(ErrorKind::Conflict, why));
         }
-        let id: [u8; 16] = rand::random();
-        self.order(ServiceCommand::Post { id, text: text.to_owned(), is_urgent, life })?;
+        let id: [u8; 16] = ctx.rng().random();
+        self.order_change(Change::Post { id, text: text.to_owned(), is_urgent, life })?;
         Ok(Reply::Text(self.me.map(|me| note_id(&id, &me.signing)).unwrap_or_default()))
     }
 
@@ -93,7 +94,8 @@ impl Chat {
             [] => return Err(refuse(ErrorKind::NotFound, format!("there is no note {id} on the board; `fog chat board` lists them"))),
             _ => return Err(refuse(ErrorKind::Conflict, format!("several notes begin with {id}; say more digits"))),
         };
-        self.order(ServiceCommand::TakeDown(note.id))?;
+        let id = note.id;
+        self.order_change(Change::TakeDown(id))?;
         Ok(Reply::Done)
     }
 

@@ -56,7 +56,7 @@ impl Chat {
             ChatCommand::Clear { with } => self.chat_clear(ctx, &with),
             ChatCommand::Wipe => self.chat_wipe(ctx),
         };
-        ctx.out.answer(answer, reply);
+        self.answer(ctx, reply, answer);
     }
 
     /// Resolves a name to a thread. A person is named by an id, a nickname, or `nickname#` and the first
@@ -388,7 +388,7 @@ impl Chat {
         ctx.keep_settings(&[(keys::CHAT_NICKNAME.key().to_owned(), None)]);
         // The keys are deleted first: from then on the remaining data is unreadable, whatever happens.
         ctx.store.wipe_chat(WipeStep::Keys).map_err(to_api)?;
-        self.forget_chat();
+        self.forget_chat(ctx);
         self.finish_wipe(ctx).map_err(to_api)?;
         self.look_at_chat(ctx).map_err(to_api)?;
         ctx.announce(EventBody::Settings(ctx.settings.values().clone()));

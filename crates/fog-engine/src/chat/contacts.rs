@@ -1,6 +1,6 @@
 //! Chat: the known people, and the statements of verified people about others.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fog_api::{EventBody, PersonLink, PersonView};
 use fog_bitchat::{PeerId, PeerKeys, Vouch};
@@ -8,7 +8,7 @@ use fog_store::StoreError;
 use fog_types::UnixMillis;
 use fog_types::text::clean_name;
 
-use crate::chat::lifecycle::WORDS;
+use crate::chat::saved_states::WORDS;
 use crate::chat::{Chat, Contact, ContactRecord, KnownVouch, ServiceCommand};
 use crate::context::Context;
 use crate::names::Names;
@@ -45,7 +45,7 @@ impl Chat {
                 ..PersonView::default()
             };
             self.names.set(&id, &view.nickname);
-            self.people.insert(id, Contact { view, keys: Some(keys), stored: Some((person, Instant::now())) });
+            self.people.insert(id, Contact { view, keys: Some(keys), stored: Some((person, ctx.now())) });
         }
         for (id, known) in &mut self.people {
             known.view.label = self.names.label(id, &known.view.nickname);
@@ -125,13 +125,13 @@ impl Chat {
         };
         let is_due = match &known.stored {
             None => is_new_too,
-            Some((stored, at)) => *stored != person || at.elapsed() > REMEMBER_EVERY,
+            Some((stored, at)) => *stored != person || ctx.since(*at) > REMEMBER_EVERY,
         };
         if !is_due {
             return Ok(());
         }
         let is_other = known.stored.as_ref().is_none_or(|(stored, _)| (stored.noise, stored.signing) != (person.noise, person.signing));
-        known.stored = Some((person.clone(), Instant::now()));
+        known.stored = Some((person.clone(), ctx.now()));
         let (sealed, seen) = (vault.seal_value(id, &person), UnixMillis(known.view.seen_ms));
         let is_marked = person.is_verified || person.is_favourite || person.is_blocked;
         ctx.store.put_chat_person(id, &sealed, seen, is_marked, MAX_PEOPLE)?;
@@ -209,7 +209,7 @@ impl Chat {
 
     fn write_words(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
         let state = serde_json::to_vec(&self.words).unwrap_or_default();
-        self.write_down(ctx, WORDS, &state).map(drop)
+        self.store_state(ctx, WORDS, state)
     }
 
     /// Labels of the people who verified this person and whom the user verified.
@@ -311,9 +311,9 @@ mod tests {
     fn nobody_is_remembered_whose_message_is_not_stored() {
         let mut device = with_chat();
         let engine = &mut device.engine;
-        while engine.chat.try_spend_quota("somebody", 1 << 20) {}
-        while engine.chat.try_spend_quota("somebody else", 0) {}
-        engine.chat.credit.insert(String::new(), (-1e9, Instant::now()));
+        while engine.chat.try_spend_quota(engine.ctx.now(), "somebody", 1 << 20) {}
+        while engine.chat.try_spend_quota(engine.ctx.now(), "somebody else", 0) {}
+        engine.chat.credit.insert(String::new(), (-1e9, engine.ctx.now()));
         for n in 0..100 {
             engine.chat.store_carried(&mut engine.ctx, stranger(n)).unwrap();
         }

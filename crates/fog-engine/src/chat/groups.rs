@@ -5,10 +5,12 @@ use fog_bitchat::{Group, GroupVerb, MAX_GROUP_TEXT, MAX_GROUPS, MAX_MEMBERS, MAX
 use fog_store::StoreError;
 use fog_types::ErrorKind;
 use fog_types::text::clean_name;
+use rand::RngExt as _;
 
 use crate::chat::commands::{new_mid, refuse};
 use crate::chat::incoming::Received;
-use crate::chat::{Chat, ServiceCommand};
+use crate::chat::saved_states::NOBODY_WAITS;
+use crate::chat::{Change, Chat, ServiceCommand};
 use crate::context::Context;
 use crate::query::to_api;
 
@@ -93,7 +95,7 @@ impl Chat {
                     return Err(refuse(ErrorKind::Conflict, format!("a group has at most {MAX_MEMBERS} members; nothing was changed")));
                 }
                 self.remember(ctx, &member.peer().to_string(), true).map_err(to_api)?;
-                self.order(ServiceCommand::AddToGroup { group: group.id, member })?;
+                self.order_change(Change::AddToGroup { group: group.id, member })?;
                 group.id
             }
             GroupChange::Remove { group, who } => {
@@ -106,12 +108,12 @@ impl Chat {
                     let why = if found.is_empty() { "is not one of its other members" } else { "is what several are called; say which by the id" };
                     return Err(refuse(ErrorKind::NotFound, format!("'{who}' {why}; nothing was changed")));
                 };
-                self.order(ServiceCommand::RemoveFromGroup { group: group.id, peer })?;
+                self.order_change(Change::RemoveFromGroup { group: group.id, peer })?;
                 group.id
             }
             GroupChange::Leave { group } => {
                 let group = self.group(&group)?;
-                self.order(ServiceCommand::LeaveGroup(group.id))?;
+                self.order_change(Change::LeaveGroup(group.id))?;
                 group.id
             }
         };
@@ -139,8 +141,8 @@ impl Chat {
         for member in &others {
             self.remember(ctx, &member.peer().to_string(), true).map_err(to_api)?;
         }
-        let id = rand::random();
-        self.order(ServiceCommand::MakeGroup { id, name, others })?;
+        let id = ctx.rng().random();
+        self.order_change(Change::MakeGroup { id, name, others })?;
         Ok(id)
     }
 
@@ -197,7 +199,7 @@ impl Chat {
     /// Stores a message of a group; `nickname` is the name that its author uses.
     pub(crate) fn heard_in_group(&mut self, ctx: &mut Context, nickname: &str, received: Received<'_>) -> Result<(), StoreError> {
         let thread = received.thread.to_owned();
-        if !self.try_spend_quota(received.from, received.text.len()) {
+        if !self.try_spend_quota(ctx.now(), received.from, received.text.len()) {
             return Ok(());
         }
         if let Some(message) = self.store_received(ctx, received)? {
@@ -212,7 +214,7 @@ impl Chat {
         let from = from.to_string();
         if self.is_blocked(&from) {
             if let Some(driver) = &self.driver {
-                driver.order(ServiceCommand::LeaveGroup(group));
+                driver.order(ServiceCommand::Change(NOBODY_WAITS, Change::LeaveGroup(group)));
             }
             return;
         }

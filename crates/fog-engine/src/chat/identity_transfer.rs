@@ -8,7 +8,7 @@ use fog_bitchat::Identity;
 use fog_types::{ErrorKind, UnixMillis};
 
 use crate::chat::commands::refuse;
-use crate::chat::lifecycle::{BUNDLES, GROUPS, LEFT, LETTERS, RATCHET};
+use crate::chat::saved_states::{BUNDLES, GROUPS, LEFT, LETTERS, RATCHET};
 use crate::chat::{Chat, Contact, ContactRecord, IdentityBackup, MIN_PASSPHRASE, Secrets, Vault};
 use crate::context::Context;
 use crate::effects::Answer;
@@ -82,7 +82,7 @@ impl Chat {
         let states = [empty(LETTERS), empty(BUNDLES), empty(RATCHET), empty(LEFT), (GROUPS, vault.seal(GROUPS.as_bytes(), &backup.groups()))];
         let keys = own.with_identity(&secrets).seal(&device);
         // The previous identity says goodbye first.
-        self.forget_chat();
+        self.forget_chat(ctx);
         ctx.store.replace_chat_identity(&keys, &people, &states).map_err(to_api)?;
         ctx.keep_settings(&[(keys::CHAT_NICKNAME.key().to_owned(), Some(backup.nickname.into()))]);
         self.look_at_chat(ctx).map_err(to_api)?;

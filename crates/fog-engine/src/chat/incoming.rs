@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use fog_api::{ChatFileView, ChatMessage, EventBody, MessageState, Notice, PersonLink, PersonView};
+use fog_api::{ApiError, ChatFileView, ChatMessage, EventBody, MessageState, Notice, PersonLink, PersonView};
 use fog_bitchat::{Event, FilePacket, PeerId};
 use fog_store::{CHAT_ROW_BYTES, ChatCaps, NewChat, StoreError};
 use fog_types::text::{clean, clean_name};
-use fog_types::{ByteCount, UnixMillis};
+use fog_types::{ByteCount, ErrorKind, UnixMillis};
 
 use crate::chat::groups::thread_of;
-use crate::chat::lifecycle::{BOARD, BUNDLES, GROUPS, LEFT, LETTERS, RATCHET};
+use crate::chat::saved_states::{BUNDLES, LETTERS, RATCHET};
 use crate::chat::{Body, CarriedMessage, Chat, ChatEvent, Contact, ServiceCommand, state_of};
 use crate::context::Context;
 
@@ -72,43 +72,32 @@ impl Chat {
                 self.got_further(ctx, &to.to_string(), &mid, MessageState::Failed)?;
             }
             ChatEvent::Mail { state, letters } => {
-                self.write_down(ctx, LETTERS, &state)?;
+                self.store_state(ctx, LETTERS, state)?;
                 if self.letters != letters {
                     self.letters = letters;
                     self.announce_chat();
                 }
             }
             ChatEvent::Bundles { state, carried } => {
-                self.write_down(ctx, BUNDLES, &state)?;
+                self.store_state(ctx, BUNDLES, state)?;
                 if self.bundles != carried {
                     self.bundles = carried;
                     self.announce_chat();
                 }
             }
-            ChatEvent::Groups(state) => {
-                self.write_down(ctx, GROUPS, &state)?;
-                let now = fog_bitchat::groups_in(&state);
-                if self.groups_left(&now) {
-                    let names = serde_json::to_vec(&self.left).unwrap_or_default();
-                    self.write_down(ctx, LEFT, &names)?;
-                }
-                self.groups = now;
-                self.announce_chat();
-            }
-            ChatEvent::Board(state) => {
-                self.write_down(ctx, BOARD, &state)?;
-                let now = fog_bitchat::notes_in(&state);
-                if self.board != now {
-                    self.board = now;
-                    self.announce_chat();
-                }
+            ChatEvent::Groups(state) => self.store_groups(ctx, state)?,
+            ChatEvent::Board(state) => self.store_board(ctx, state)?,
+            ChatEvent::Changed { request, problem, groups, board } => {
+                let stored = self.store_groups(ctx, groups).and(self.store_board(ctx, board));
+                let result = match (problem, stored) {
+                    (Some(why), _) => Err(ApiError { kind: ErrorKind::Conflict, message: format!("{why}; nothing was changed") }),
+                    (None, stored) => stored.map_err(|error| ctx.not_stored_yet(&error)),
+                };
+                self.answer_change(ctx, request, result);
             }
             ChatEvent::Ratchet { turn, state } => {
-                if self.write_down(ctx, RATCHET, &state)?
-                    && let Some(driver) = &self.driver
-                {
-                    driver.order(ServiceCommand::Stored(turn));
-                }
+                self.ratchet_turn = turn;
+                self.store_state(ctx, RATCHET, state)?;
             }
             ChatEvent::CarriedMessage(carried) => self.store_carried(ctx, *carried)?,
             ChatEvent::Event(event) => self.chat_event(ctx, event)?,
@@ -138,7 +127,7 @@ impl Chat {
             }
             Event::Room { from, text, at, id } => {
                 let from = from.to_string();
-                if !self.try_spend_quota(&from, text.len()) {
+                if !self.try_spend_quota(ctx.now(), &from, text.len()) {
                     return Ok(());
                 }
                 let mid = blake3::Hash::from_bytes([id, [0; 16]].concat().try_into().unwrap_or_default()).to_hex()[..32].to_owned();
@@ -162,7 +151,7 @@ impl Chat {
             }
             Event::File { from, id, file, at } => {
                 let author = from.to_string();
-                if !self.people.contains_key(&author) || !self.try_spend_quota(&author, file.content.len()) {
+                if !self.people.contains_key(&author) || !self.try_spend_quota(ctx.now(), &author, file.content.len()) {
                     return Ok(());
                 }
                 let thread = if id.is_some() { author.clone() } else { String::new() };
@@ -198,7 +187,7 @@ impl Chat {
 
     /// Handles a private text. Returns whether it is stored, now or before.
     fn heard_alone(&mut self, ctx: &mut Context, from: PeerId, text: String, at: u64, mid: String) -> Result<bool, StoreError> {
-        let may = self.try_spend_quota(&from.to_string(), text.len());
+        let may = self.try_spend_quota(ctx.now(), &from.to_string(), text.len());
         if may {
             self.store_alone(ctx, from, text, at, mid)?;
         }
@@ -221,7 +210,7 @@ impl Chat {
         let from = keys.peer();
         let id = from.to_string();
         // An author whose message may not be stored is not remembered either.
-        let is_stored = self.try_spend_quota(&id, text.len()) && {
+        let is_stored = self.try_spend_quota(ctx.now(), &id, text.len()) && {
             if !self.people.contains_key(&id) {
                 let (nickname, fingerprint) = (clean_name(&name), fog_bitchat::fingerprint_text(&keys.noise));
                 let view = PersonView { id: id.clone(), nickname, fingerprint, seen_ms: ctx.clock.unix().0, ..PersonView::default() };
@@ -245,31 +234,31 @@ impl Chat {
 
     /// Takes the credit for a message of this size. Returns whether it may be stored: the limit keeps one
     /// person, or many invented ones, from filling the disk.
-    pub(crate) fn try_spend_quota(&mut self, from: &str, bytes: usize) -> bool {
+    pub(crate) fn try_spend_quota(&mut self, now: Instant, from: &str, bytes: usize) -> bool {
         let price = 1.0 + bytes as f64 / PRICED_BYTES;
         // Credit that all have used up is not charged to one person, and that of one person is not charged
         // to all.
-        if self.is_blocked(from) || !self.take_credit("", price, EVERYBODY) {
+        if self.is_blocked(from) || !self.take_credit(now, "", price, EVERYBODY) {
             return false;
         }
-        let may = self.take_credit(from, price, 1.0);
+        let may = self.take_credit(now, from, price, 1.0);
         if !may && let Some((credit, _)) = self.credit.get_mut("") {
             *credit += price;
         }
         may
     }
 
-    fn take_credit(&mut self, from: &str, price: f64, times: f64) -> bool {
+    fn take_credit(&mut self, now: Instant, from: &str, price: f64, times: f64) -> bool {
         if self.credit.len() >= MAX_CREDITS && !self.credit.contains_key(from) {
             // People whose credit is full again need not be tracked.
-            self.credit.retain(|_, (credit, last)| *credit + last.elapsed().as_secs_f64() * PER_SECOND < BURST);
+            self.credit.retain(|_, (credit, last)| *credit + now.saturating_duration_since(*last).as_secs_f64() * PER_SECOND < BURST);
             if self.credit.len() >= MAX_CREDITS {
                 return false;
             }
         }
-        let (credit, last) = self.credit.entry(from.to_owned()).or_insert((BURST * times, Instant::now()));
-        *credit = (*credit + last.elapsed().as_secs_f64() * PER_SECOND * times).min(BURST * times);
-        *last = Instant::now();
+        let (credit, last) = self.credit.entry(from.to_owned()).or_insert((BURST * times, now));
+        *credit = (*credit + now.saturating_duration_since(*last).as_secs_f64() * PER_SECOND * times).min(BURST * times);
+        *last = now;
         let may = *credit >= price;
         if may {
             *credit -= price;

@@ -1,6 +1,6 @@
 //! Chat: switching on and off, and stored state.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fog_api::settings::keys;
 use fog_api::{MessageState, PersonLink};
@@ -10,21 +10,11 @@ use fog_types::UnixMillis;
 use fog_types::text::clean_name;
 
 use crate::chat::groups::group_id;
+use crate::chat::saved_states::{BOARD, BUNDLES, GROUPS, LEFT, LETTERS, RATCHET, WORDS};
 use crate::chat::{Body, Chat, ChatService, Contact, Moved, PinnedContact, SavedState, Secrets, ServiceCommand, Vault, state_from};
 use crate::context::Context;
 use crate::names::Names;
 
-/// Name of the stored state of carried letters.
-pub(crate) const LETTERS: &str = "letters";
-/// Name of the stored state of bundles; `RATCHET` is that of the keys that seal messages in them.
-pub(crate) const BUNDLES: &str = "bundles";
-pub(crate) const RATCHET: &str = "ratchet";
-/// Name of the stored state of groups; `LEFT` is that of the names of left groups.
-pub(crate) const GROUPS: &str = "groups";
-pub(crate) const LEFT: &str = "left groups";
-/// Name of the stored state of the board; `WORDS` is that of statements about others.
-pub(crate) const BOARD: &str = "board";
-pub(crate) const WORDS: &str = "vouches";
 const CHORES: Duration = Duration::from_secs(600);
 /// Milliseconds after which a message that was not delivered is given up at a start.
 const OUTBOX_LIFE_MS: i64 = 24 * 3_600_000;
@@ -40,6 +30,7 @@ impl Chat {
         let is_wanted = (ctx.settings.flag(keys::CHAT) || ctx.config.chat.bluetooth) && !ctx.is_stopping;
         if !is_wanted {
             if self.driver.take().is_some() {
+                self.give_up_changes(ctx);
                 self.forget_who_is_there();
                 self.announce_chat();
             }
@@ -140,19 +131,6 @@ impl Chat {
         Ok(())
     }
 
-    /// Reads the stored state with this name.
-    pub(crate) fn written(&self, ctx: &Context, name: &str) -> Result<Vec<u8>, StoreError> {
-        let sealed = ctx.store.chat_state(name)?;
-        Ok(self.vault.as_ref().zip(sealed).and_then(|(vault, sealed)| vault.open(name.as_bytes(), &sealed)).unwrap_or_default())
-    }
-
-    /// Stores the state under this name. Returns `false` when there is no vault for it.
-    pub(crate) fn write_down(&mut self, ctx: &mut Context, name: &str, state: &[u8]) -> Result<bool, StoreError> {
-        let Some(vault) = &self.vault else { return Ok(false) };
-        ctx.store.put_chat_state(name, &vault.seal(name.as_bytes(), state))?;
-        Ok(true)
-    }
-
     /// Nickname of this device in the mesh.
     pub(crate) fn nickname(&self, ctx: &Context) -> String {
         let set = clean_name(ctx.settings.text(keys::CHAT_NICKNAME));
@@ -217,8 +195,10 @@ impl Chat {
         Ok(())
     }
 
-    pub(crate) fn forget_chat(&mut self) {
+    pub(crate) fn forget_chat(&mut self, ctx: &mut Context) {
         self.driver = None;
+        self.give_up_changes(ctx);
+        self.states_lost();
         self.forget_who_is_there();
         self.people.clear();
         self.names = Names::default();
@@ -243,11 +223,11 @@ impl Chat {
         }
         self.link_chat(ctx);
         self.forget_old_words(ctx);
-        if self.last_chores.is_some_and(|last| last.elapsed() <= CHORES) {
+        if self.last_chores.is_some_and(|last| ctx.since(last) <= CHORES) {
             return;
         }
         // Messages that were stored before this start count as well.
-        let is_first = self.last_chores.replace(Instant::now()).is_none();
+        let is_first = self.last_chores.replace(ctx.now()).is_none();
         if is_first && let Err(error) = self.cut_chats(ctx) {
             tracing::error!(%error, "messages beyond what chat may keep cannot be removed");
         }

@@ -34,9 +34,9 @@ impl Chat {
         let peers: Vec<NodeId> = ctx.directory.peers.iter().filter(|(_, peer)| peer.route.is_some()).map(|(node, _)| *node).collect();
         for node in peers {
             let waits = match self.linked.get(&node) {
-                Some(known) => known.at.elapsed() < LINK_AGAIN || known.links.iter().any(|link| link.strong_count() > 0),
+                Some(known) => ctx.since(known.at) < LINK_AGAIN || known.links.iter().any(|link| link.strong_count() > 0),
                 None if me > node => {
-                    self.linked.insert(node, Linked { at: Instant::now(), links: VecDeque::new() });
+                    self.linked.insert(node, Linked { at: ctx.now(), links: VecDeque::new() });
                     true
                 }
                 None => false,
@@ -44,7 +44,7 @@ impl Chat {
             if waits || !self.may_link_chat(ctx, node) {
                 continue;
             }
-            let alive = self.alive(node);
+            let alive = self.alive(ctx.now(), node);
             let (Some(net), Some(driver)) = (&ctx.net, &self.driver) else { return };
             let (transport, orders) = (net.as_transport(), driver.orders());
             net.spawn(async move {
@@ -59,10 +59,10 @@ impl Chat {
 
     /// Registers a new link to a device. The link lives as long as the returned handle, and ends when that
     /// is notified.
-    fn alive(&mut self, node: NodeId) -> Arc<Notify> {
+    fn alive(&mut self, now: Instant, node: NodeId) -> Arc<Notify> {
         let alive = Arc::new(Notify::new());
-        let known = self.linked.entry(node).or_insert_with(|| Linked { at: Instant::now(), links: VecDeque::new() });
-        known.at = Instant::now();
+        let known = self.linked.entry(node).or_insert_with(|| Linked { at: now, links: VecDeque::new() });
+        known.at = now;
         known.links.retain(|link| link.strong_count() > 0);
         known.links.push_back(Arc::downgrade(&alive));
         // Both sides may open a link at once, and the end of an earlier one may go unnoticed. More links
@@ -80,7 +80,7 @@ impl Chat {
         if !self.may_link_chat(ctx, link.node) {
             return;
         }
-        let alive = self.alive(link.node);
+        let alive = self.alive(ctx.now(), link.node);
         if let (Some(net), Some(driver)) = (&ctx.net, &self.driver) {
             let orders = driver.orders();
             net.spawn(carry(link, orders, alive));

@@ -95,7 +95,8 @@ async fn a_blocked_person_reaches_nobody_who_blocked_them() {
 #[tokio::test]
 async fn what_is_said_in_a_group_stays_in_it() {
     let mut town = neighbours(3).await;
-    let made = chat(&mut town, 0, ChatCommand::Group(GroupChange::Create { name: "plans".to_owned(), members: vec!["bert".to_owned()] })).unwrap();
+    let create = GroupChange::Create { name: "plans".to_owned(), members: vec!["bert".to_owned()] };
+    let made = town.ask_and_wait(0, Command::Chat(ChatCommand::Group(create))).await.unwrap();
     let Reply::Text(group) = made else { panic!("{made:?}") };
     town.until("bert is in it", |town| {
         let engine = &town.devices[1].engine;
@@ -108,15 +109,43 @@ async fn what_is_said_in_a_group_stays_in_it() {
     assert!(outside.is_err(), "{outside:?}");
 }
 
+/// Groups and notes live in the chat thread, which has them before they are stored.
+#[tokio::test]
+async fn a_group_and_a_note_are_there_after_a_kill_once_they_were_answered() {
+    let mut town = neighbours(1).await;
+    let create = |name: &str| Command::Chat(ChatCommand::Group(GroupChange::Create { name: name.to_owned(), members: Vec::new() }));
+    let post = |text: &str| Command::Chat(ChatCommand::Post { text: text.to_owned(), is_urgent: false, hours: 4 });
+    town.ask_and_wait(0, create("plans")).await.unwrap();
+    let Ok(Reply::Text(first)) = town.ask_and_wait(0, post("soup at noon")).await else { panic!("no id") };
+    town.ask_and_wait(0, Command::Chat(ChatCommand::TakeDown { id: first })).await.unwrap();
+    town.ask_and_wait(0, post("soup at one")).await.unwrap();
+    let there = |town: &Town| {
+        let engine = &town.devices[0].engine;
+        let view = engine.chat.chat_view(&engine.ctx);
+        (view.groups.into_iter().map(|group| group.name).collect::<Vec<_>>(), view.board.into_iter().map(|note| note.text).collect::<Vec<_>>())
+    };
+    let expected = (vec!["plans".to_owned()], vec!["soup at one".to_owned()]);
+    assert_eq!(there(&town), expected);
+    town.restart(0);
+    assert_eq!(there(&town), expected);
+    // What cannot be stored is said to be so, and is stored later.
+    town.devices[0].engine.ctx.store.fail_commits(true);
+    let refused = town.ask_and_wait(0, create("hikers")).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Storage, "{refused}");
+    assert_eq!(town.ask_and_wait(0, post("tea at five")).await.unwrap_err().kind, ErrorKind::Storage);
+    town.devices[0].engine.ctx.store.fail_commits(false);
+    town.pass(std::time::Duration::from_millis(1500)).await;
+    town.restart(0);
+    let (groups, notes) = there(&town);
+    assert!(groups.contains(&"hikers".to_owned()) && notes.contains(&"tea at five".to_owned()), "{groups:?} {notes:?}");
+}
+
 #[tokio::test]
 async fn messages_outlive_a_restart_and_a_wipe_leaves_none() {
     let mut town = neighbours(2).await;
     say(&mut town, 0, "bert", "keep this");
     town.until("it is delivered", |town| thread(town, 0, "bert")[0].state == MessageState::Delivered).await;
-    let network = town.network.clone();
-    let device = town.devices.remove(0).restarted();
-    town.devices.insert(0, device);
-    town.devices[0].engine.ctx.in_memory = Some(network);
+    town.restart(0);
     assert_eq!(thread(&mut town, 0, "bert")[0].text, "keep this");
     let before = town.devices[0].engine.chat.chat_view(&town.devices[0].engine.ctx).me;
     chat(&mut town, 0, ChatCommand::Wipe).unwrap();

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::chat::clock::{Clock, Look};
 use crate::chat::store_and_forward::{BundleRelay, Me, Todo};
-use crate::chat::{ChatEvent, PinnedContact, SavedState, ServiceCommand};
+use crate::chat::{Change, ChatEvent, PinnedContact, SavedState, ServiceCommand};
 use crate::clock::TimeSource;
 use crate::message;
 
@@ -195,6 +195,8 @@ struct Running {
     board: Option<(u64, Instant)>,
     /// Version of the last report of bundles, and the earliest time of the next one.
     bundles: Option<(u64, Instant)>,
+    /// Requests for changes that were carried out, or not for a reason, and are to be reported.
+    changed: Vec<(u64, Option<String>)>,
 }
 
 /// Logs a refusal. The loop checked before it ordered; a change in between is worth no more than a line.
@@ -225,6 +227,7 @@ impl Running {
             groups: 0,
             board: None,
             bundles: None,
+            changed: Vec::new(),
         }
     }
 
@@ -306,6 +309,14 @@ impl Running {
             if let Some(news) = news
                 && !self.to.say(news).await
             {
+                return false;
+            }
+        }
+        for (request, problem) in std::mem::take(&mut self.changed) {
+            self.groups = self.node.groups_version();
+            self.board = Some((self.node.board_version(), Instant::now()));
+            let (groups, board) = (self.node.groups_state(), self.node.board_state());
+            if !self.to.say(ChatEvent::Changed { request, problem, groups, board }).await {
                 return false;
             }
         }
@@ -433,17 +444,15 @@ impl Running {
             ServiceCommand::Pin(keys) => return self.node.pin(keys),
             ServiceCommand::Favour(peer, is_favourite) => return self.node.set_favourite(peer, is_favourite),
             ServiceCommand::Verified(keys, is_verified) => return self.node.set_verified(keys, is_verified),
-            ServiceCommand::Post { id, text, is_urgent, life } => return told(self.node.pin_note(id, &text, is_urgent, life, now)),
-            ServiceCommand::TakeDown(id) => return told(self.node.take_down(id, now)),
+            ServiceCommand::Change(request, change) => {
+                let problem = self.change(change, now).err();
+                return self.changed.push((request, problem));
+            }
             ServiceCommand::Rename(name) => {
                 self.me.1.clone_from(&name);
                 return self.node.rename(name, now);
             }
             ServiceCommand::SayInGroup { group, mid, text } => return told(self.node.say_in_group(group, mid, &text, now)),
-            ServiceCommand::MakeGroup { id, name, others } => return told(self.node.make_group(id, &name, others, now)),
-            ServiceCommand::AddToGroup { group, member } => return told(self.node.add_to_group(group, member, now)),
-            ServiceCommand::RemoveFromGroup { group, peer } => return told(self.node.remove_from_group(group, peer, now)),
-            ServiceCommand::LeaveGroup(group) => return told(self.node.leave_group(group)),
             ServiceCommand::Stored(turn) => return self.fellows.stored(turn, now),
             ServiceCommand::Answered { bundle, is_stored } => return self.fellows.answered(bundle, is_stored, now),
             ServiceCommand::Link(link) => return self.open(link),
@@ -453,6 +462,18 @@ impl Running {
             // A full queue of the loop must not hold up the mesh.
             let listener = self.to.clone();
             tokio::spawn(async move { listener.say(ChatEvent::Refused { to, mid, why }).await });
+        }
+    }
+
+    /// Changes groups or the board. The error says why not.
+    fn change(&mut self, change: Change, now: u64) -> Result<(), String> {
+        match change {
+            Change::Post { id, text, is_urgent, life } => self.node.pin_note(id, &text, is_urgent, life, now).map_err(|e| e.to_string()),
+            Change::TakeDown(id) => self.node.take_down(id, now).map_err(|e| e.to_string()),
+            Change::MakeGroup { id, name, others } => self.node.make_group(id, &name, others, now).map_err(|e| e.to_string()),
+            Change::AddToGroup { group, member } => self.node.add_to_group(group, member, now).map_err(|e| e.to_string()),
+            Change::RemoveFromGroup { group, peer } => self.node.remove_from_group(group, peer, now).map_err(|e| e.to_string()),
+            Change::LeaveGroup(group) => self.node.leave_group(group).map_err(|e| e.to_string()),
         }
     }
 

@@ -10,86 +10,55 @@ pub(crate) enum ServiceCommand {
     /// Send a text to everybody.
     Say(String),
     /// Send a text to one person.
-    Tell {
-        to: PeerId,
-        mid: String,
-        text: String,
-    },
+    Tell { to: PeerId, mid: String, text: String },
     /// Send a file to one person, or to everybody.
-    Give {
-        to: Option<PeerId>,
-        mid: String,
-        file: FilePacket,
-    },
+    Give { to: Option<PeerId>, mid: String, file: FilePacket },
     /// A private message is stored.
-    Took {
-        from: PeerId,
-        mid: String,
-    },
+    Took { from: PeerId, mid: String },
     /// A private message was read by the user.
-    Saw {
-        from: PeerId,
-        mid: String,
-    },
+    Saw { from: PeerId, mid: String },
     /// Measure the distance to a person.
     Ping(PeerId),
     /// Drop everything that waits for a person.
     Forget(PeerId),
     /// Ask a person to prove possession of a scanned key.
-    Verify {
-        peer: PeerId,
-        noise: [u8; 32],
-    },
+    Verify { peer: PeerId, noise: [u8; 32] },
     /// Set the remembered keys of a person.
     Pin(PeerKeys),
     /// Set whether a person's letters are carried before those of others.
     Favour(PeerId, bool),
     /// Set whether the user verified a person.
     Verified(PeerKeys, bool),
-    /// Pin a note to the board.
-    Post {
-        id: [u8; 16],
-        text: String,
-        is_urgent: bool,
-        life: u64,
-    },
-    /// Remove a note of this device from the board.
-    TakeDown([u8; 16]),
+    /// Change groups or the board, and report both once that is done, with the number of the request.
+    Change(u64, Change),
     /// Change the nickname.
     Rename(String),
     /// Send a text to a group.
-    SayInGroup {
-        group: [u8; 16],
-        mid: String,
-        text: String,
-    },
-    /// Create a group.
-    MakeGroup {
-        id: [u8; 16],
-        name: String,
-        others: Vec<Member>,
-    },
-    /// Add a member to a group.
-    AddToGroup {
-        group: [u8; 16],
-        member: Member,
-    },
-    RemoveFromGroup {
-        group: [u8; 16],
-        peer: PeerId,
-    },
-    LeaveGroup([u8; 16]),
+    SayInGroup { group: [u8; 16], mid: String, text: String },
     /// The ratchet keys with this number are stored.
     Stored(u64),
     /// A message from a bundle is stored, or cannot be.
-    Answered {
-        bundle: [u8; 16],
-        is_stored: bool,
-    },
+    Answered { bundle: [u8; 16], is_stored: bool },
     /// Use a new link over a network.
     Link(PacketLink),
     /// Switch Bluetooth on with this adapter, or off.
     Radio(Option<Option<String>>),
+}
+
+/// Change of groups or of the board.
+pub(crate) enum Change {
+    /// Pin a note to the board.
+    Post { id: [u8; 16], text: String, is_urgent: bool, life: u64 },
+    /// Remove a note of this device from the board.
+    TakeDown([u8; 16]),
+    /// Create a group.
+    MakeGroup { id: [u8; 16], name: String, others: Vec<Member> },
+    /// Add a member to a group.
+    AddToGroup { group: [u8; 16], member: Member },
+    /// Remove a member from a group.
+    RemoveFromGroup { group: [u8; 16], peer: PeerId },
+    /// Leave a group.
+    LeaveGroup([u8; 16]),
 }
 
 /// A remembered person.

@@ -15,6 +15,9 @@ impl Engine {
             self.tasks.show_load(&mut self.ctx.load);
             self.ctx.load.replay = self.exchange.replay_memory();
             let Some(input) = self.ctx.out.pop_input() else { return };
+            if let Some(why) = input.follow_up() {
+                self.set_due(why);
+            }
             if let Err(error) = self.route(input) {
                 tracing::error!(%error, "what follows from a change could not be stored");
             }

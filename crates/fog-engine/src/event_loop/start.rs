@@ -1,6 +1,7 @@
 //! Start of the engine from its data folder.
 
-use std::time::Instant;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use fog_api::settings::keys;
 use fog_api::{Event, Status};
@@ -75,6 +76,7 @@ impl Engine {
         let key = key.ok().flatten();
         let secret = key.as_ref().map(|key| blake3::derive_key("fog-compute 2026-11 content of this device", key.as_slice())).unwrap_or_default();
         let identity = key.as_ref().map(|key| Identity::new(&blake3::derive_key("fog-compute 2026-11 identity of this device", key.as_slice())));
+        let began = clock.now();
         let ctx = Context {
             config,
             store,
@@ -96,14 +98,15 @@ impl Engine {
             load: Load::default(),
             finishing,
             work_duty: watch::Sender::new(Percent::ZERO),
-            began: Instant::now(),
+            began,
+            random: RefCell::new(rand::make_rng()),
             is_stopping: false,
         };
         let to_finish = if finishing { stored.get(FINISHING_KEY).map(tasks_in).unwrap_or_default() } else { Vec::new() };
         let mut this = Self {
             ctx,
             duty: Duty::new(sensors, snoozed_until),
-            tasks: Tasks::new(to_finish, run_now::stored(&stored)),
+            tasks: Tasks::new(to_finish, run_now::stored(&stored), began),
             network: Network::new(),
             exchange: Exchange::new(),
             chat: Chat::default(),
@@ -117,6 +120,8 @@ impl Engine {
             last_measured: None,
             has_lost: false,
             sandbox: None,
+            due: Some("the start"),
+            turns: BTreeMap::new(),
             last_tick: None,
             was_busy: false,
             gone: watch::Sender::new(None),

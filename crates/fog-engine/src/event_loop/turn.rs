@@ -1,7 +1,7 @@
 //! Turns of the event loop: one input, one transaction, then its effects.
 
 use fog_api::{ApiError, Reply};
-use fog_store::StoreError;
+use fog_store::{Changes, StoreError};
 use fog_types::{HasKind as _, NodeId};
 
 use crate::effects::Effect;
@@ -17,12 +17,15 @@ impl Engine {
         work(self);
         self.settle();
         match self.ctx.store.commit() {
-            Ok(has_changed) => {
+            Ok(changes) => {
+                if changes == Changes::Durable {
+                    self.set_due("rows changed");
+                }
                 self.ctx.out.committed();
                 self.ctx.unstored.committed();
                 self.chat.committed();
                 self.drain();
-                if has_changed && std::mem::take(&mut self.has_lost) {
+                if changes != Changes::None && std::mem::take(&mut self.has_lost) {
                     self.catch_up();
                 }
             }
@@ -41,7 +44,10 @@ impl Engine {
             // It may not have been made.
             let _ = std::fs::remove_file(path);
         }
-        self.chat.rolled_back();
+        let (is_kept, unsent) = self.chat.rolled_back();
+        for to in unsent {
+            let _ = to.send(Err(ApiError { kind: error.kind(), message: error.to_string() }));
+        }
         // Requests of the owner are in effect all the same.
         let is_wish = self.ctx.rolled_back(error);
         for (to, reply) in answers {
@@ -49,6 +55,8 @@ impl Engine {
                 // A network that was left is left.
                 Ok(reply @ Reply::Network(_)) if is_wish => Ok(reply),
                 Ok(Reply::Done | Reply::NotStored { .. }) if is_wish => Ok(self.ctx.done()),
+                // So is what the chat thread did.
+                Ok(_) if is_kept => Err(self.ctx.not_stored_yet(error)),
                 Ok(_) => Err(ApiError { kind: error.kind(), message: error.to_string() }),
                 Err(error) => Err(error),
             };

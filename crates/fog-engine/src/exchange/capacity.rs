@@ -1,6 +1,6 @@
 //! Capacity that this device lends, and the hellos that tell it to other devices.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fog_grid::{Capacity, LeaseState, Relation};
 use fog_types::{NodeId, Percent};
@@ -66,7 +66,7 @@ impl Exchange {
     /// Sends a hello to the peers when the lent capacity has changed notably, and each minute.
     pub(crate) fn say_hello(&mut self, ctx: &mut Context) {
         // This runs after every event, and computing the capacity is expensive.
-        let is_fresh = self.last_hello.as_ref().is_some_and(|(at, _)| at.elapsed() < Duration::from_millis(500));
+        let is_fresh = self.last_hello.as_ref().is_some_and(|(at, _)| ctx.since(*at) < Duration::from_millis(500));
         if ctx.directory.peers.is_empty() || (is_fresh && self.turned_away.is_empty()) {
             return;
         }
@@ -81,14 +81,13 @@ impl Exchange {
             }
         }
         let brief = |c: &Capacity| (c.free, c.duty == 0, c.slots, c.battery.is_some());
-        let is_due = self
-            .last_hello
-            .as_ref()
-            .is_none_or(|(at, told)| (brief(told) != brief(&capacity) && at.elapsed() > Duration::from_millis(500)) || at.elapsed() > Duration::from_secs(60));
+        let is_due = self.last_hello.as_ref().is_none_or(|(at, told)| {
+            (brief(told) != brief(&capacity) && ctx.since(*at) > Duration::from_millis(500)) || ctx.since(*at) > Duration::from_secs(60)
+        });
         if !is_due {
             return;
         }
-        self.last_hello = Some((Instant::now(), capacity));
+        self.last_hello = Some((ctx.now(), capacity));
         let related: Vec<NodeId> =
             ctx.directory.peers.iter().filter(|(_, peer)| peer.relation.as_ref().is_some_and(|r| *r != Relation::Stranger)).map(|(node, _)| *node).collect();
         for node in related {

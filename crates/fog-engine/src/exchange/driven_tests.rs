@@ -95,8 +95,8 @@ fn the_end_of_a_hosted_job_that_could_not_be_told_is_told_later() {
     for _ in 0..30 {
         engine.exchange.host_tick(&mut engine.ctx);
     }
-    let hosted = &engine.exchange.hosted[&done];
-    assert!(hosted.message.is_none() && hosted.telling.is_due());
+    let (hosted, now) = (&engine.exchange.hosted[&done], engine.ctx.now());
+    assert!(hosted.message.is_none() && hosted.telling.is_due(now));
     // A result that cannot be prepared for some minutes is given up, and its requester asks another device.
     for _ in 0..11 {
         engine.exchange.hosted.get_mut(&done).unwrap().telling.not_before = None;

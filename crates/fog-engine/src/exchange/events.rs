@@ -1,5 +1,7 @@
 //! Inputs of the exchange: what its threads, other devices and other subsystems report.
 
+use std::time::{Duration, Instant};
+
 use fog_grid::ContentRequest;
 use fog_store::StoreError;
 use fog_transport::Link;
@@ -121,13 +123,25 @@ impl Exchange {
         }
     }
 
-    /// Does the periodic work of the exchange.
-    pub(crate) fn tick(&mut self, ctx: &mut Context) {
+    /// Returns when a lease or a receipt is due, and why.
+    pub(crate) fn poll_timeout(&self, ctx: &Context) -> Option<(Instant, &'static str)> {
+        let lease = self.requester.poll_timeout().map(|ms| (ctx.began + Duration::from_millis(ms), "a lease is due"));
+        let receipt = self.receipt_due(ctx).map(|at| (at, "a receipt is sent again"));
+        lease.into_iter().chain(receipt).min()
+    }
+
+    /// Handles the leases and receipts that are due.
+    pub(crate) fn handle_timeout(&mut self, ctx: &mut Context) {
         self.requester.handle_timeout(ctx.now_ms());
-        self.host_tick(ctx);
         if let Err(error) = self.send_receipts(ctx, None) {
             tracing::warn!(%error, "receipts are not sent yet");
         }
+    }
+
+    /// Does the periodic work of the exchange.
+    pub(crate) fn tick(&mut self, ctx: &mut Context) {
+        self.handle_timeout(ctx);
+        self.host_tick(ctx);
         if let Err(error) = self.spot_check_tick(ctx).and_then(|()| self.proof_tick(ctx)) {
             tracing::warn!(%error, "a check of a device is not decided yet");
         }

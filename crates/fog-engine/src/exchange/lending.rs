@@ -1,12 +1,12 @@
 //! Offers of this device's tasks to devices that have room.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
 use fog_grid::{Content, ContentKey, LeaseId, LeaseState, MAX_HOLDERS, Message, Signed, TaskOffer, WorkerState};
 use fog_store::{ContentRow, StoreError};
 use fog_types::job::{JobFile, Map};
 use fog_types::{BlobId, JobId, NodeId, TaskId, WorkUnits};
+use rand::RngExt as _;
 
 use crate::context::Context;
 use crate::effects::Input;
@@ -71,7 +71,7 @@ impl Exchange {
         if let Err(error) = rows.and_then(|rows| ctx.store.put_contents(&rows).map_err(|error| error.to_string())) {
             tracing::error!(error, "files could not be made ready for others");
             // Missing files are sealed again later, whatever the error was.
-            self.unsealed.insert(job, Instant::now() + DEFERRED);
+            self.unsealed.insert(job, ctx.now() + DEFERRED);
         }
     }
 
@@ -167,7 +167,7 @@ impl Exchange {
         if self.sealed.contains(&job.id) {
             return Ok(true);
         }
-        self.unsealed.retain(|_, again| *again > Instant::now());
+        self.unsealed.retain(|_, again| *again > ctx.now());
         if self.sealing.contains(&job.id) || self.unsealed.contains_key(&job.id) {
             return Ok(false);
         }
@@ -232,7 +232,7 @@ impl Exchange {
         };
         let holders = self.holders_of(ctx, job.id, node);
         let terms = terms_of(job);
-        let lease = LeaseId(rand::random());
+        let lease = LeaseId(ctx.rng().random());
         let offer = TaskOffer {
             lease,
             requester: identity.node(),

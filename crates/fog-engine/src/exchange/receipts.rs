@@ -33,7 +33,7 @@ pub(crate) struct Outgoing {
 impl Exchange {
     /// Reads the receipts that are on their way.
     pub(crate) fn restore_receipts(&mut self, ctx: &Context) -> Result<(), StoreError> {
-        let now = Instant::now();
+        let now = ctx.now();
         let rows = ctx.store.receipts()?.into_iter().filter_map(|(lease, node)| Some((lease_from(&lease)?, node)));
         self.receipts = rows.map(|(lease, node)| (lease, Outgoing { node, tries: 0, due: now })).collect();
         Ok(())
@@ -45,7 +45,7 @@ impl Exchange {
         let (lease, node) = (receipt.lease, receipt.worker);
         let message = Message::Receipt(Box::new(identity.sign(&receipt)));
         ctx.store.put_receipt(&lease.to_string(), node, &message.encode(), ctx.clock.lived())?;
-        self.receipts.insert(lease, Outgoing { node, tries: 0, due: Instant::now() + REPEAT_AFTER });
+        self.receipts.insert(lease, Outgoing { node, tries: 0, due: ctx.now() + REPEAT_AFTER });
         ctx.say(node, message);
         Ok(())
     }
@@ -61,7 +61,7 @@ impl Exchange {
             }
         }
         if let Some(outgoing) = self.receipts.get_mut(&lease) {
-            outgoing.due = Instant::now() + REPEAT_AFTER * (1 << outgoing.tries.min(MOST_DOUBLED));
+            outgoing.due = ctx.now() + REPEAT_AFTER * (1 << outgoing.tries.min(MOST_DOUBLED));
             outgoing.tries = outgoing.tries.saturating_add(1);
         }
         Ok(true)
@@ -76,9 +76,14 @@ impl Exchange {
         Ok(())
     }
 
+    /// Time at which the next receipt to a connected node is due.
+    pub(crate) fn receipt_due(&self, ctx: &Context) -> Option<Instant> {
+        self.receipts.values().filter(|outgoing| ctx.directory.peers.contains_key(&outgoing.node)).map(|outgoing| outgoing.due).min()
+    }
+
     /// Sends the receipts that are due to connected nodes, or all of those for one node that has returned.
     pub(crate) fn send_receipts(&mut self, ctx: &mut Context, returned: Option<NodeId>) -> Result<(), StoreError> {
-        let now = Instant::now();
+        let now = ctx.now();
         let is_due = |outgoing: &Outgoing| match returned {
             Some(node) => outgoing.node == node,
             None => outgoing.due <= now && ctx.directory.peers.contains_key(&outgoing.node),
@@ -90,7 +95,7 @@ impl Exchange {
                 self.receipts.remove(&lease);
             }
         }
-        if self.expired_at.is_none_or(|at| at.elapsed() >= EXPIRE_EVERY) {
+        if self.expired_at.is_none_or(|at| ctx.since(at) >= EXPIRE_EVERY) {
             self.expired_at = Some(now);
             ctx.store.expire_receipts(UnixMillis(ctx.clock.lived().0.saturating_sub(KEPT_MS)))?;
         }

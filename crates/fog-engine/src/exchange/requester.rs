@@ -1,7 +1,7 @@
 //! Tasks of this device's jobs that other devices run.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fog_api::{ApiError, Reply, TaskPlace};
 use fog_grid::{AcceptanceRule, Answer, Decline, Effect, Evidence, GivenUp, LeaseId, LeaseState, Message, Replication, Signed, TaskResult, WorkerState};
@@ -260,7 +260,7 @@ impl Exchange {
             return Ok(());
         }
         if let Some(task) = self.requester.task_of(lease)
-            && self.unstored.get(&task).is_some_and(|unstored| unstored.again > Instant::now())
+            && self.unstored.get(&task).is_some_and(|unstored| unstored.again > ctx.now())
         {
             // There was no room for the result a moment ago; it stays on the other device.
             self.requester.handle_heartbeat(lease, node, WorkerState::Waiting, result.units.0, None, ctx.now_ms());
@@ -284,7 +284,7 @@ impl Exchange {
     /// Carries out the requester's effects. One that the database refuses is deferred and does not stop the
     /// others.
     pub(crate) fn do_effects(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
-        let now = Instant::now();
+        let now = ctx.now();
         let (due, later) = std::mem::take(&mut self.deferred).into_iter().partition(|(at, _)| *at <= now);
         self.deferred = later;
         for (_, effect) in due {

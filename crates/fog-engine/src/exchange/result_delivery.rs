@@ -2,7 +2,6 @@
 //! impossible at once.
 
 use std::path::Path;
-use std::time::Instant;
 
 use fog_grid::{Content, ContentKey, LeaseId, Message, TaskResult};
 use fog_store::{BlobFile, ContentRow, Reader, StoreError, TaskRow};
@@ -24,7 +23,7 @@ impl Exchange {
     /// Handles the end of a hosted job: prepares and reports its result or failure. If that is impossible
     /// now, the next tick tries again.
     pub(crate) fn host_ended(&mut self, ctx: &mut Context, job: JobId) -> Result<(), StoreError> {
-        let Some(hosted) = self.hosted.get(&job).filter(|hosted| hosted.message.is_none() && hosted.telling.is_due()) else { return Ok(()) };
+        let Some(hosted) = self.hosted.get(&job).filter(|hosted| hosted.message.is_none() && hosted.telling.is_due(ctx.now())) else { return Ok(()) };
         let (lease, requester, tries) = (hosted.lease, hosted.requester, hosted.telling.tries);
         let row = ctx.store.job(job)?;
         match row.state {
@@ -55,7 +54,7 @@ impl Exchange {
     /// disk was full or the program was killed. Otherwise their requesters would receive heartbeats until
     /// the deadline.
     pub(crate) fn tell_ends(&mut self, ctx: &mut Context) {
-        let untold = |hosted: &Hosted| hosted.message.is_none() && hosted.telling.is_due();
+        let untold = |hosted: &Hosted| hosted.message.is_none() && hosted.telling.is_due(ctx.now());
         let jobs: Vec<JobId> = self.hosted.iter().filter(|(_, hosted)| untold(hosted)).map(|(job, _)| *job).collect();
         for job in jobs {
             let told = match ctx.store.job_state(job) {
@@ -72,7 +71,7 @@ impl Exchange {
             if let Err(error) = told {
                 tracing::warn!(%job, %error, "the end of a hosted job cannot be said yet");
                 if let Some(hosted) = self.hosted.get_mut(&job) {
-                    hosted.telling.failed();
+                    hosted.telling.failed(ctx.now());
                 }
             }
         }
@@ -91,7 +90,7 @@ impl Exchange {
         ctx.store.set_hosted_message(job, &bytes)?;
         if let Some(hosted) = self.hosted.get_mut(&job) {
             hosted.message = Some(bytes);
-            hosted.last_beat = Some(Instant::now());
+            hosted.last_beat = Some(ctx.now());
         }
         self.note_untaken(ctx, job)?;
         ctx.say(requester, message.clone());
@@ -143,7 +142,7 @@ impl Exchange {
             return self.give_up_telling(ctx, job, lease, requester);
         }
         if let Some(hosted) = self.hosted.get_mut(&job) {
-            hosted.telling.failed();
+            hosted.telling.failed(ctx.now());
         }
         said.map(drop)
     }

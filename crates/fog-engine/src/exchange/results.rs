@@ -1,7 +1,7 @@
 //! Results of tasks at other devices: fetching, checking, accepting and paying them.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fog_api::EventBody;
 use fog_grid::{Content, Evidence, LeaseId, MAX_LIST, Message, Receipt, Signed, TaskResult, Terms};
@@ -271,7 +271,7 @@ impl Exchange {
              there is room",
             task.index
         );
-        self.unstored.insert(task, Unstored { problem, again: Instant::now() + STORED_AGAIN });
+        self.unstored.insert(task, Unstored { problem, again: ctx.now() + STORED_AGAIN });
         ctx.announce_job(task.job);
     }
 

@@ -5,7 +5,8 @@ use fog_grid::{Content, Evidence, LeaseId, Message, TaskResult};
 use fog_runtime::{History, Priority};
 use fog_store::{BlobFile, ContentRow, JobRow, JournalKind, StoreError};
 use fog_types::{ByteCount, JobId, NodeId, TaskId};
-use rand::RngExt as _;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 
 use crate::context::Context;
 use crate::disk_room::RoomUse;
@@ -45,7 +46,7 @@ impl Exchange {
         let Some(task) = self.requester.task_of(lease) else { return Ok(false) };
         let job = ctx.store.job(task.job)?;
         let percent = job.grid.map_or(0, |wish| wish.spot_checks);
-        if job.file.segment.is_none() || percent == 0 || rand::rng().random_range(0..100) >= percent || self.proofs.contains_key(&lease) {
+        if job.file.segment.is_none() || percent == 0 || ctx.rng().random_range(0..100) >= percent || self.proofs.contains_key(&lease) {
             return Ok(false);
         }
         let proof = Proof { task, node, hash: hash.to_owned(), drawn: None, until: ctx.now_ms() + PATIENCE, transfer: Transfer::default() };
@@ -55,11 +56,11 @@ impl Exchange {
             return Ok(true);
         };
         let launch = self.launch_elsewhere(ctx, task, &job)?;
-        let (units, hash) = (result.units.0, hash.to_owned());
+        let (units, hash, mut random) = (result.units.0, hash.to_owned(), StdRng::from_rng(&mut ctx.rng()));
         let transfer = self.fetch_beside(ctx, node, history, move |file| {
             let drawn = std::fs::read(file.path()).map_err(|e| e.to_string()).and_then(|bytes| {
                 let history = History::from_bytes(&bytes).map_err(|e| e.to_string())?;
-                segment_replay::draw(&history, &launch, units, &hash)
+                segment_replay::draw(&mut random, &history, &launch, units, &hash)
             });
             ExchangeEvent::SegmentChosen(lease, drawn)
         });

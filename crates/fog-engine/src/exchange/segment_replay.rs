@@ -37,13 +37,13 @@ impl Segment {
 ///
 /// # Errors
 /// A sentence that says why the history is refused.
-pub(crate) fn draw(history: &History, launch: &Launch, units: u64, result_hash: &str) -> Result<Segment, String> {
+pub(crate) fn draw(random: &mut impl rand::Rng, history: &History, launch: &Launch, units: u64, result_hash: &str) -> Result<Segment, String> {
     let claimed = history.end.as_ref().filter(|end| end.units == units && end.result_hash.as_deref() == Some(result_hash));
     if history.module != launch.place.module.to_hex().as_str() || history.task != launch.place.header(&launch.spec).task_identity() || claimed.is_none() {
         return Err("the history it shows is of another run".to_owned());
     }
     check_marks(history, launch.spec.segments.map_or(0, |segments| segments.units), units)?;
-    let at = rand::rng().random_range(0..history.segments().max(1));
+    let at = random.random_range(0..history.segments().max(1));
     let ends = history.marks.get(at).map_or_else(|| Ends::Result(result_hash.to_owned()), |mark| Ends::Mark(mark.clone()));
     Ok(Segment { begins: at.checked_sub(1).and_then(|before| history.marks.get(before)).cloned(), ends, units: history.segment })
 }

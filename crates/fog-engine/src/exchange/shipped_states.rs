@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fog_grid::{Message, WorkerState};
 use fog_runtime::{Checkpoint, Key};
@@ -32,9 +32,9 @@ impl Exchange {
         let Some(hosted) = self.hosted.get_mut(&task.job) else { return };
         // A slow link finishes the current state first; a newer one would replace it.
         let is_fetched = hosted.shipped.as_ref().is_some_and(|(_, in_use)| Arc::strong_count(in_use) > 1);
-        let is_due = hosted.standing == WorkerState::Paused || (!is_fetched && hosted.last_ship.is_none_or(|last| last.elapsed() >= SHIP));
+        let is_due = hosted.standing == WorkerState::Paused || (!is_fetched && hosted.last_ship.is_none_or(|last| ctx.since(last) >= SHIP));
         let (Some(net), Some(key), true) = (&ctx.net, key, is_due && !hosted.is_sealing) else { return };
-        hosted.last_ship = Some(Instant::now());
+        hosted.last_ship = Some(ctx.now());
         hosted.is_sealing = true;
         let (folder, secret) = (ctx.store.folder().to_owned(), ctx.secret);
         net.spawn_blocking(move || {

@@ -35,14 +35,14 @@ impl Exchange {
     /// Starts a spot check at random after a result was accepted.
     pub(crate) fn perhaps_spot_check(&mut self, ctx: &mut Context, job: &JobRow) -> Result<(), StoreError> {
         let percent = job.grid.map_or(0, |wish| wish.spot_checks);
-        if percent == 0 || self.checks.len() >= AT_ONCE || rand::rng().random_range(0..100) >= percent {
+        if percent == 0 || self.checks.len() >= AT_ONCE || ctx.rng().random_range(0..100) >= percent {
             return Ok(());
         }
         let known = ctx.store.known_answers(DRAWN_FROM)?;
         if known.is_empty() {
             return Ok(());
         }
-        let (task, expected) = known[rand::rng().random_range(0..known.len())].clone();
+        let (task, expected) = known[ctx.rng().random_range(0..known.len())].clone();
         let knows_it = ctx.store.tried_by(task)?;
         let (nodes, machines) = self.machines(ctx);
         let fit: Vec<NodeId> =
@@ -50,7 +50,7 @@ impl Exchange {
         if fit.is_empty() {
             return Ok(());
         }
-        let node = fit[rand::rng().random_range(0..fit.len())];
+        let node = fit[ctx.rng().random_range(0..fit.len())];
         // Deadline and grid settings equal those of the job that wants its devices checked.
         let known_job = JobRow { deadline: job.deadline, grid: job.grid, ..ctx.store.job(task.job)? };
         match self.make_offer(ctx, task, &known_job, node, None)? {

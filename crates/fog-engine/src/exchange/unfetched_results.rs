@@ -1,6 +1,6 @@
 //! Results of hosted jobs that their requesters do not fetch: bounds on their size and age.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fog_grid::Message;
 use fog_store::StoreError;
@@ -54,10 +54,10 @@ impl Exchange {
     /// Evicts results that were not fetched for a day, if those of all requesters together hold more than
     /// half of the storage.
     pub(crate) fn look_at_untaken(&mut self, ctx: &mut Context) {
-        if self.last_untaken.is_some_and(|last| last.elapsed() < LOOK_AGAIN) {
+        if self.last_untaken.is_some_and(|last| ctx.since(last) < LOOK_AGAIN) {
             return;
         }
-        self.last_untaken = Some(Instant::now());
+        self.last_untaken = Some(ctx.now());
         if let Err(error) = self.make_untaken_give_way(ctx) {
             tracing::warn!(%error, "results that nobody takes could not be given up");
         }

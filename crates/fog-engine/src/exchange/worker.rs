@@ -2,7 +2,7 @@
 
 use fog_api::settings::keys;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fog_grid::{Answer, Content, Decline, Evidence, HostPolicy, LeaseId, Message, Receipt, Signed, TaskOffer, Terms, WorkerState};
 use fog_store::{BlobFile, ContentRow, HostedRow, StoreError};
@@ -174,7 +174,7 @@ impl Exchange {
         // only it has the state.
         let is_here = |node: &NodeId| *node != offer.requester && ctx.directory.peers.contains_key(node);
         let mut holders: Vec<NodeId> = offer.holders.iter().copied().filter(is_here).collect();
-        let from = rand::rng().random_range(0..holders.len().max(1));
+        let from = ctx.rng().random_range(0..holders.len().max(1));
         if !holders.is_empty() {
             holders.rotate_left(from);
         }
@@ -316,7 +316,7 @@ impl Exchange {
 
     fn beat(&mut self, ctx: &mut Context, job: JobId) {
         let Some(hosted) = self.hosted.get_mut(&job) else { return };
-        hosted.last_beat = Some(Instant::now());
+        hosted.last_beat = Some(ctx.now());
         let beat = Message::Heartbeat { lease: hosted.lease, standing: hosted.standing, units: hosted.units, permille: hosted.permille };
         let to = hosted.requester;
         ctx.say(to, beat);
@@ -348,7 +348,7 @@ impl Exchange {
         hosted.permille = permille.or(hosted.permille);
         let has_changed = standing.is_some_and(|standing| hosted.standing != standing);
         hosted.standing = standing.unwrap_or(hosted.standing);
-        if has_changed || hosted.last_beat.is_none_or(|last| last.elapsed() >= BEAT) {
+        if has_changed || hosted.last_beat.is_none_or(|last| ctx.since(last) >= BEAT) {
             self.beat(ctx, job);
         }
     }
@@ -444,7 +444,7 @@ impl Exchange {
         let Some(hosted) = self.hosted.get_mut(&job) else { return };
         match hosted.message.as_deref().map(Message::decode) {
             Some(Ok(message)) => {
-                hosted.last_beat = Some(Instant::now());
+                hosted.last_beat = Some(ctx.now());
                 hosted.said += 1;
                 let to = hosted.requester;
                 ctx.say(to, message);
@@ -468,7 +468,7 @@ impl Exchange {
         self.look_at_untaken(ctx);
         let due = |hosted: &Hosted| {
             let pace = if hosted.message.is_some() { AGAIN.min(Duration::from_secs(1 << hosted.said.min(6))) } else { BEAT };
-            hosted.last_beat.is_none_or(|last| last.elapsed() >= pace)
+            hosted.last_beat.is_none_or(|last| ctx.since(last) >= pace)
         };
         let jobs: Vec<JobId> = self.hosted.iter().filter(|(_, hosted)| due(hosted)).map(|(job, _)| *job).collect();
         for job in

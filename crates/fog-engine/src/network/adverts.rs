@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use fog_grid::{Advert, Capacity, Group, Relation};
 use fog_types::NodeId;
+use rand::RngExt as _;
 
 use crate::context::Context;
 use crate::network::Network;
@@ -74,12 +75,12 @@ fn place_of(address: &str) -> String {
 
 /// Selects the addresses that may be dialled now: those at which a device can be and that were not dialled
 /// too often.
-fn callable(called: &mut BTreeMap<String, (Instant, u32)>, addresses: &[String], is_from_afar: bool, loopback: bool, most: Calls) -> Vec<String> {
-    called.retain(|_, (at, _)| at.elapsed() < CALL_AGAIN);
+fn callable(now: Instant, called: &mut BTreeMap<String, (Instant, u32)>, addresses: &[String], is_from_afar: bool, loopback: bool, most: Calls) -> Vec<String> {
+    called.retain(|_, (at, _)| now.saturating_duration_since(*at) < CALL_AGAIN);
     let mut kept: Vec<String> = addresses.iter().filter(|address| fog_libp2p::is_callable(address, is_from_afar, loopback)).cloned().collect();
     kept.retain(|address| {
         let most = if address.contains("/p2p-circuit") { most.relayed } else { most.direct };
-        let (_, times) = called.entry(place_of(address)).or_insert_with(|| (Instant::now(), 0));
+        let (_, times) = called.entry(place_of(address)).or_insert((now, 0));
         *times = times.saturating_add(1);
         *times <= most
     });
@@ -102,7 +103,7 @@ impl Network {
 
     /// Sends an advert if one is due.
     pub(crate) fn advertise(&mut self, ctx: &mut Context, capacity: Capacity, wants: usize) {
-        if self.advertised.is_some_and(|told| told.at.elapsed() < GAP) {
+        if self.advertised.is_some_and(|told| ctx.since(told.at) < GAP) {
             return;
         }
         let Some(net) = &ctx.net else { return };
@@ -111,7 +112,7 @@ impl Network {
         let (has_room, has_work) = (capacity.free > 0 && capacity.duty > 0, wants > 0);
         let is_due = self.advertised.is_none_or(|told| {
             let is_other = (told.has_room, told.has_work) != (has_room, has_work);
-            is_other || told.at.elapsed() >= SELDOM
+            is_other || ctx.since(told.at) >= SELDOM
         });
         if !is_due {
             return;
@@ -120,14 +121,14 @@ impl Network {
         let advert =
             Advert { node, at_ms: ctx.clock.unix().0.saturating_add(self.clock_correction(ctx)), name: self.device_name(ctx), capacity, wants, addresses };
         for group in &self.groups {
-            net.transport.publish(&topic_of(group), advert.encode(Some(group), rand::random()));
+            net.transport.publish(&topic_of(group), advert.encode(Some(group), ctx.rng().random()));
         }
         for (name, is_joined) in [(LAN, self.lan), (OPEN, self.open)] {
             if is_joined {
-                net.transport.publish(&common_topic(name), advert.encode(None, rand::random()));
+                net.transport.publish(&common_topic(name), advert.encode(None, ctx.rng().random()));
             }
         }
-        self.advertised = Some(LastAdvert { at: Instant::now(), has_room, has_work });
+        self.advertised = Some(LastAdvert { at: ctx.now(), has_room, has_work });
     }
 
     /// Handles an advert. Returns whether it may be forwarded.
@@ -144,21 +145,21 @@ impl Network {
         if !self.pace.admits(author, now) {
             return false;
         }
-        self.far.retain(|_, far| far.heard.elapsed() < FORGET);
+        self.far.retain(|_, far| ctx.since(far.heard) < FORGET);
         if self.far.len() >= MAX_FAR && !self.far.contains_key(&author) {
             let oldest = self.far.iter().min_by_key(|(_, far)| far.heard).map(|(node, _)| *node);
             oldest.and_then(|node| self.far.remove(&node));
         }
         let (called, calls) = self.far.get(&author).map_or((None, 0), |far| (far.called, far.calls));
         self.adverts += 1;
-        self.far.insert(author, AdvertisedPeer { advert, relation, heard: Instant::now(), called, calls });
+        self.far.insert(author, AdvertisedPeer { advert, relation, heard: ctx.now(), called, calls });
         true
     }
 
     /// Dials devices from adverts that offer what this device needs: room for its waiting tasks, or tasks
     /// for its own room.
     pub(crate) fn call_far(&mut self, ctx: &mut Context, lends: Capacity, wants: usize, is_hosting: bool) {
-        if self.far.is_empty() || self.last_call.is_some_and(|last| last.elapsed() < CALL_EVERY) {
+        if self.far.is_empty() || self.last_call.is_some_and(|last| ctx.since(last) < CALL_EVERY) {
             return;
         }
         let Some(net) = &ctx.net else { return };
@@ -169,7 +170,7 @@ impl Network {
             return;
         }
         let is_wanted = |far: &AdvertisedPeer| (needs_room && far.advert.capacity.free > 0) || (has_room && far.advert.wants > 0);
-        let is_due = |far: &AdvertisedPeer| far.called.is_none_or(|at| at.elapsed() > CALL_AGAIN * (1 << far.calls.min(6)));
+        let is_due = |far: &AdvertisedPeer| far.called.is_none_or(|at| ctx.since(at) > CALL_AGAIN * (1 << far.calls.min(6)));
         let mut fit: Vec<NodeId> =
             self.far.iter().filter(|(node, far)| !ctx.directory.peers.contains_key(node) && is_wanted(far) && is_due(far)).map(|(node, _)| *node).collect();
         // Devices that delivered results before come first; among equals those with the most to give.
@@ -180,14 +181,14 @@ impl Network {
         fit.truncate(CALLS);
         for node in &fit {
             if let Some(far) = self.far.get_mut(node) {
-                (far.called, far.calls) = (Some(Instant::now()), far.calls.saturating_add(1));
+                (far.called, far.calls) = (Some(ctx.now()), far.calls.saturating_add(1));
                 let is_from_afar = far.relation == Relation::Open;
-                let addresses = callable(&mut self.called, &far.advert.addresses, is_from_afar, ctx.config.network.loopback, Calls::HEARD_OF);
+                let addresses = callable(ctx.now(), &mut self.called, &far.advert.addresses, is_from_afar, ctx.config.network.loopback, Calls::HEARD_OF);
                 net.transport.dial(*node, addresses);
             }
         }
         if !fit.is_empty() {
-            self.last_call = Some(Instant::now());
+            self.last_call = Some(ctx.now());
             tracing::debug!(count = fit.len(), "calling devices that were heard of");
         }
     }
@@ -196,7 +197,7 @@ impl Network {
     /// off or not listening at the first attempt.
     pub(crate) fn call_known(&mut self, ctx: &mut Context) {
         let Some(net) = &ctx.net else { return };
-        let (now, loopback) = (Instant::now(), ctx.config.network.loopback);
+        let (now, loopback) = (ctx.now(), ctx.config.network.loopback);
         for (node, known) in self.known.iter_mut().filter(|(_, known)| known.next <= now) {
             if ctx.directory.peers.contains_key(node) {
                 (known.tries, known.next) = (0, now + CALL_EVERY);
@@ -205,7 +206,7 @@ impl Network {
             known.tries += 1;
             known.next = now + MOST_PATIENT.min(Duration::from_secs(5 << known.tries.min(10)));
             // The addresses are the device's own claim, and many devices can claim one address.
-            let addresses = callable(&mut self.called, &known.addresses, false, loopback, Calls::KNOWN);
+            let addresses = callable(ctx.now(), &mut self.called, &known.addresses, false, loopback, Calls::KNOWN);
             net.transport.dial(*node, addresses);
         }
     }
@@ -219,12 +220,12 @@ mod tests {
     fn many_devices_that_name_one_address_do_not_make_this_one_knock_there_again_and_again() {
         let mut called = BTreeMap::new();
         let victim = ["/ip4/198.51.100.7/tcp/4001".to_owned(), "/ip4/198.51.100.7/tcp/25".to_owned(), "/dns4/example.org/tcp/4001".to_owned()];
-        let calls = (0..1000).map(|_| callable(&mut called, &victim, false, false, Calls::KNOWN)).collect::<Vec<_>>();
+        let calls = (0..1000).map(|_| callable(Instant::now(), &mut called, &victim, false, false, Calls::KNOWN)).collect::<Vec<_>>();
         assert!(calls.iter().flatten().all(|address| *address == victim[0]), "{:?}", calls.first());
         assert_eq!(calls.iter().flatten().count(), 12);
         // An address from an advert is dialled once; relayed addresses are dialled more often.
-        assert_eq!(callable(&mut called, &victim, true, false, Calls::HEARD_OF), Vec::<String>::new());
+        assert_eq!(callable(Instant::now(), &mut called, &victim, true, false, Calls::HEARD_OF), Vec::<String>::new());
         let relayed = ["/ip4/198.51.100.9/tcp/4001/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq/p2p-circuit".to_owned()];
-        assert_eq!((0..1000).filter(|_| !callable(&mut called, &relayed, true, false, Calls::HEARD_OF).is_empty()).count(), 8);
+        assert_eq!((0..1000).filter(|_| !callable(Instant::now(), &mut called, &relayed, true, false, Calls::HEARD_OF).is_empty()).count(), 8);
     }
 }

@@ -1,7 +1,7 @@
 //! Hellos: the first message over a link, by which two nodes learn what they share and lend.
 
 use fog_api::settings::keys;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fog_grid::{Capacity, Hello, Message, Relation, VERSION};
 use fog_transport::PeerClass;
@@ -95,6 +95,7 @@ impl Network {
             self.note_clock(ctx, node, hello.clock_ms);
         }
         ctx.out.input(Input::PeerRoom(node));
+        let now = ctx.now();
         let peer: &mut Peer = ctx.directory.peers.entry(node).or_default();
         let is_new = peer.relation.as_ref() != Some(&relation);
         if let Some(net) = &ctx.net {
@@ -109,11 +110,11 @@ impl Network {
         peer.promised = 0;
         peer.relation = Some(relation);
         // A device that claims to restart all the time is not believed each time.
-        let begins_anew = !is_new && !hello.has_heard && peer.began_anew.is_none_or(|last| last.elapsed() >= ANEW);
+        let begins_anew = !is_new && !hello.has_heard && peer.began_anew.is_none_or(|last| now.saturating_duration_since(last) >= ANEW);
         if begins_anew {
-            peer.began_anew = Some(Instant::now());
+            peer.began_anew = Some(now);
         }
-        let has_turned = is_new && is_fitting && peer.writes.take();
+        let has_turned = is_new && is_fitting && peer.writes.take(now);
         if is_fitting && (has_turned || begins_anew) {
             let addresses = peer.addresses.clone();
             self.remember_addresses(ctx, node, &addresses);

@@ -9,6 +9,7 @@ use fog_libp2p::Config;
 use fog_store::NetworkRow;
 use fog_transport::{NetEvent, PeerClass, Reach};
 use fog_types::{BlobId, ErrorKind, NodeId};
+use rand::RngExt as _;
 
 use crate::context::Context;
 use crate::effects::{Answer, Input};
@@ -109,7 +110,7 @@ impl Network {
             if let Some(net) = &ctx.net {
                 net.transport.set_class(invite.node, PeerClass::Known);
             }
-            self.known.insert(invite.node, Known::new(invite.addresses));
+            self.known.insert(invite.node, Known::new(invite.addresses, ctx.now()));
         }
         if self.joined.len() == before && ctx.net.is_some() {
             // The device is a member already: existing connections stay.
@@ -218,7 +219,7 @@ impl Network {
             return Err(refuse(ErrorKind::BadInput, "a group's name has 1 to 60 characters"));
         }
         if !self.groups.iter().any(|known| known.name == name) {
-            let group = Group { name: name.clone(), secret: rand::random() };
+            let group = Group { name: name.clone(), secret: ctx.rng().random() };
             self.add_network(ctx, &name, Some(&group))?;
             self.restart_net(ctx);
         }
@@ -235,18 +236,18 @@ impl Network {
 
     /// Whether the network was started a moment ago and has no listening address yet.
     pub(crate) fn is_about_to_listen(&self, ctx: &Context) -> bool {
-        ctx.net.is_some() && self.listening.is_empty() && self.listens_in().is_some_and(|wait| !wait.is_zero())
+        ctx.net.is_some() && self.listening.is_empty() && self.listens_in(ctx).is_some_and(|wait| !wait.is_zero())
     }
 
     /// Time after which a new network without a listening address is not waited for any more.
-    fn listens_in(&self) -> Option<Duration> {
-        self.net_began.map(|began| LISTENING.saturating_sub(began.elapsed()))
+    fn listens_in(&self, ctx: &Context) -> Option<Duration> {
+        self.net_began.map(|began| LISTENING.saturating_sub(ctx.since(began)))
     }
 
-    /// Time until requests for invitations are answered even without an address; `None` when there are
-    /// none.
-    pub(crate) fn invites_due_in(&self) -> Option<Duration> {
-        self.listens_in().filter(|_| !self.invites.is_empty())
+    /// Returns when requests for invitations are answered even without an address, and why.
+    pub(crate) fn poll_timeout(&self, ctx: &Context) -> Option<(Instant, &'static str)> {
+        let until = self.net_began.filter(|_| !self.invites.is_empty() && self.is_about_to_listen(ctx))? + LISTENING;
+        Some((until, "an invitation has waited for an address"))
     }
 
     pub(crate) fn remember_addresses(&mut self, ctx: &mut Context, node: NodeId, addresses: &[String]) {
@@ -300,7 +301,7 @@ impl Network {
             self.stop_net(ctx);
             return;
         }
-        if self.retry_at.is_some_and(|at| at > Instant::now()) {
+        if self.retry_at.is_some_and(|at| at > ctx.now()) {
             return;
         }
         let Some(secret) = ctx.key.map(|key| blake3::derive_key("fog-compute 2026-11 identity of this device", key.as_slice())) else { return };
@@ -332,14 +333,15 @@ impl Network {
                 first.truncate(CALLED / 2);
                 known.sort_by_key(|peer| !first.contains(&peer.node));
                 known.truncate(CALLED);
-                self.known = known.into_iter().map(|peer| (peer.node, Known::new(peer.addresses))).collect();
+                let begun = ctx.now();
+                self.known = known.into_iter().map(|peer| (peer.node, Known::new(peer.addresses, begun))).collect();
                 for (node, is_known) in places {
                     if is_known {
                         net.transport.set_class(node, PeerClass::Known);
                     }
                 }
                 ctx.net = Some(net);
-                self.net_began = Some(Instant::now());
+                self.net_began = Some(ctx.now());
                 self.join_topics(ctx);
                 self.call_known(ctx);
             }
@@ -347,7 +349,7 @@ impl Network {
                 tracing::warn!(%error, "no network");
                 self.problem = error.to_string();
                 // The next attempt follows at a later tick, or when a network is joined.
-                self.retry_at = Some(Instant::now() + RETRY);
+                self.retry_at = Some(ctx.now() + RETRY);
             }
         }
     }
@@ -365,10 +367,10 @@ impl Network {
             }
         }
         // Each write waits for the disk; a crash loses at most a minute's count.
-        if self.last_stored.is_some_and(|last| last.elapsed() < Duration::from_secs(60)) {
+        if self.last_stored.is_some_and(|last| ctx.since(last) < Duration::from_secs(60)) {
             return;
         }
-        self.last_stored = Some(Instant::now());
+        self.last_stored = Some(ctx.now());
         if let Ok(value) = serde_json::to_value(&ctx.traffic)
             && let Err(error) = ctx.store.set_settings(&[(TRAFFIC_KEY.to_owned(), Some(value))])
         {
@@ -430,11 +432,12 @@ impl Network {
                 }
             }
             NetEvent::Addresses { node, addresses, .. } => {
+                let now = ctx.now();
                 if let Some(peer) = ctx.directory.peers.get_mut(&node) {
                     let has_changed = peer.addresses != addresses;
                     peer.addresses.clone_from(&addresses);
                     let is_related = peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger);
-                    if has_changed && is_related && peer.writes.take() {
+                    if has_changed && is_related && peer.writes.take(now) {
                         self.remember_addresses(ctx, node, &addresses);
                     }
                 }

@@ -95,7 +95,7 @@ impl Network {
         for (node, far) in self.far.iter().filter(|(node, _)| !ctx.directory.peers.contains_key(node)) {
             let AdvertisedPeer { advert, relation, heard, .. } = far;
             // The time of arrival is used, because the advert's own time depends on its author's clock.
-            let seen = ctx.clock.unix().0.saturating_sub_unsigned(u64::try_from(heard.elapsed().as_millis()).unwrap_or(u64::MAX));
+            let seen = ctx.clock.unix().0.saturating_sub_unsigned(u64::try_from(ctx.since(*heard).as_millis()).unwrap_or(u64::MAX));
             let peer = Peer { name: advert.name.clone(), relation: Some(relation.clone()), capacity: advert.capacity, ..Peer::default() };
             list.push(self.peer_view(ctx, *node, &peer, seen, work));
         }

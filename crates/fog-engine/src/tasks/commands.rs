@@ -74,7 +74,7 @@ impl Tasks {
 
     /// Answers with a job, its tasks and the reason why other devices do not run it yet.
     pub(crate) fn show(&mut self, ctx: &mut Context, id: JobId, tasks_from: u32, withheld: Option<String>, answer: Answer) {
-        let live = self.live_of(id);
+        let live = self.live_of(ctx, id);
         let wished = self.job_state(ctx, id).ok().filter(|_| ctx.unstored.holds(id));
         ctx.beside(answer, move |store| query::job(store, id, tasks_from, withheld.as_deref(), &live, wished));
     }

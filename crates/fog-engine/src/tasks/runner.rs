@@ -123,6 +123,13 @@ pub(crate) enum TaskEvent {
     Ended(Box<TaskOutcome>),
 }
 
+impl TaskEvent {
+    /// Whether the event is of progress alone, which makes nothing else due.
+    pub(crate) fn is_progress(&self) -> bool {
+        matches!(self, Self::Progress { .. } | Self::Saved { .. })
+    }
+}
+
 /// Outcome of a worker, with its files on disk.
 #[derive(Debug)]
 pub(crate) enum Left {

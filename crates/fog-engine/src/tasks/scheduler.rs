@@ -1,12 +1,13 @@
 //! Scheduling of local tasks: starting them, handling news of their workers, and recording their ends.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fog_api::{ActiveTask, EventBody, MemoryWait, Notice};
 use fog_runtime::Priority;
 use fog_store::{Claim, FailedAttempt, Failure, Rank, StoreError};
 use fog_types::text::{clean_lines, clean_name};
 use fog_types::{BlobId, ByteCount, JobId, JobState, NodeId, Percent, TaskId, UnixMillis, WorkUnits};
+use rand::RngExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::context::Context;
@@ -247,15 +248,15 @@ impl Tasks {
                 }
                 active.view.units = units;
                 active.view.saved_ms = (units > 0).then(|| ctx.clock.unix().0);
-                active.running_since = Some(Instant::now());
+                active.running_since = Some(ctx.now());
                 let task = active.claim.task;
                 ctx.store.set_saved(task, WorkUnits(units))?;
             }
             TaskEvent::Began => active.starting = 0,
             TaskEvent::Frozen(frozen) => {
                 active.view.frozen = frozen;
-                active.worked += active.running_since.take().map_or(Duration::ZERO, |since| since.elapsed());
-                active.running_since = (!frozen).then(Instant::now);
+                active.worked += active.running_since.take().map_or(Duration::ZERO, |since| ctx.since(since));
+                active.running_since = (!frozen).then(|| ctx.now());
             }
             TaskEvent::Progress { units, permille } => {
                 self.span.units += units.saturating_sub(active.view.units);
@@ -263,7 +264,7 @@ impl Tasks {
                 // If the task reports no progress, it is estimated from its finished siblings.
                 let estimate = || active.mean_units.filter(|mean| mean.0 > 0).map(|mean| (units.saturating_mul(1000) / mean.0).min(990) as u16);
                 active.view.permille = permille.or_else(estimate);
-                let worked = active.worked();
+                let worked = active.worked(ctx.now());
                 active.view.seconds_left = active.view.permille.filter(|p| *p > 0).map(|p| worked.as_secs() * u64::from(1000 - p.min(1000)) / u64::from(p));
                 let (task, view) = (active.claim.task, active.view.clone());
                 if let Some(permille) = view.permille {
@@ -382,7 +383,7 @@ impl Tasks {
         let job = ctx.store.job(claim.task.job)?;
         let tried = ctx.store.task(claim.task)?.attempts + 1;
         let is_final = is_hopeless || tried >= job.file.attempts;
-        let then = if is_final { Failure::Final } else { Failure::Retry(UnixMillis(now.0 + back_off(tried))) };
+        let then = if is_final { Failure::Final } else { Failure::Retry(UnixMillis(now.0 + back_off(ctx.rng().random(), tried))) };
         let Some(in_row) = ctx.store.fail_task(claim, failed, then, now)? else { return Ok(()) };
         let state = ctx.store.job_state(claim.task.job)?;
         // A single other device that fails at everything says nothing about the job.
@@ -490,9 +491,9 @@ fn is_sooner(work: Rank, than: Rank, now: UnixMillis) -> bool {
 }
 
 /// Back-off of 2^n seconds up to the cap, with a jitter of a quarter so that tasks do not return together.
-fn back_off(tried: u32) -> i64 {
+fn back_off(random: u16, tried: u32) -> i64 {
     let seconds = 2f64.powi(tried.min(16) as i32).min(MAX_BACK_OFF.as_secs_f64());
-    let jitter = 0.75 + f64::from(rand::random::<u16>()) / f64::from(u16::MAX) * 0.5;
+    let jitter = 0.75 + f64::from(random) / f64::from(u16::MAX) * 0.5;
     (seconds * jitter * 1000.0) as i64
 }
 
@@ -518,7 +519,7 @@ mod tests {
     #[test]
     fn back_off_doubles_with_jitter_up_to_its_cap() {
         for (tried, seconds) in [(1, 2.0), (3, 8.0), (9, 512.0), (40, 512.0)] {
-            let millis = back_off(tried) as f64;
+            let millis = back_off(rand::random(), tried) as f64;
             assert!((seconds * 740.0..=seconds * 1260.0).contains(&millis), "{tried}: {millis}");
         }
     }

@@ -35,8 +35,7 @@ pub(crate) struct StoredSpan {
 }
 
 impl Span {
-    pub(crate) fn begin() -> Self {
-        let now = Instant::now();
+    pub(crate) fn begin(now: Instant) -> Self {
         let stored = StoredSpan { at: None, since: now, worked: Duration::ZERO, units: 0 };
         Self { begun: now, last: now, duty_millis: 0.0, worked: Duration::ZERO, units: 0, stored }
     }
@@ -52,23 +51,23 @@ impl Span {
 impl Tasks {
     /// Adds the time since the last call to the current point of history.
     pub(crate) fn account(&mut self, ctx: &mut Context) {
-        let elapsed = self.span.last.elapsed();
-        self.span.last = Instant::now();
+        let elapsed = ctx.since(self.span.last);
+        self.span.last = ctx.now();
         let runs = self.active.values().any(|active| !active.view.frozen);
         if runs {
             self.span.worked += elapsed;
             self.span.duty_millis += elapsed.as_secs_f64() * 1000.0 * f64::from(self.highest_duty().get());
         }
-        if self.span.begun.elapsed() >= HISTORY_SPAN {
+        if ctx.since(self.span.begun) >= HISTORY_SPAN {
             self.close_span(ctx);
-        } else if self.span.stored.since.elapsed() >= HISTORY_PACE {
+        } else if ctx.since(self.span.stored.since) >= HISTORY_PACE {
             self.keep_span(ctx);
         }
     }
 
     /// Stores the current point of history if it has grown.
     fn keep_span(&mut self, ctx: &mut Context) {
-        self.span.stored.since = Instant::now();
+        self.span.stored.since = ctx.now();
         if self.span.unstored_millis() == 0 && self.span.units == self.span.stored.units {
             return;
         }
@@ -85,7 +84,7 @@ impl Tasks {
     pub(crate) fn close_span(&mut self, ctx: &mut Context) {
         let sample = self.sample(ctx);
         let stored = self.span.stored.at;
-        self.span = Span::begin();
+        self.span = Span::begin(ctx.now());
         if let Err(error) = ctx.store.add_sample(&sample, stored) {
             tracing::error!(%error, "history cannot be written");
         }
@@ -95,7 +94,7 @@ impl Tasks {
     /// Builds the current point of history as if it ended now.
     fn sample(&self, ctx: &Context) -> Sample {
         let span = &self.span;
-        let millis = span.begun.elapsed().as_millis().max(1) as u64;
+        let millis = ctx.since(span.begun).as_millis().max(1) as u64;
         let readings = ctx.rules.readings();
         let reason = match ctx.rules.verdict().stopped_by() {
             Some(reason) => reason.rule.word(),
@@ -116,13 +115,14 @@ impl Tasks {
     }
 
     /// Progress of the tasks of a job that run here.
-    pub(crate) fn live_of(&self, job: JobId) -> Vec<LiveTask> {
+    pub(crate) fn live_of(&self, ctx: &Context, job: JobId) -> Vec<LiveTask> {
+        let now = ctx.now();
         let ours = self.active.values().filter(|active| active.claim.task.job == job);
         let live = |active: &Active| LiveTask {
             index: active.claim.task.index,
             permille: active.view.permille,
             units: active.view.units,
-            active_ms: active.worked().as_millis() as u64,
+            active_ms: active.worked(now).as_millis() as u64,
         };
         ours.map(live).collect()
     }

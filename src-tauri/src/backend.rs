@@ -60,7 +60,7 @@ impl Backend {
         let link = self.link.read().await.clone();
         match link.call(command.clone()).await {
             Err(error) if error.kind == ErrorKind::NotRunning => {
-                self.reopen().await.map_err(|e| ApiError { kind: ErrorKind::NotRunning, message: format!("{e:#}") })?;
+                self.reopen().await.map_err(|e| ApiError::new(ErrorKind::NotRunning, format!("{e:#}")))?;
                 self.link.read().await.clone().call(command).await
             }
             other => other,
@@ -145,7 +145,7 @@ impl Link {
         match self {
             Self::Hosted(engine) => engine.call(command).await,
             Self::Attached(client) => client.call(command).await,
-            Self::Missing => Err(ApiError { kind: ErrorKind::NotRunning, message: "no engine is running".to_owned() }),
+            Self::Missing => Err(ApiError::new(ErrorKind::NotRunning, "no engine is running")),
         }
     }
 }

@@ -29,8 +29,8 @@ pub(crate) async fn submit_path(engine: Engine<'_>, path: PathBuf, grid: Option<
     match &mut command {
         Command::Jobs(JobCommand::Submit { grid: wish, .. }) => *wish = grid,
         _ if grid.is_some() => {
-            let message = "a checkpoint goes on where it is submitted; choose this device for it".to_owned();
-            return Err(ApiError { kind: ErrorKind::BadInput, message });
+            let message = "a checkpoint goes on where it is submitted; choose this device for it";
+            return Err(ApiError::new(ErrorKind::BadInput, message));
         }
         _ => {}
     }
@@ -44,7 +44,7 @@ pub(crate) async fn estimate_path(engine: Engine<'_>, path: PathBuf) -> Result<R
         Command::Jobs(JobCommand::Submit { job_file, folder, .. }) => {
             engine.call(Command::Jobs(JobCommand::Estimate { job_file, folder, seconds: 10, now: true })).await
         }
-        _ => Err(ApiError { kind: ErrorKind::BadInput, message: "a checkpoint is not estimated: it goes on from where it is".to_owned() }),
+        _ => Err(ApiError::new(ErrorKind::BadInput, "a checkpoint is not estimated: it goes on from where it is")),
     }
 }
 
@@ -147,7 +147,7 @@ fn read_small(path: &Path) -> Result<String, ApiError> {
 }
 
 fn bad(path: &Path, error: &dyn std::fmt::Display) -> ApiError {
-    ApiError { kind: ErrorKind::BadInput, message: format!("{}: {error}. Nothing was changed", path.display()) }
+    ApiError::new(ErrorKind::BadInput, format!("{}: {error}. Nothing was changed", path.display()))
 }
 
 #[cfg(test)]

@@ -188,6 +188,22 @@ fn wrong_arguments_are_answered_in_the_form_that_was_asked_for() {
 }
 
 #[test]
+fn errors_of_the_engine_are_in_the_language_of_people_and_have_a_key_for_programs() {
+    let mut bench = Bench::new().unwrap();
+    bench.start().unwrap();
+    let leave = |json: &[&str]| {
+        let mut command = bench.command(&[json, &["network", "leave", "attic"]].concat());
+        command.env("LC_ALL", "de_DE.UTF-8").stdin(Stdio::null()).output().unwrap()
+    };
+    let (people, programs) = (leave(&[]), leave(&["--json"]));
+    assert_eq!((people.status.code(), programs.status.code()), (Some(66), Some(66)));
+    assert!(said(&people).contains("in keinem Netz namens „attic“"), "{}", said(&people));
+    let answer: Value = serde_json::from_slice(&programs.stderr).unwrap();
+    assert_eq!(answer["error"]["key"], "error-network-not-joined");
+    assert!(answer["error"]["message"].as_str().is_some_and(|text| text.contains("no network called 'attic'")), "{answer}");
+}
+
+#[test]
 fn help_that_cannot_be_written_is_an_error() {
     let bench = Bench::new().unwrap();
     for args in [&["--help"][..], &["--version"], &["submit", "--help"], &["help"]] {

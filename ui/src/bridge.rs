@@ -70,7 +70,7 @@ pub async fn import_settings() -> Result<bool, ApiError> {
 }
 
 async fn invoke<T: DeserializeOwned>(name: &str, args: &impl Serialize) -> Result<T, ApiError> {
-    let broken = |message: &str| ApiError { kind: ErrorKind::Bug, message: message.to_owned() };
+    let broken = |message: &str| ApiError::new(ErrorKind::Bug, message);
     let text = serde_json::to_string(args).map_err(|e| broken(&e.to_string()))?;
     let args = js_sys::JSON::parse(&text).map_err(|_| broken("arguments"))?;
     let invoke: Function = tauri(&["core", "invoke"]).ok_or_else(|| broken("the page does not run inside the app"))?;

@@ -220,11 +220,16 @@ pub fn say(is_error: bool, text: String) {
     }
 }
 
+/// Shows an error.
+pub fn say_error(error: &ApiError) {
+    say(true, words().error(error));
+}
+
 /// Runs a command of whose answer only errors matter.
 pub fn act(command: Command) {
     spawn_local(async move {
         if let Err(error) = bridge::call(command).await {
-            say(true, error.message);
+            say_error(&error);
         }
     });
 }
@@ -270,7 +275,7 @@ pub fn check_device() {
         match bridge::call(Command::Doctor).await {
             Ok(Reply::Checks(list)) => ui().checks.set(list),
             Ok(_) => {}
-            Err(error) => say(true, error.message),
+            Err(error) => say_error(&error),
         }
     });
 }
@@ -299,7 +304,7 @@ pub fn submit_file() {
         match bridge::pick_file("job").await {
             Ok(Some(path)) => submitted(bridge::submit_path(&path, wish()).await),
             Ok(None) => {}
-            Err(error) => say(true, error.message),
+            Err(error) => say_error(&error),
         }
     });
 }
@@ -310,14 +315,14 @@ pub fn estimate_file() {
         let path = match bridge::pick_file("job").await {
             Ok(Some(path)) => path,
             Ok(None) => return,
-            Err(error) => return say(true, error.message),
+            Err(error) => return say_error(&error),
         };
         let stop = ui().snapshot.with_untracked(|snapshot| snapshot.as_ref().and_then(|snapshot| estimate_waits_for(&snapshot.status)));
         say(false, stop.map_or_else(|| t("estimating"), |why| words().with("estimate-waits", &[("why", why.into())])));
         match bridge::estimate_path(&path).await {
             Ok(Reply::Estimate(estimate)) => ui().toast.set(Some(Toast { is_error: false, text: words().estimate(&estimate) })),
             Ok(_) => {}
-            Err(error) => say(true, error.message),
+            Err(error) => say_error(&error),
         }
     });
 }
@@ -336,7 +341,7 @@ pub fn export_settings() {
         match bridge::export_settings().await {
             Ok(Some(path)) => say(false, words().with("exported", &[("path", path.into())])),
             Ok(None) => {}
-            Err(error) => say(true, error.message),
+            Err(error) => say_error(&error),
         }
     });
 }
@@ -347,7 +352,7 @@ pub fn import_settings() {
         match bridge::import_settings().await {
             Ok(true) => say(false, t("imported")),
             Ok(false) => {}
-            Err(error) => say(true, error.message),
+            Err(error) => say_error(&error),
         }
     });
 }
@@ -367,7 +372,7 @@ pub fn submitted(reply: Result<Reply, ApiError>) {
             open_job(job.id.0);
         }
         Ok(_) => {}
-        Err(error) => say(true, error.message),
+        Err(error) => say_error(&error),
     }
 }
 

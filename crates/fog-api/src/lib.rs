@@ -6,6 +6,7 @@
 
 mod chat;
 mod command;
+mod error;
 mod event;
 mod network;
 mod reply;
@@ -21,11 +22,12 @@ pub use chat::{
 pub use command::{
     ChatCommand, Command, DutyCommand, JobAction, JobCommand, JobQuery, NetworkCommand, PlacementCommand, ResultPart, ResultPosition, Secret, SettingsCommand,
 };
+pub use error::{ApiError, TextValue};
 pub use event::{Event, EventBody, Notice};
 pub use network::{
     CreditView, GridView, JoinedNetwork, NetworkView, PeerCredit, PeerPath, PeerView, PlacementView, PlanPoint, PromiseView, ReachView, TaskPlace,
 };
-pub use reply::{ApiError, CheckpointView, PROTOCOL_VERSION, Reply, Request, Response, ServerMessage};
+pub use reply::{CheckpointView, PROTOCOL_VERSION, Reply, Request, Response, ServerMessage};
 pub use state::{Applied, apply};
 pub use verdict::{EffectView, ReasonView, ResumeView, ValueView, VerdictView};
 pub use view::{

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use fog_types::ErrorKind;
 use serde::{Deserialize, Serialize};
 
 use crate::chat::{ChatMessage, ChatView};
 use crate::command::{Command, ResultPosition};
+use crate::error::ApiError;
 use crate::event::Event;
 use crate::network::{CreditView, NetworkView, PeerView, PlacementView, TaskPlace};
 use crate::verdict::VerdictView;
@@ -148,23 +148,6 @@ impl Reply {
 
 /// Number of paths listed after an export, at most.
 const MAX_EXPORTED: usize = 1_000;
-
-/// Reason why a command was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ApiError {
-    /// Kind of error that a front end acts on.
-    pub kind: ErrorKind,
-    /// One sentence that says what happened, what was kept and what to do.
-    pub message: String,
-}
-
-impl std::fmt::Display for ApiError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for ApiError {}
 
 /// A request on the wire.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

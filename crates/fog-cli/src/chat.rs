@@ -304,7 +304,7 @@ async fn compare(context: &Context, who: String, fingerprint: &str) -> Result<Ex
     let same = people.iter().filter(fits).any(|person| person.fingerprint == told);
     if !same {
         let message = format!("that is not the fingerprint of {who}; nothing was changed. If it was read out right, somebody else uses this name");
-        return Err(Failure { kind: ErrorKind::BadInput, message });
+        return Err(Failure::new(ErrorKind::BadInput, message));
     }
     let id = people.iter().find(|person| person.fingerprint == told).map(|person| person.id.clone()).unwrap_or_default();
     client.call(Command::Chat(ChatCommand::Person { who: id.clone(), change: PersonChange::Verified(true) })).await?;
@@ -333,7 +333,7 @@ fn ask(question: &str, refusal: &str) -> Result<(), Failure> {
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     if read.is_err() || answer.trim() != "yes" {
-        return Err(Failure { kind: ErrorKind::Conflict, message: "nothing was deleted".to_owned() });
+        return Err(Failure::new(ErrorKind::Conflict, "nothing was deleted"));
     }
     Ok(())
 }
@@ -398,7 +398,7 @@ async fn tail(context: &Context) -> Result<ExitCode, Failure> {
             show(&words, &body, line["type"] == "message");
         }
     }
-    Err(Failure { kind: ErrorKind::NotRunning, message: "the engine has stopped".to_owned() })
+    Err(Failure::new(ErrorKind::NotRunning, "the engine has stopped"))
 }
 
 fn show(words: &Words, body: &EventBody, is_new: bool) {
@@ -449,11 +449,11 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
                         print_text(&if context.json { json!({ "type": "note", "note": note }).to_string() } else { clean_lines(&note) });
                     }
                     Ok(_) => {}
-                    Err(error) => say!("{error}"),
+                    Err(error) => say!("{}", shown.error(&error)),
                 }
             }
             body = next(&mut events) => {
-                let Some(body) = body else { return Err(Failure { kind: ErrorKind::NotRunning, message: "the engine has stopped".to_owned() }) };
+                let Some(body) = body else { return Err(Failure::new(ErrorKind::NotRunning, "the engine has stopped")) };
                 let line = tail_line(&body, &mut seen);
                 let is_new = line.as_ref().is_some_and(|line| line["type"] == "message");
                 if matches!(&body, EventBody::ChatMessage(message) if message.with == id && message.state == MessageState::Received) {

@@ -160,7 +160,7 @@ pub fn inspect(context: &Context, path: &Path) -> Result<ExitCode, Failure> {
         print_text(&format!("  {carried}"));
     }
     if let Some(problem) = problem {
-        return Err(Failure { kind: ErrorKind::BadInput, message: format!("{problem}; this is the checkpoint before it") });
+        return Err(Failure::new(ErrorKind::BadInput, format!("{problem}; this is the checkpoint before it")));
     }
     Ok(ExitCode::SUCCESS)
 }

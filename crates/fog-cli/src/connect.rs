@@ -21,7 +21,7 @@ impl Context {
     pub fn new(data_dir: Option<&Path>, json: bool) -> Result<Self, Failure> {
         let named = data_dir.filter(|folder| !folder.as_os_str().is_empty());
         let data_folder = named.map_or_else(fog_engine::default_data_folder, |folder| Ok(folder.to_owned()));
-        Ok(Self { data_folder: data_folder.map_err(|error| Failure { kind: ErrorKind::Storage, message: error.to_string() })?, json })
+        Ok(Self { data_folder: data_folder.map_err(|error| Failure::new(ErrorKind::Storage, error))?, json })
     }
 
     /// Connects to the running engine.
@@ -29,9 +29,9 @@ impl Context {
         let connected = Client::connect(&fog_ipc::endpoint(&self.data_folder)).await;
         connected.map_err(|error| {
             let mut failure = Failure::of(&error);
-            if failure.kind == ErrorKind::NotRunning {
+            if failure.error.kind == ErrorKind::NotRunning {
                 let missing = if self.data_folder.is_dir() { "" } else { ", which does not exist" };
-                failure.message = format!("{} (data folder: {}{missing})", failure.message, self.data_folder.display());
+                failure.error.message = format!("{} (data folder: {}{missing})", failure.error.message, self.data_folder.display());
             }
             failure
         })
@@ -64,6 +64,11 @@ impl Context {
         }
     }
 
+    /// Returns a failure in the user's language; unchanged when a program reads it.
+    pub async fn in_words(&self, failure: Failure) -> Failure {
+        if self.json || failure.error.key.is_empty() { failure } else { failure.in_words(&self.words_here().await) }
+    }
+
     /// Returns the words by the running engine's settings.
     pub async fn words_of(&self, client: &Client) -> Words {
         let language = match client.call(Command::Settings(SettingsCommand::Get)).await {
@@ -93,7 +98,7 @@ pub async fn engine_now(client: &Client) -> i64 {
 /// Returns the failure for an answer of the wrong kind, a bug on one of the two sides.
 pub fn unexpected(reply: &Reply) -> Failure {
     let _ = reply;
-    Failure { kind: ErrorKind::Bug, message: "the engine gave an answer of the wrong kind".to_owned() }
+    Failure::new(ErrorKind::Bug, "the engine gave an answer of the wrong kind")
 }
 
 /// Returns the milliseconds since 1970.

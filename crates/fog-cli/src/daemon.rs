@@ -24,7 +24,7 @@ pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fa
     };
     let handle = fog_engine::start(config).map_err(|error| match error.downcast_ref::<fog_engine::StoreError>() {
         Some(known) => Failure::of(known),
-        None => Failure { kind: ErrorKind::Storage, message: format!("{error:#}") },
+        None => Failure::new(ErrorKind::Storage, format!("{error:#}")),
     })?;
     let serving = {
         let (handle, folder) = (handle.clone(), context.data_folder.clone());
@@ -36,7 +36,7 @@ pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fa
             Err(error) => {
                 let _ = handle.call(Command::Shutdown).await;
                 handle.stopped().await;
-                return Err(Failure { kind: ErrorKind::Conflict, message: format!("port {port} for the counters cannot be had: {error}") });
+                return Err(Failure::new(ErrorKind::Conflict, format!("port {port} for the counters cannot be had: {error}")));
             }
         }
     }
@@ -51,7 +51,7 @@ pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fa
         served = serving => if let Ok(Err(error)) = served {
             let _ = handle.call(Command::Shutdown).await;
             handle.stopped().await;
-            return Err(Failure { kind: ErrorKind::Conflict, message: format!("other programs cannot be served: {error}") });
+            return Err(Failure::new(ErrorKind::Conflict, format!("other programs cannot be served: {error}")));
         }
     }
     handle.stopped().await;

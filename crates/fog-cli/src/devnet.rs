@@ -73,10 +73,7 @@ pub async fn devnet(context: &Context, args: &DevnetArgs) -> Result<ExitCode, Fa
             show(&nodes).await;
         }
         if let Some(gone) = nodes.iter_mut().find_map(|node| node.daemon.try_wait().ok().flatten().map(|status| (node.folder.clone(), status))) {
-            return Err(Failure {
-                kind: ErrorKind::NotRunning,
-                message: format!("the device in {} ended with {}; its log is daemon.log there", gone.0.display(), gone.1),
-            });
+            return Err(Failure::new(ErrorKind::NotRunning, format!("the device in {} ended with {}; its log is daemon.log there", gone.0.display(), gone.1)));
         }
     }
     for node in &nodes {

@@ -127,7 +127,7 @@ fn check(command: &str) -> Result<(), String> {
     };
     if let Verb::Settings(SettingsVerb::Set { changes }) = parsed.verb {
         for change in changes {
-            crate::settings::parse(&change).map_err(|failure| failure.message)?;
+            crate::settings::parse(&change).map_err(|failure| failure.error.message)?;
         }
     }
     Ok(())

@@ -74,7 +74,7 @@ impl Historian {
     pub fn end(mut self, report: &Report, screen: &mut Screen) -> Result<(), Failure> {
         self.history.end = Some(end_of(report, screen));
         let folder = self.folder.display();
-        let lacks = |what: &str| Failure { kind: ErrorKind::Storage, message: format!("the history in {folder} is not whole: {what}") };
+        let lacks = |what: &str| Failure::new(ErrorKind::Storage, format!("the history in {folder} is not whole: {what}"));
         self.write().map_err(|e| lacks(&format!("its end could not be written: {e}")))?;
         match self.lacking {
             0 if self.history.marks.is_empty() => {
@@ -151,7 +151,7 @@ fn unlike(claimed: &Mark, found: &Mark) -> String {
 pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, Failure> {
     let history = History::read(&args.history).map_err(|e| Failure::of(&e))?;
     let count = history.segments();
-    let none = |message: String| Failure { kind: ErrorKind::NotFound, message };
+    let none = |message: String| Failure::new(ErrorKind::NotFound, message);
     let Some(first) = history.marks.first() else {
         let end = history.end.as_ref().map_or_else(String::new, |end| format!(" and an end at {}", WorkUnits(end.units)));
         let segment = WorkUnits(history.segment);
@@ -173,7 +173,7 @@ pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, F
         Some(begins) => place(begins),
         None => history.marks.iter().map(place).find(|path| path.exists()).unwrap_or_else(|| place(first)),
     };
-    let unkept = |failure: Failure| match failure.kind {
+    let unkept = |failure: Failure| match failure.error.kind {
         ErrorKind::NotFound => failure.with(&format!("segment {} needs this checkpoint, which was not kept", args.segment)),
         _ => failure,
     };

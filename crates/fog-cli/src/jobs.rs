@@ -10,7 +10,7 @@ use fog_words::Words;
 use crate::args::{JobVerb, JobsArgs, ProgramArgs, SubmitArgs};
 use crate::connect::{Context, absolute, change, engine_now, unexpected};
 use crate::network::in_credits;
-use crate::output::{Failure, complain, print_json, print_table, print_text, say};
+use crate::output::{Failure, print_json, print_table, print_text, say};
 use crate::program::Program;
 use crate::results;
 use crate::signals;
@@ -109,7 +109,7 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     } else if args.watch && job.state == JobState::Finished {
         match results::print(&client, job.id).await {
             // The job succeeded; it only has no single output to print.
-            Err(failure) if failure.kind == ErrorKind::NotFound && job.tasks_total > 1 => complain(&format!("fog: {}", failure.message)),
+            Err(failure) if failure.error.kind == ErrorKind::NotFound && job.tasks_total > 1 => failure.in_words(&words).print(false),
             printed => printed?,
         }
     }
@@ -232,7 +232,7 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
     change(&client, command).await?;
     let job = match current(&client, id).await {
         // The job was removed in the meantime.
-        Err(failure) if failure.kind == ErrorKind::NotFound => {
+        Err(failure) if failure.error.kind == ErrorKind::NotFound => {
             if context.json {
                 print_json(&serde_json::json!({ "removed": id }))?
             } else {

@@ -91,11 +91,14 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| Failure { kind: ErrorKind::Bug, message: format!("the asynchronous runtime does not start: {e}") })?;
+        .map_err(|e| Failure::new(ErrorKind::Bug, format!("the asynchronous runtime does not start: {e}")))?;
     let speaks = reader::speaks(&cli.verb, cli.json);
     runtime.block_on(async {
         tokio::select! {
-            done = perform(&context, cli.verb) => done,
+            done = perform(&context, cli.verb) => match done {
+                Err(failure) => Err(context.in_words(failure).await),
+                done => done,
+            },
             () = reader::gone(speaks) => Ok(ExitCode::from(output::READER_GONE)),
         }
     })

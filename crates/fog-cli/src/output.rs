@@ -4,6 +4,7 @@ use base64::Engine as _;
 use fog_api::ApiError;
 use fog_types::text::{clean, clean_lines};
 use fog_types::{ErrorKind, HasKind};
+use fog_words::Words;
 use serde::Serialize;
 
 /// Exit code of a program whose output nobody reads any more; shells use it for SIGPIPE.
@@ -12,53 +13,61 @@ pub const READER_GONE: u8 = 141;
 /// Reason why a verb failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// Kind of error, which decides the exit code.
-    pub kind: ErrorKind,
-    /// Text for people.
-    pub message: String,
+    /// Error of the engine or of this program; its kind decides the exit code.
+    pub error: ApiError,
 }
 
 impl Failure {
-    pub fn input(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::BadInput, message: message.into() }
+    pub fn new(kind: ErrorKind, message: impl ToString) -> Self {
+        ApiError::new(kind, message).into()
+    }
+
+    pub fn input(message: impl ToString) -> Self {
+        Self::new(ErrorKind::BadInput, message)
     }
 
     /// Failure for a named file that cannot be read.
     pub fn file(path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self { kind: ErrorKind::of_named_file(error.kind()), message: format!("{}: {error}", path.display()) }
+        Self::new(ErrorKind::of_named_file(error.kind()), format!("{}: {error}", path.display()))
     }
 
     pub fn storage(path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self { kind: ErrorKind::Storage, message: format!("{}: {error}", path.display()) }
+        Self::new(ErrorKind::Storage, format!("{}: {error}", path.display()))
     }
 
     /// Failure for an output stream that cannot be written to; without a text when its reader went away.
     pub fn of_stream(name: &str, error: &std::io::Error) -> Self {
         let message = if error.kind() == std::io::ErrorKind::BrokenPipe { String::new() } else { format!("{name} cannot be written to: {error}") };
-        Self { kind: ErrorKind::Storage, message }
+        Self::new(ErrorKind::Storage, message)
     }
 
     /// Whether the reader of the output went away; the program then ends without a message.
     pub fn is_quiet(&self) -> bool {
-        self.message.is_empty()
+        self.error.message.is_empty()
     }
 
     /// Returns the exit code of this failure.
     pub fn exit_code(&self) -> u8 {
-        if self.is_quiet() { READER_GONE } else { self.kind.exit_code() }
+        if self.is_quiet() { READER_GONE } else { self.error.kind.exit_code() }
     }
 
     /// Adds what became of the request.
     pub fn with(self, outcome: &str) -> Self {
-        Self { message: format!("{}; {outcome}", self.message), ..self }
+        Self::new(self.error.kind, format!("{}; {outcome}", self.error.message))
     }
 
-    pub fn bug(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Bug, message: message.into() }
+    /// Returns the failure with its text in the language of `words`.
+    pub fn in_words(self, words: &Words) -> Self {
+        let message = words.error(&self.error);
+        Self { error: ApiError { message, ..self.error } }
+    }
+
+    pub fn bug(message: impl ToString) -> Self {
+        Self::new(ErrorKind::Bug, message)
     }
 
     pub fn of<E: HasKind + std::fmt::Display>(error: &E) -> Self {
-        Self { kind: error.kind(), message: error.to_string() }
+        ApiError::of(error).into()
     }
 
     /// Prints the failure on standard error, as JSON if requested.
@@ -67,18 +76,22 @@ impl Failure {
             return;
         }
         if json {
-            let body = serde_json::json!({ "error": { "kind": self.kind, "message": self.message } });
+            let ApiError { kind, message, key, .. } = &self.error;
+            let mut body = serde_json::json!({ "error": { "kind": kind, "message": message } });
+            if !key.is_empty() {
+                body["error"]["key"] = key.as_str().into();
+            }
             complain(&body.to_string());
         } else {
             // A name or a problem in the message may be a stranger's text.
-            complain(&format!("fog: {}", clean_lines(&self.message)));
+            complain(&format!("fog: {}", clean_lines(&self.error.message)));
         }
     }
 }
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
-        Self { kind: error.kind, message: error.message }
+        Self { error }
     }
 }
 

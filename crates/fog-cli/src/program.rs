@@ -87,7 +87,7 @@ impl Program {
     pub fn submission(&self) -> Result<Command, Failure> {
         if let Some(word) = self.args.iter().chain(self.env.values()).find(|text| PLACEHOLDERS.iter().any(|placeholder| text.contains(placeholder))) {
             let message = format!("'{word}' holds a word that a job replaces, one of {}; `fog run` takes it as it is", PLACEHOLDERS.join(" "));
-            return Err(Failure { kind: ErrorKind::Unsupported, message });
+            return Err(Failure::new(ErrorKind::Unsupported, message));
         }
         let Limits { memory, disk, units, wall_seconds, log, .. } = &self.limits;
         let text = |path: &Path| fog_engine::as_text(path).map_err(Failure::from);
@@ -190,8 +190,8 @@ mod tests {
         let twice = ProgramArgs { input: vec![args.input[0].clone(), args.input[0].clone()], ..ProgramArgs::default() };
         assert!(program(&twice).is_err());
         let case = ProgramArgs { input: ["a", "A"].map(|name| format!("{name}={}", at("data").display())).to_vec(), ..ProgramArgs::default() };
-        assert!(program(&case).unwrap_err().message.contains("same name"));
+        assert!(program(&case).unwrap_err().error.message.contains("same name"));
         let device = ProgramArgs { input: vec![format!("NUL={}", at("data").display())], ..ProgramArgs::default() };
-        assert!(program(&device).unwrap_err().message.contains("device"));
+        assert!(program(&device).unwrap_err().error.message.contains("device"));
     }
 }

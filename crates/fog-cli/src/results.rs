@@ -133,7 +133,7 @@ pub async fn tell(client: &Client, id: JobId) -> Result<(), Failure> {
                 Ok(())
             });
             match read.await {
-                Err(failure) if is_whole && failure.kind == ErrorKind::NotFound && job.tasks_total == 1 => {}
+                Err(failure) if is_whole && failure.error.kind == ErrorKind::NotFound && job.tasks_total == 1 => {}
                 read => {
                     dropped = read?;
                     break;
@@ -165,7 +165,9 @@ pub async fn print(client: &Client, id: JobId) -> Result<(), Failure> {
         };
     }
     let dropped = match read(client, id, ResultPart::Assembled, write_out).await {
-        Err(failure) if failure.kind == ErrorKind::NotFound && job.tasks_total == 1 => read(client, id, ResultPart::Stdout { index: 0 }, write_out).await?,
+        Err(failure) if failure.error.kind == ErrorKind::NotFound && job.tasks_total == 1 => {
+            read(client, id, ResultPart::Stdout { index: 0 }, write_out).await?
+        }
         other => other?,
     };
     tell_dropped(dropped);
@@ -197,7 +199,7 @@ pub async fn save(context: &Context, client: &Client, id: JobId, folder: &Path) 
 
 /// Whether the job was removed after its files were saved, which is no failure of saving.
 fn is_gone(failure: &Failure) -> bool {
-    failure.kind == ErrorKind::NotFound
+    failure.error.kind == ErrorKind::NotFound
 }
 
 /// Prints remarks about results: renamed files and dropped output.

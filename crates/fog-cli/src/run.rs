@@ -47,7 +47,7 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
     let read = fog_runtime::open_regular(&module).and_then(|file| file.take(spec.limits.module.0 + 1).read_to_end(&mut bytes));
     read.map_err(|e| Failure::file(&module, &e))?;
     if bytes.len() as u64 > spec.limits.module.0 {
-        return Err(Failure { kind: ErrorKind::LimitReached, message: format!("{} is larger than {}", module.display(), spec.limits.module) });
+        return Err(Failure::new(ErrorKind::LimitReached, format!("{} is larger than {}", module.display(), spec.limits.module)));
     }
     fog_runtime::suspend_with_workers().map_err(|e| Failure::bug(format!("signals cannot be heard: {e}")))?;
     let program = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;

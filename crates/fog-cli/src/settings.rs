@@ -78,7 +78,7 @@ async fn store(context: &Context, changes: BTreeMap<String, Value>) -> Result<()
 }
 
 fn unknown(key: &str) -> Failure {
-    Failure { kind: fog_types::ErrorKind::NotFound, message: format!("there is no setting '{key}'; `fog settings list` shows them all") }
+    Failure::new(fog_types::ErrorKind::NotFound, format!("there is no setting '{key}'; `fog settings list` shows them all"))
 }
 
 pub fn parse(change: &str) -> Result<(String, Value), Failure> {

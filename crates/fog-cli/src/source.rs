@@ -63,7 +63,7 @@ fn copy_within(from: &mut impl Read, name: &str, to: &Path, most: ByteCount) -> 
         size += read as u64;
         if size > most.0 {
             let message = format!("{name} holds more than {most}, the most that is taken from what is not a file on a disk; save it to a file first");
-            return Err(Failure { kind: ErrorKind::LimitReached, message });
+            return Err(Failure::new(ErrorKind::LimitReached, message));
         }
         file.write_all(&buffer[..read]).map_err(|e| Failure::storage(to, &e))?;
     }

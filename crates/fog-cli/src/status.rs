@@ -19,7 +19,7 @@ pub async fn status(context: &Context, watch: bool) -> Result<ExitCode, Failure>
     loop {
         let event = match events.next().await {
             Ok(Some(event)) => event,
-            Ok(None) => return Err(Failure { kind: fog_types::ErrorKind::NotRunning, message: "the engine stopped".to_owned() }),
+            Ok(None) => return Err(Failure::new(fog_types::ErrorKind::NotRunning, "the engine stopped")),
             Err(()) => fog_api::Event { revision: 0, body: EventBody::Missed },
         };
         match apply(&mut snapshot, &event) {
@@ -135,7 +135,7 @@ pub async fn history(context: &Context, hours: u32) -> Result<ExitCode, Failure>
 pub async fn doctor(context: &Context) -> Result<ExitCode, Failure> {
     let engine = match context.client().await {
         Ok(client) => Ok(client),
-        Err(failure) if failure.kind == fog_types::ErrorKind::NotRunning => Err(failure),
+        Err(failure) if failure.error.kind == fog_types::ErrorKind::NotRunning => Err(failure),
         Err(failure) => return Err(failure),
     };
     let mut checks = match engine {
@@ -147,7 +147,7 @@ pub async fn doctor(context: &Context) -> Result<ExitCode, Failure> {
             let running = fog_api::Check { name: "engine".to_owned(), state: CheckState::Good, detail: format!("release {} answers", client.version) };
             std::iter::once(running).chain(found).collect::<Vec<_>>()
         }
-        Err(failure) => vec![fog_api::Check { name: "engine".to_owned(), state: CheckState::Bad, detail: failure.message }],
+        Err(failure) => vec![fog_api::Check { name: "engine".to_owned(), state: CheckState::Bad, detail: failure.error.message }],
     };
     checks.push(fog_api::Check { name: "this program".to_owned(), state: CheckState::Good, detail: format!("fog {}", env!("CARGO_PKG_VERSION")) });
     if context.json {

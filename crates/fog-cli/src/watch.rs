@@ -94,10 +94,7 @@ pub async fn follow(context: &Context, client: &Client, events: &mut Events, wor
                 Ok(Some(event)) => this.handle(client, event).await?,
                 Ok(None) => {
                     this.line.clear();
-                    return Err(Failure {
-                        kind: ErrorKind::NotRunning,
-                        message: format!("the engine stopped; job {} is kept and goes on at its next start", first.id),
-                    });
+                    return Err(Failure::new(ErrorKind::NotRunning, format!("the engine stopped; job {} is kept and goes on at its next start", first.id)));
                 }
                 Err(()) => this.refresh(client).await?,
             },
@@ -143,7 +140,7 @@ impl Follower<'_> {
                 }
                 if job.state == JobState::Paused && !job.problem.is_empty() {
                     self.line.clear();
-                    return Err(Failure { kind: ErrorKind::Conflict, message: format!("job {id}: {}", job.problem) });
+                    return Err(Failure::new(ErrorKind::Conflict, format!("job {id}: {}", job.problem)));
                 }
                 self.job = job;
             }
@@ -157,7 +154,7 @@ impl Follower<'_> {
             }
             EventBody::JobRemoved(removed) if removed == id => {
                 self.line.clear();
-                return Err(Failure { kind: ErrorKind::NotFound, message: format!("job {id} was removed") });
+                return Err(Failure::new(ErrorKind::NotFound, format!("job {id} was removed")));
             }
             EventBody::Missed => self.refresh(client).await?,
             _ => {}
@@ -311,7 +308,7 @@ impl Follower<'_> {
         let gave_up = self.words.with("watch-gave-up", &[("span", self.words.span(limit.as_secs()).into()), ("job", id.into())]);
         self.line.clear();
         let message = [sentence, way_on.unwrap_or_default(), gave_up].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
-        Err(Failure { kind: ErrorKind::Conflict, message })
+        Err(Failure::new(ErrorKind::Conflict, message))
     }
 }
 

@@ -22,7 +22,7 @@ pub async fn why(context: &Context, args: WhyArgs) -> Result<ExitCode, Failure> 
     let client = match context.client().await {
         Ok(client) => client,
         // A dry run needs no engine: the rules with default settings answer.
-        Err(failure) if failure.kind == fog_types::ErrorKind::NotRunning && !with.is_empty() => return alone(context, &with),
+        Err(failure) if failure.error.kind == fog_types::ErrorKind::NotRunning && !with.is_empty() => return alone(context, &with),
         Err(failure) => return Err(failure),
     };
     let words = context.words_of(&client).await;

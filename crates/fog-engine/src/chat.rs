@@ -7,6 +7,7 @@ pub(crate) mod board;
 pub(crate) mod clock;
 pub(crate) mod commands;
 pub(crate) mod contacts;
+pub(crate) mod errors;
 pub(crate) mod groups;
 pub(crate) mod identity_backup;
 pub(crate) mod identity_transfer;
@@ -187,8 +188,8 @@ pub(crate) struct Chat {
     credit: BTreeMap<String, (f64, Instant)>,
     /// Milliseconds by which the calendar was set while no chat thread ran.
     moved: i64,
-    /// Reason why there is no chat although it is switched on; empty otherwise.
-    problem: String,
+    /// Reason why there is no chat although it is switched on.
+    problem: Option<ApiError>,
 }
 
 impl Chat {

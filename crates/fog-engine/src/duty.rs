@@ -3,6 +3,7 @@
 pub(crate) mod commands;
 #[cfg(test)]
 mod commands_tests;
+pub(crate) mod errors;
 pub(crate) mod keep_awake;
 pub(crate) mod policy;
 pub(crate) mod sensors;

@@ -7,6 +7,7 @@ pub(crate) mod content;
 pub(crate) mod crowded;
 #[cfg(test)]
 mod driven_tests;
+pub(crate) mod errors;
 pub(crate) mod events;
 pub(crate) mod lending;
 pub(crate) mod offer_slots;
@@ -315,6 +316,8 @@ pub(crate) struct Exchange {
     /// Nodes that were told that there is no room, and get a hello when there is.
     turned_away: BTreeSet<NodeId>,
     last_hello: Option<(Instant, Capacity)>,
+    /// Whether a hello may be due that was held back.
+    hello_waits: bool,
     /// Transfers that are under way, which end with the network.
     fetching: Fetches,
     /// Offers that wait until their price is reserved.
@@ -360,6 +363,7 @@ impl Exchange {
             sealed: BTreeSet::new(),
             turned_away: BTreeSet::new(),
             last_hello: None,
+            hello_waits: false,
             fetching: Fetches::default(),
             pending: BTreeMap::new(),
             receipts: BTreeMap::new(),

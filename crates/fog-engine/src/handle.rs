@@ -6,7 +6,6 @@ use fog_api::{ApiError, Command, Event, EventBody, Reply};
 use fog_probes::DeviceReadings;
 use fog_runtime::WorkerProgram;
 use fog_store::Store;
-use fog_types::ErrorKind;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::chat::ChatSettings;
@@ -14,6 +13,7 @@ use crate::clock::Clock;
 use crate::event_loop::Engine;
 use crate::message::EngineMessage;
 use crate::network::runtime::NetSettings;
+use crate::tasks::errors::TaskError;
 
 /// Commands that may wait for the loop; further ones wait at their sender.
 const COMMAND_QUEUE: usize = 64;
@@ -78,10 +78,9 @@ impl EngineHandle {
     /// # Errors
     /// [`ApiError`] says what happened and what to do.
     pub async fn call(&self, command: Command) -> Result<Reply, ApiError> {
-        let gone = || ApiError { kind: ErrorKind::NotRunning, message: "the engine has stopped; start the app or `fog daemon` again".to_owned() };
         let (answer, answered) = oneshot::channel();
-        self.messages.send(EngineMessage::Call(Box::new(command), answer)).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        self.messages.send(EngineMessage::Call(Box::new(command), answer)).await.map_err(|_| TaskError::EngineStopped)?;
+        answered.await.map_err(|_| TaskError::EngineStopped)?
     }
 
     /// Subscribes to all events from now on.

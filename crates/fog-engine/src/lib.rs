@@ -15,6 +15,7 @@ mod disk_room;
 mod doctor;
 mod duty;
 mod effects;
+mod errors;
 mod event_loop;
 mod examples;
 mod exchange;

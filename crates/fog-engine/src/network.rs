@@ -3,6 +3,7 @@
 pub(crate) mod adverts;
 pub(crate) mod clocks;
 pub(crate) mod control_link;
+pub(crate) mod errors;
 pub(crate) mod hellos;
 pub(crate) mod membership;
 pub(crate) mod readers;

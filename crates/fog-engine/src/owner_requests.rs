@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::effects::Input;
+use crate::errors::EngineError;
 
 /// Interval of attempts to store pending wishes.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
@@ -131,7 +132,7 @@ impl Context {
 
     /// Returns the error for a change of the chat thread that is in effect and could not be stored yet.
     pub(crate) fn not_stored_yet(&self, error: &StoreError) -> ApiError {
-        ApiError { kind: error.kind(), message: self.held(error) }
+        EngineError::NotStoredYet { folder: self.store.folder().to_owned(), why: error.to_string() }.into()
     }
 
     pub(crate) fn not_stored(&mut self, error: &StoreError) {

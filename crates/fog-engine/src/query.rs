@@ -5,7 +5,7 @@ use fog_scheduler::{Kept, judge_service};
 use fog_store::{JobFilter, JobRow, Output, Store, StoreError, TaskRow};
 use fog_types::job::GridOptions;
 use fog_types::text::clean;
-use fog_types::{ErrorKind, HasKind, JobId, JobState, TaskId, TaskState};
+use fog_types::{JobId, JobState, TaskId, TaskState};
 
 use crate::tasks::histories;
 use crate::views::job_summary;
@@ -25,11 +25,7 @@ const PAGE_BYTES: usize = 16 << 20;
 const MAX_WORDS: usize = 2_048;
 
 pub(crate) fn to_api(error: StoreError) -> ApiError {
-    ApiError { kind: error.kind(), message: error.to_string() }
-}
-
-pub(crate) fn missing(message: &str) -> ApiError {
-    ApiError { kind: ErrorKind::NotFound, message: message.to_owned() }
+    ApiError::of(&error)
 }
 
 pub(crate) fn jobs(store: &Store, query: &fog_api::JobQuery) -> Result<Vec<JobSummary>, ApiError> {

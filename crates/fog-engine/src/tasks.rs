@@ -6,6 +6,7 @@ pub(crate) mod checkpoints;
 pub(crate) mod commands;
 #[cfg(test)]
 mod damaged_file_tests;
+pub(crate) mod errors;
 pub(crate) mod estimate;
 pub(crate) mod estimates;
 #[cfg(test)]

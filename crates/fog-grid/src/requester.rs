@@ -722,6 +722,11 @@ impl Requester {
         self.leases.values().filter_map(|lease| at(lease).into_iter().chain(self.overdue_at(lease)).min()).min()
     }
 
+    /// Whether an action is to be carried out.
+    pub fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
+    }
+
     /// Returns the next action to carry out, if any.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()

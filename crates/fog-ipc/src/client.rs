@@ -213,13 +213,10 @@ impl Client {
     /// # Errors
     /// The engine's error, or [`ErrorKind::NotRunning`] when the connection broke.
     pub async fn call(&self, command: Command) -> Result<Reply, ApiError> {
-        let gone = || ApiError {
-            kind: ErrorKind::NotRunning,
-            message: "the connection to the engine ended before it answered; what it had accepted is kept".to_owned(),
-        };
+        let gone = || ApiError::new(ErrorKind::NotRunning, "the connection to the engine ended before it answered; what it had accepted is kept");
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         // Encoding comes first: after a failure here no entry is left waiting for an answer.
-        let frame = frame::encode(&Request::Call { id, command }).map_err(|error| ApiError { kind: ErrorKind::LimitReached, message: error.to_string() })?;
+        let frame = frame::encode(&Request::Call { id, command }).map_err(|error| ApiError::new(ErrorKind::LimitReached, error))?;
         let (answer, answered) = oneshot::channel();
         match self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             Some(waiting) => waiting.insert(id, answer),

@@ -156,7 +156,7 @@ async fn refuse(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite +
     let Ok(asked) = tokio::time::timeout(REFUSED_TIME, frame::read_short::<Request>(from)).await else { return Ok(()) };
     let Some(Request::Call { id, .. }) = asked? else { return Ok(()) };
     let message = format!("{MAX_CONNECTIONS} programs are connected to the engine already; end some of them, and try again");
-    let result = Err(ApiError { kind: ErrorKind::LimitReached, message });
+    let result = Err(ApiError::new(ErrorKind::LimitReached, message));
     frame::write(to, &ServerMessage::Response(Box::new(Response { id, result }))).await
 }
 
@@ -255,8 +255,8 @@ fn fitting(message: ServerMessage) -> Result<Option<Vec<u8>>, frame::FrameError>
     match message {
         ServerMessage::Response(response) => {
             tracing::warn!(length, "an answer was too long to be sent");
-            let message = "the answer is too long to be sent at once; ask for less, or save the results to a folder".to_owned();
-            let result = Err(ApiError { kind: ErrorKind::LimitReached, message });
+            let message = "the answer is too long to be sent at once; ask for less, or save the results to a folder";
+            let result = Err(ApiError::new(ErrorKind::LimitReached, message));
             frame::encode(&ServerMessage::Response(Box::new(Response { id: response.id, result }))).map(Some)
         }
         ServerMessage::Hello { .. } | ServerMessage::Welcome { .. } | ServerMessage::Event(_) => {

@@ -4,11 +4,14 @@
 //! This crate only turns values into text; types are in `fog-api`.
 
 mod chat;
+mod error;
 mod format;
 mod peers;
 mod sentence;
 
-use fluent_bundle::{FluentArgs, FluentBundle, FluentResource, FluentValue};
+use fluent_bundle::resolver::ResolverError;
+use fluent_bundle::resolver::errors::ReferenceKind;
+use fluent_bundle::{FluentArgs, FluentBundle, FluentError, FluentResource, FluentValue};
 use unic_langid::LanguageIdentifier;
 
 /// Languages with a complete catalogue: code and own name.
@@ -59,6 +62,23 @@ impl Words {
         };
         let args: FluentArgs<'_> = values.iter().map(|(name, value)| (*name, value.clone())).collect();
         self.bundle.format_pattern(pattern, Some(&args), &mut Vec::new()).into_owned()
+    }
+
+    /// Returns the names of the values in the text with this key, in order; `None` when there is no text.
+    #[must_use]
+    pub fn values_of(&self, key: &str) -> Option<Vec<String>> {
+        let pattern = self.bundle.get_message(key)?.value()?;
+        let mut missing = Vec::new();
+        // Values that are not given are reported as errors.
+        let _ = self.bundle.format_pattern(pattern, None, &mut missing);
+        let name = |error| match error {
+            FluentError::ResolverError(ResolverError::Reference(ReferenceKind::Variable { id })) => Some(id),
+            _ => None,
+        };
+        let mut names: Vec<String> = missing.into_iter().filter_map(name).collect();
+        names.sort();
+        names.dedup();
+        Some(names)
     }
 
     /// Whether a text with this key exists.

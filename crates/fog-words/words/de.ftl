@@ -1,6 +1,6 @@
 # Headlines and the pill
 no-checkpoints = Es gibt keine Zwischenstände, Aufgaben beginnen nach einem Halt von vorn: { $why }. `fog doctor` sagt, was zu tun ist
-unstored = Was Sie wollten, gilt, kann aber noch nicht gespeichert werden, ein Neustart würde es vergessen: { $why }. Es wird gespeichert, sobald das geht
+unstored = Was du wolltest, gilt, kann aber noch nicht gespeichert werden, ein Neustart würde es vergessen: { $why }. Es wird gespeichert, sobald das geht
 headline-working-full = Arbeitet mit voller Kraft, während du weg bist
 headline-working = Arbeitet mit { $duty } %, während du weg bist
 headline-working-in-use = Arbeitet mit { $duty } % neben dir
@@ -786,3 +786,144 @@ setting-chat_quiet_from = Ruhe ab
 setting-chat_quiet_from-why = Stunde, ab der Nachrichten keine Mitteilung geben. Zweimal dieselbe Stunde schaltet die Ruhe aus.
 setting-chat_quiet_to = Ruhe bis
 setting-chat_quiet_to-why = Stunde, ab der wieder Mitteilungen kommen.
+
+# Errors of commands about networks
+error-network-no-key-to-join = Es kann keinem Netz beigetreten werden, weil der Schlüssel dieses Geräts nicht zu haben ist; `fog doctor` sagt, warum
+error-network-no-key-to-invite = Es kann niemand eingeladen werden, weil der Schlüssel dieses Geräts nicht zu haben ist; `fog doctor` sagt, warum
+error-network-bad-invitation = { $why }. `fog network join lan` tritt dem lokalen Netz bei, `open` dem offenen
+error-network-own-invitation = Diese Einladung ist von diesem Gerät selbst; sie gilt auf einem anderen
+error-network-none-joined = Das Gerät ist in keinem Netz
+error-network-not-joined = Das Gerät ist in keinem Netz namens „{ $name }“; `fog network` zeigt sie
+error-network-group-not-stored = Die Gruppe konnte nicht gespeichert werden, darum kann niemand in sie eingeladen werden; ist die Platte voll?
+error-network-needs-no-invitation = „{ $name }“ braucht keine Einladung: `fog network join { $name }`
+error-network-bad-group-name = Der Name einer Gruppe hat 1 bis { $most } Zeichen
+
+# Errors of commands about chat
+error-chat-unknown-person = Niemand namens „{ $name }“ ist bekannt; `fog chat people` zeigt, wer es ist
+error-chat-several-people = Mehrere Leute heißen „{ $name }“: { $found }; sag, wer gemeint ist
+error-chat-off = Der Chat ist ausgeschaltet; `fog settings set chat=on` schaltet ihn ein
+error-chat-no-device-key = Der Chat braucht den Schlüssel dieses Geräts, und der ist nicht zu haben; `fog doctor` sagt, warum
+error-chat-keys-do-not-open = Die Schlüssel des Chats lassen sich mit dem Schlüssel dieses Geräts nicht öffnen; `fog chat wipe` beginnt von vorn
+error-chat-cannot-start = Der Chat kann nicht starten: { $why }
+error-chat-busy = Der Chat hat gerade zu viel zu tun; nichts wurde gesendet, versuch es gleich noch einmal
+error-chat-nothing-to-send = Es gibt nichts zu senden
+error-chat-text-too-long = Eine Nachricht hat höchstens { $most }; nichts wurde gesendet
+error-chat-file-to-group = Dateien gehen an eine Person oder an alle, nicht an eine Gruppe; nichts wurde gesendet
+error-chat-file-too-large = Eine Datei hat über Bluetooth höchstens { $most }; nichts wurde gesendet
+error-chat-bad-file-size = Eine Datei hat über Bluetooth 1 Byte bis { $most }; nichts wurde gesendet
+error-chat-no-private-files = Die App dieser Person nimmt keine privaten Dateien; nichts wurde gesendet
+error-chat-no-file = Nachricht { $row } hat keine Datei
+error-chat-cannot-write = { $path } lässt sich nicht schreiben: { $why }
+error-chat-no-free-name = Zu viele Dateien heißen dort { $name }
+error-chat-unknown-message = Es gibt keine Nachricht { $row } von diesem Gerät
+error-chat-not-given-up = Diese Nachricht wurde nicht aufgegeben; sie ist unterwegs oder angekommen
+error-chat-message-unreadable = Diese Nachricht ist nicht mehr lesbar
+error-chat-not-met = Noch wurde niemand mit der Kennung { $id } getroffen
+error-chat-keys-unreadable = Die Schlüssel des Chats sind nicht lesbar
+error-chat-own-code = Das ist der Code dieses Geräts selbst; scanne den der anderen Person
+error-chat-not-here = { $name } ist gerade nicht da; ohne Antwort vom anderen Gerät beweist der Code nichts
+error-chat-not-in-group = Dieses Gerät ist in keiner Gruppe namens „{ $name }“; `fog chat group` zeigt sie
+error-chat-several-groups = Mehrere Gruppen heißen „{ $name }“; sag mit der Kennung, welche gemeint ist: { $ids }
+error-chat-not-group-creator = { $creator } hat die Gruppe „{ $group }“ gegründet, und niemand sonst kann sie ändern; nichts wurde geändert
+error-chat-group-as-member = „{ $name }“ ist eine Gruppe, und aufgenommen werden Leute; nichts wurde geändert
+error-chat-self-as-member = Dieses Gerät ist ohnehin in seinen Gruppen; nichts wurde geändert
+error-chat-already-member = { $name } ist schon in der Gruppe; nichts wurde geändert
+error-chat-group-full = Eine Gruppe hat höchstens { $most } Mitglieder; nichts wurde geändert
+error-chat-not-member = „{ $name }“ ist keines der anderen Mitglieder; nichts wurde geändert
+error-chat-several-members = „{ $name }“ heißen mehrere; sag mit der Kennung, wer gemeint ist; nichts wurde geändert
+error-chat-bad-group-name = Der Name einer Gruppe hat 1 bis { $most } Byte; nichts wurde gegründet
+error-chat-too-many-groups = Dieses Gerät ist in { $most } Gruppen; verlass erst eine
+error-chat-too-many-members = Eine Gruppe hat höchstens { $most } Mitglieder, dieses Gerät mitgezählt; nichts wurde gegründet
+error-chat-outside-group = Sag das im Gespräch der Gruppe selbst; nichts wurde geändert
+error-chat-left-group = Dieses Gerät ist nicht mehr in dieser Gruppe; nichts wurde gesendet
+error-chat-ping-of-group = Eine Gruppe ist nicht an einem Ort; sag, wer gemeint ist
+error-chat-too-many-pings = Schon zu viele werden gefragt; versuch es in zehn Sekunden noch einmal
+error-chat-no-answer = { $name } antwortet nicht und ist vielleicht nicht zu erreichen, oder die App dort kennt die Frage nicht
+error-chat-bad-note-size = Ein Zettel hat 1 bis { $most } Byte, dieser { $size }; nichts wurde angeheftet
+error-chat-bad-note-life = Ein Zettel bleibt 1 bis 168 Stunden, das sind sieben Tage; nichts wurde angeheftet
+error-chat-too-many-notes = { $most } Zettel dieses Geräts hängen an der Pinnwand, mehr heben andere nicht auf; nimm erst einen ab
+error-chat-foreign-note = Dieser Zettel ist von { $author } und kann nur von dort abgenommen werden; blockiere die Person, um nichts von ihr zu sehen
+error-chat-unknown-note = An der Pinnwand hängt kein Zettel { $id }; `fog chat board` zeigt sie
+error-chat-several-notes = Mehrere Zettel beginnen mit { $id }; gib mehr Ziffern an
+error-chat-file-exists = { $path } gibt es schon; nichts wurde geschrieben
+error-chat-file-missing = { $path } lässt sich nicht lesen: { $why }; nichts wurde geändert
+error-chat-file-unreadable = { $path } lässt sich nicht lesen: { $why }; nichts wurde geändert
+error-chat-no-identity = { $path } ist keine gesicherte Identität; nichts wurde geändert
+error-chat-identity-too-new = Diese Datei ist von einer späteren Version des Programms; nichts wurde geändert
+error-chat-wrong-passphrase = Die Passphrase ist eine andere, oder die Datei wurde beschädigt; nichts wurde geändert
+error-chat-passphrase-too-short = Eine Passphrase hat mindestens { $least } Zeichen: Wer die Datei hat, kann so oft probieren, wie er will; nichts wurde geschrieben
+error-chat-no-keys-in-file = Die Datei hat keine Schlüssel; nichts wurde geändert
+error-chat-same-identity = Dieses Gerät ist diese Identität schon; nichts wurde geändert
+
+# Errors of commands about jobs and tasks
+error-tasks-engine-stopped = Der Dienst läuft nicht mehr; starte die App oder `fog daemon` neu
+error-tasks-no-such-example = Es gibt kein Beispiel namens „{ $name }“; `fog submit --list-examples` zeigt sie
+error-tasks-already-ended = Auftrag { $id } ist schon zu Ende ({ $state ->
+    [finished] fertig
+    [failed] gescheitert
+   *[cancelled] abgebrochen
+})
+error-tasks-not-ended = Auftrag { $id } ist noch nicht zu Ende; brich ihn erst ab
+error-tasks-runs-elsewhere = Auftrag { $id } läuft auf anderen Geräten, und deren Besitzer entscheiden, wann; ohne --where grid eingereicht, läuft er hier
+error-tasks-of-another-device = Auftrag { $id } gehört einem anderen Gerät; nur deine eigenen Aufträge laufen, während du dieses benutzt
+error-tasks-too-many-run-now = Schon { $most } Aufträge sollen sofort laufen; lass erst einige davon enden
+error-tasks-bad-grid-options = Möglich sind 1 bis 16 Geräte je Aufgabe (replicas), 2 bis 1.000.000 für trust und 0 bis 50 % Stichproben. Es wurde nichts eingereicht
+error-tasks-not-a-module = { $path } ist kein WebAssembly-Modul; übersetze das Programm für wasm32-wasip1
+error-tasks-module-too-large = { $path } ist größer als { $most }, die Grenze des Auftrags für ein Modul. Es wurde nichts eingereicht
+error-tasks-job-file-too-large = { $path } ist zu groß für eine Auftragsdatei. Es wurde nichts eingereicht
+error-tasks-not-text = { $path }: { $why }. Es wurde nichts eingereicht
+error-tasks-path-not-text = Der Pfad { $path } ist kein Text (UTF-8) und lässt sich darum nicht an den Dienst übergeben. Es wurde nichts eingereicht
+error-tasks-unreadable = { $path } ist nicht lesbar: { $why }. Es wurde nichts eingereicht
+error-tasks-not-stored = { $path }: { $why }. Es wurde nichts eingereicht
+error-tasks-no-checkpoint-key = Zwischenstände lassen sich hier nicht aufbewahren, weil ihr Schlüssel nicht zu haben ist; `fog doctor` sagt, warum
+error-tasks-checkpoint-too-large = { $path } hat { $size }; die Einstellung „Speicherplatz für Aufträge“ erlaubt einem Zwischenstand { $most }. Es wurde nichts eingereicht; erhöhe storage_cap und versuch es noch einmal
+error-tasks-no-program = { $path } enthält kein Programm: der Zwischenstand gehört einem Dienst; exportiere ihn dort mit `fog job export-checkpoint`
+error-tasks-program-too-large = Das Programm des Zwischenstands ist größer als dessen eigene Grenze für ein Modul. Es wurde nichts eingereicht
+error-tasks-unfit-checkpoint = Der Zwischenstand hat einen Namen, Argumente, eine Umgebung oder eine Reihenfolge der Eingaben, die kein Auftrag haben kann; setz ihn mit `fog run --from` fort
+error-tasks-too-much-memory = Eine Aufgabe dieses Auftrags darf { $footprint } Speicher belegen, Dateien und Zwischenstände eingerechnet; dieses Gerät verleiht höchstens { $most }. Es wurde nichts eingereicht
+error-tasks-too-many-estimates = Es warten schon { $most } Schätzungen; lass erst einige davon enden. Es wurde nichts eingereicht
+error-tasks-estimate-failed = { $why }. Es wurde nichts eingereicht
+error-tasks-first-task-exited = Die erste Aufgabe endete mit einem Fehler: Code { $code }. Es wurde nichts eingereicht
+error-tasks-first-task-failed = Die erste Aufgabe endete mit einem Fehler: { $why }. Es wurde nichts eingereicht
+error-tasks-first-task-reached-units = Die erste Aufgabe endete mit einem Fehler: Sie erreichte ihre Grenze an Arbeitseinheiten; `units` bei den Grenzen der Auftragsdatei erhöht sie. Es wurde nichts eingereicht
+error-tasks-first-task-reached-time = Die erste Aufgabe endete mit einem Fehler: Sie erreichte ihre Grenze an Laufzeit; `wall` bei den Grenzen der Auftragsdatei erhöht sie. Es wurde nichts eingereicht
+error-tasks-first-task-reached-memory = Die erste Aufgabe endete mit einem Fehler: Sie brauchte mehr Speicher, als ihre Grenzen erlauben; `memory` und `disk` bei den Grenzen der Auftragsdatei erhöhen sie. Es wurde nichts eingereicht
+error-tasks-first-task-overflowed = Die erste Aufgabe endete mit einem Fehler: Der Stapel lief über. Es wurde nichts eingereicht
+error-tasks-none-runs = Von Auftrag { $id } läuft jetzt keine Aufgabe; was beim Anhalten gesichert wurde, bleibt
+error-tasks-not-saved = Kein Zwischenstand von Aufgabe { $index }: { $why }
+error-tasks-none-saved = Keine Aufgabe von Auftrag { $id } ließ sich sichern; versuch es noch einmal
+error-tasks-no-such-task = Auftrag { $id } hat keine Aufgabe { $index }; seine Aufgaben haben die Nummern 0 bis { $last }
+error-tasks-no-checkpoints = Keine Aufgabe von Auftrag { $id } hat einen Zwischenstand; er hat noch nicht begonnen oder ist zu Ende
+error-tasks-no-checkpoint = Die Aufgabe hat noch keinen Zwischenstand
+error-tasks-unfit-path = { $path } kann keinen Zwischenstand aufnehmen: { $why }. Es wurde nichts geschrieben
+error-tasks-no-history = Aufgabe { $index } von Auftrag { $id } zeichnet keinen Verlauf auf; setz „segment“ in der Auftragsdatei
+error-tasks-history-there = { $path } enthält schon einen Verlauf; wähl einen anderen Ordner
+error-tasks-task-not-ended = Diese Aufgabe ist noch nicht zu Ende, darum gibt es keine Ausgabe zu zeigen
+error-tasks-no-such-file = Diese Aufgabe hat keine solche Datei hinterlassen
+error-tasks-too-large-to-show = Das ist zu groß, um es zu zeigen; `fog job result -o FOLDER` speichert es, ebenso die Seite des Auftrags im Fenster
+error-tasks-results-apart = Die Aufgaben dieses Auftrags behalten ihre Ergebnisse getrennt; `fog job result { $id } -o results` speichert sie in einem Ordner
+error-tasks-picture-not-in-pieces = Ein Bild gibt es nicht in Stücken
+error-tasks-no-tile-yet = Noch keine Kachel ist fertig
+error-tasks-picture-too-large = Das Bild hätte { $width } × { $height } Bildpunkte
+error-tasks-tile-differs = Kachel { $index } hat { $w } × { $h } Bildpunkte, die erste { $width } × { $height }
+error-tasks-tile-not-png = Eine Kachel ist kein PNG: { $why }
+error-tasks-tile-too-large = Eine Kachel ist zu groß
+error-tasks-tile-with-palette = Eine Kachel benutzt eine Farbpalette
+error-tasks-no-results-yet = Dieser Auftrag hat noch keine Ergebnisse; es wurde nichts geschrieben
+error-tasks-unusable-name = Eine Datei von Aufgabe { $index } hat einen Namen, den kein System aufnehmen könnte; es wurde nichts geschrieben
+error-tasks-result-not-written = { $path } lässt sich nicht schreiben: { $why }. Die Ergebnisse bleiben gespeichert, und eine Datei dieses Namens ist, wie sie war
+error-tasks-job-removed = Auftrag { $id } wurde entfernt, während seine Ergebnisse gelesen wurden. Dateien, die vorher geschrieben wurden, sind vollständig, und sonst ist dort nichts
+
+# Errors of commands about placement and other devices
+error-exchange-only-here = Auftrag { $job } läuft nur auf diesem Gerät
+error-exchange-nobody-here = Kein anderes Gerät ist hier, das Aufgaben übernehmen könnte; `fog peers` zeigt, wer bekannt ist
+error-exchange-no-tasks = Der Auftrag hat keine Aufgaben zu verteilen
+
+# Errors of commands about settings and duty
+error-duty-unknown-setting = Es gibt keine Einstellung „{ $key }“; `fog settings list` zeigt alle
+error-duty-conflicting-settings = { $why }. Nichts wurde geändert
+
+# Errors of the engine as a whole
+error-engine-not-stored-yet = Erledigt, und es gilt, solange der Dienst läuft, aber es konnte noch nicht in { $folder } gespeichert werden ({ $why }). Es wird gespeichert, sobald das geht; ein Neustart davor würde es vergessen
+error-chat-not-changed = { $why }; nichts wurde geändert
+error-chat-switched-off = Der Chat wurde ausgeschaltet, bevor das gespeichert war

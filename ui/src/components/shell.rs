@@ -148,7 +148,7 @@ fn Lost() -> impl IntoView {
             Some(since) => words.with("engine-gone", &[("ago", words.ago(since, ui().now.get()).into())]),
             None => words.t("engine-missing"),
         };
-        ui().lost.get().map(|error| (headline, error.message))
+        ui().lost.get().map(|error| (headline, words.error(&error)))
     };
     view! {
         {move || text().map(|(headline, message)| view! {

@@ -40,7 +40,7 @@ pub fn Elsewhere(id: JobId, grid: GridView, is_over: bool, seen: Seen) -> impl I
             plan.set(match bridge::call(Command::Placement(PlacementCommand::PlanJob { id })).await {
                 Ok(Reply::Placement(view)) => Some(Ok(*view)),
                 Ok(_) => None,
-                Err(error) => Some(Err(error.message)),
+                Err(error) => Some(Err(words().error(&error))),
             });
         });
     };

@@ -8,7 +8,7 @@ use crate::bridge;
 use crate::components::ask::Ask;
 use crate::pages::elsewhere::{Elsewhere, Seen};
 use crate::pages::jobs::{State, shown_state};
-use crate::state::{act, say, t, ui, words};
+use crate::state::{act, say, say_error, t, ui, words};
 
 /// Greatest number of files listed for a task.
 const LISTED: usize = 100;
@@ -35,7 +35,7 @@ pub fn Job(id: u64) -> impl IntoView {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    say(true, error.message);
+                    say_error(&error);
                     ui().job.set(None);
                 }
             }
@@ -60,7 +60,7 @@ fn Detail(detail: JobDetail, picture: RwSignal<Option<String>>, seen: Seen) -> i
             match bridge::call(Command::Jobs(JobCommand::Export { id, folder: folder.clone() })).await {
                 Ok(Reply::Exported { count, .. }) => say(false, words().with("job-saved", &[("n", (count as f64).into()), ("folder", folder.into())])),
                 Ok(_) => {}
-                Err(error) => say(true, error.message),
+                Err(error) => say_error(&error),
             }
         });
     };
@@ -121,7 +121,7 @@ fn Assembled(id: JobId, done: u32) -> impl IntoView {
             Ok(Reply::Bytes { base64, .. }) => text.set(bridge::from_base64(&base64)),
             Ok(_) => {}
             // Includes an output that is too large to show.
-            Err(error) => text.set(error.message),
+            Err(error) => text.set(words().error(&error)),
         }
     });
     view! { <div class="card"><h2>{move || t("job-output")}</h2><pre id="result">{move || text.get()}</pre></div> }
@@ -140,7 +140,7 @@ fn Task(id: JobId, task: TaskView) -> impl IntoView {
             match bridge::call(Command::Jobs(JobCommand::Log { id, index, stderr })).await {
                 Ok(Reply::Text(text)) => output.set(Some((stderr, text))),
                 Ok(_) => {}
-                Err(error) => say(true, error.message),
+                Err(error) => say_error(&error),
             }
         });
     };

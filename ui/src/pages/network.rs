@@ -6,7 +6,7 @@ use qrcode::render::svg;
 
 use crate::bridge;
 use crate::components::ask::Ask;
-use crate::state::{act, say, t, ui, words};
+use crate::state::{act, say_error, t, ui, words};
 
 /// The network page: joined networks, known devices, and traffic.
 #[component]
@@ -69,7 +69,7 @@ fn Join(view: Memo<NetworkView>) -> impl IntoView {
         spawn_local(async move {
             match bridge::call(Command::Network(NetworkCommand::Join { what })).await {
                 Ok(_) => text.set(String::new()),
-                Err(error) => say(true, error.message),
+                Err(error) => say_error(&error),
             }
         });
     };
@@ -78,7 +78,7 @@ fn Join(view: Memo<NetworkView>) -> impl IntoView {
             match bridge::call(Command::Network(NetworkCommand::Invite { group: None })).await {
                 Ok(Reply::Invite { group, text }) => invite.set(Some((group, text))),
                 Ok(_) => {}
-                Err(error) => say(true, error.message),
+                Err(error) => say_error(&error),
             }
         });
     };

@@ -8,7 +8,7 @@ use leptos::task::spawn_local;
 
 use crate::bridge;
 use crate::pages::chat::is_group;
-use crate::state::{Page, act, focus_soon, go, say, ui};
+use crate::state::{Page, act, focus_soon, go, say_error, ui, words};
 
 /// Number of messages read at once.
 pub const PAGE: u32 = 50;
@@ -340,7 +340,7 @@ pub fn read_thread() {
                 talk.log.update(|log| log.take_newest(page, known, PAGE));
             }
             Ok(_) => {}
-            Err(error) => talk.problem.set(Some(error.message)),
+            Err(error) => talk.problem.set(Some(words().error(&error))),
         }
     });
 }
@@ -376,7 +376,7 @@ pub fn said(reply: Result<Reply, fog_api::ApiError>) -> bool {
         }
         Ok(_) => true,
         Err(error) => {
-            say(true, error.message);
+            say_error(&error);
             false
         }
     }

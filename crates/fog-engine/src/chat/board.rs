@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use fog_api::{ApiError, EventBody, NoteView, Notice, PersonView, Reply};
 use fog_bitchat::{MAX_NOTE, MAX_NOTE_LIFE, MAX_NOTES_OF_ONE, Note};
-use fog_types::ErrorKind;
 use fog_types::text::{clean_lines, clean_name};
 use rand::RngExt as _;
 
-use crate::chat::commands::refuse;
+use crate::chat::errors::ChatError;
 use crate::chat::{Change, Chat};
 use crate::context::Context;
 
@@ -64,17 +63,15 @@ impl Chat {
         self.needs_chat()?;
         let text = text.trim();
         if text.is_empty() || text.len() > MAX_NOTE {
-            let why = format!("a note has 1 to {MAX_NOTE} bytes, this one {}; nothing was put on the board", text.len());
-            return Err(refuse(ErrorKind::BadInput, why));
+            return Err(ChatError::BadNoteSize { most: MAX_NOTE, size: text.len() }.into());
         }
         let life = u64::from(hours) * HOUR_MS;
         if hours == 0 || life > MAX_NOTE_LIFE {
-            return Err(refuse(ErrorKind::BadInput, "a note stays for 1 to 168 hours, which are seven days; nothing was put on the board"));
+            return Err(ChatError::BadNoteLife.into());
         }
         let now = ctx.clock.unix().0.max(0) as u64;
         if self.board.iter().filter(|note| self.is_my_note(note) && note.expires > now).count() >= MAX_NOTES_OF_ONE {
-            let why = format!("{MAX_NOTES_OF_ONE} notes of this device are on the board, which is all that others keep; take one down first");
-            return Err(refuse(ErrorKind::Conflict, why));
+            return Err(ChatError::TooManyNotes { most: MAX_NOTES_OF_ONE }.into());
         }
         let id: [u8; 16] = ctx.rng().random();
         self.order_change(Change::Post { id, text: text.to_owned(), is_urgent, life })?;
@@ -87,12 +84,9 @@ impl Chat {
         let fits: Vec<&Note> = self.board.iter().filter(|note| !id.is_empty() && note_id(&note.id, &note.author).starts_with(&id)).collect();
         let note = match fits[..] {
             [note] if self.is_my_note(note) => note,
-            [note] => {
-                let why = format!("{} wrote this note and alone takes it down; block them to see nothing of theirs", clean_name(&note.nickname));
-                return Err(refuse(ErrorKind::Conflict, why));
-            }
-            [] => return Err(refuse(ErrorKind::NotFound, format!("there is no note {id} on the board; `fog chat board` lists them"))),
-            _ => return Err(refuse(ErrorKind::Conflict, format!("several notes begin with {id}; say more digits"))),
+            [note] => return Err(ChatError::ForeignNote { author: clean_name(&note.nickname) }.into()),
+            [] => return Err(ChatError::UnknownNote { id }.into()),
+            _ => return Err(ChatError::SeveralNotes { id }.into()),
         };
         let id = note.id;
         self.order_change(Change::TakeDown(id))?;

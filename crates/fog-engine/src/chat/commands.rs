@@ -7,9 +7,10 @@ use fog_api::settings::keys;
 use fog_api::{ApiError, ChatCommand, ChatMessage, EventBody, MessageState, PersonChange, PersonLink, PersonView, Reply};
 use fog_bitchat::{COMMANDS, Card, FilePacket, PeerId, cut_text, pieces};
 use fog_store::{NewChat, WipeStep};
-use fog_types::ErrorKind;
 use fog_types::text::clean_name;
+use fog_types::{ByteCount, ErrorKind};
 
+use crate::chat::errors::ChatError;
 use crate::chat::groups::group_id;
 use crate::chat::incoming::file_name;
 use crate::chat::ping::is_ping;
@@ -26,10 +27,6 @@ const MAX_TEXT: usize = 16 << 10;
 const MAX_FILE: usize = 100 << 10;
 /// Messages that a search looks through at once.
 const SEARCHED: u32 = 500;
-
-pub(crate) fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
-    ApiError { kind, message: message.to_string() }
-}
 
 impl Chat {
     /// Carries out a command of a front end.
@@ -85,11 +82,11 @@ impl Chat {
             [one] => Ok(one.id.clone()),
             [] => match self.group_named(who, true)? {
                 Some(group) => Ok(group),
-                None => Err(refuse(ErrorKind::NotFound, format!("nobody called '{who}' is known; `fog chat people` lists who is"))),
+                None => Err(ChatError::UnknownPerson { name: who.to_owned() }.into()),
             },
             _ => {
                 let names: Vec<&str> = found.iter().map(|person| person.label.as_str()).collect();
-                Err(refuse(ErrorKind::Conflict, format!("several people are called '{who}': {}; say which one", names.join(", "))))
+                Err(ChatError::SeveralPeople { name: who.to_owned(), found: names.join(", ") }.into())
             }
         }
     }
@@ -103,14 +100,13 @@ impl Chat {
         if self.driver.is_some() {
             return Ok(());
         }
-        let why = if self.problem.is_empty() { "chat is off; `fog settings set chat=on` switches it on" } else { &self.problem };
-        Err(refuse(ErrorKind::Conflict, why))
+        Err(self.problem.clone().unwrap_or_else(|| ChatError::Off.into()))
     }
 
     pub(crate) fn order(&self, order: ServiceCommand) -> Result<(), ApiError> {
         match &self.driver {
             Some(driver) if driver.order(order) => Ok(()),
-            _ => Err(refuse(ErrorKind::Conflict, "chat is too busy now; nothing was sent, try again in a moment")),
+            _ => Err(ChatError::Busy.into()),
         }
     }
 
@@ -146,14 +142,14 @@ impl Chat {
         self.needs_chat()?;
         let text = text.trim();
         if text.is_empty() {
-            return Err(refuse(ErrorKind::BadInput, "there is nothing to send"));
+            return Err(ChatError::NothingToSend.into());
         }
         if text.len() > MAX_TEXT {
-            return Err(refuse(ErrorKind::BadInput, format!("a message has at most {} KiB; nothing was sent", MAX_TEXT >> 10)));
+            return Err(ChatError::TextTooLong { most: ByteCount(MAX_TEXT as u64) }.into());
         }
         match fog_bitchat::Command::parse(text) {
             Some(Ok(command)) => self.slash(ctx, to, command),
-            Some(Err(error)) => Err(refuse(ErrorKind::BadInput, error)),
+            Some(Err(error)) => Err(ApiError::new(ErrorKind::BadInput, error)),
             None => {
                 let thread = self.thread_of(to)?;
                 // Two slashes begin a text whose first character is a slash.
@@ -214,17 +210,17 @@ impl Chat {
         let thread = self.thread_of(to)?;
         let to = PeerId::parse(&thread);
         if to.is_none() && !thread.is_empty() {
-            return Err(refuse(ErrorKind::Unsupported, "files go to one person or to everybody, not to a group; nothing was sent"));
+            return Err(ChatError::FileToGroup.into());
         }
         if base64.len() > MAX_FILE * 4 / 3 + 8 {
-            return Err(refuse(ErrorKind::BadInput, format!("a file has at most {} KiB over Bluetooth; nothing was sent", MAX_FILE >> 10)));
+            return Err(ChatError::FileTooLarge { most: ByteCount(MAX_FILE as u64) }.into());
         }
-        let content = base64::engine::general_purpose::STANDARD.decode(base64).map_err(|error| refuse(ErrorKind::BadInput, error))?;
+        let content = base64::engine::general_purpose::STANDARD.decode(base64).map_err(|error| ApiError::new(ErrorKind::BadInput, error))?;
         if content.is_empty() || content.len() > MAX_FILE {
-            return Err(refuse(ErrorKind::BadInput, format!("a file has 1 byte to {} KiB over Bluetooth; nothing was sent", MAX_FILE >> 10)));
+            return Err(ChatError::BadFileSize { most: ByteCount(MAX_FILE as u64) }.into());
         }
         if self.people.get(&thread).is_some_and(|known| known.view.link != PersonLink::Gone && !known.view.takes_files) {
-            return Err(refuse(ErrorKind::Unsupported, "this person's app takes no private files; nothing was sent"));
+            return Err(ChatError::NoPrivateFiles.into());
         }
         let mime = mime_of(&name, &content).to_owned();
         let file = FilePacket { name, mime, content };
@@ -242,7 +238,7 @@ impl Chat {
 
     /// The opened file of a message, and its description.
     fn attachment(&self, ctx: &Context, row: i64) -> Result<(fog_api::ChatFileView, Vec<u8>), ApiError> {
-        let gone = || refuse(ErrorKind::NotFound, format!("message {row} has no file"));
+        let gone = || ChatError::NoFile { row: row.to_string() };
         let found = ctx.store.chat_message(row).map_err(to_api)?.ok_or_else(gone)?;
         let sealed = ctx.store.chat_file(row).map_err(to_api)?.ok_or_else(gone)?;
         let content = self.vault.as_ref().and_then(|vault| vault.open(found.mid.as_bytes(), &sealed)).ok_or_else(gone)?;
@@ -262,10 +258,10 @@ impl Chat {
             match written {
                 Ok(()) => return Ok(Reply::exported(vec![path.display().to_string()])),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(refuse(ErrorKind::Storage, format!("{} cannot be written: {error}", path.display()))),
+                Err(error) => return Err(ChatError::CannotWrite { path, why: error.to_string() }.into()),
             }
         }
-        Err(refuse(ErrorKind::Conflict, format!("too many files are called {} there", file.name)))
+        Err(ChatError::NoFreeName { name: file.name }.into())
     }
 
     pub(crate) fn chat_seen(&mut self, ctx: &mut Context, with: &str) -> Result<Reply, ApiError> {
@@ -287,15 +283,15 @@ impl Chat {
     pub(crate) fn chat_again(&mut self, ctx: &mut Context, row: i64) -> Result<Reply, ApiError> {
         self.needs_chat()?;
         let found = ctx.store.chat_message(row).map_err(to_api)?.filter(|row| row.is_mine);
-        let found = found.ok_or_else(|| refuse(ErrorKind::NotFound, format!("there is no message {row} of this device")))?;
+        let found = found.ok_or_else(|| ChatError::UnknownMessage { row: row.to_string() })?;
         if found.state != MessageState::Failed.word() {
-            return Err(refuse(ErrorKind::Conflict, "this message was not given up; it is on its way or has arrived"));
+            return Err(ChatError::NotGivenUp.into());
         }
         let begins = if PeerId::parse(&found.thread).is_some() { MessageState::Queued } else { MessageState::Sent };
         ctx.store.set_chat_state(&found.thread, &found.mid, begins.word()).map_err(to_api)?;
         if !self.order_again(ctx, &found).map_err(to_api)? {
             self.got_further(ctx, &found.thread, &found.mid, MessageState::Failed).map_err(to_api)?;
-            return Err(refuse(ErrorKind::Storage, "this message cannot be read any more"));
+            return Err(ChatError::MessageUnreadable.into());
         }
         Ok(Reply::Done)
     }
@@ -303,7 +299,7 @@ impl Chat {
     pub(crate) fn chat_person(&mut self, ctx: &mut Context, who: &str, change: PersonChange) -> Result<Reply, ApiError> {
         let id = self.resolve(who)?;
         if !self.people.contains_key(&id) {
-            return Err(refuse(ErrorKind::NotFound, format!("nobody with the id {id} was met yet")));
+            return Err(ChatError::NotMet { id }.into());
         }
         self.change_person(ctx, &id, |person| match change {
             PersonChange::Favourite(on) => person.is_favourite = on,
@@ -335,7 +331,7 @@ impl Chat {
         let device = ctx.key.as_ref().map(crate::chat::Vault::of_device);
         let sealed = ctx.store.chat_keys().map_err(to_api)?;
         let secrets = device.zip(sealed).and_then(|(device, sealed)| crate::chat::Secrets::open(&device, &sealed));
-        let secrets = secrets.ok_or_else(|| refuse(ErrorKind::Storage, "the keys of chat cannot be read"))?;
+        let secrets = secrets.ok_or(ChatError::KeysUnreadable)?;
         let seconds = ctx.clock.unix().0.max(0) as u64 / 1_000;
         Ok(Reply::Text(fog_bitchat::card(&secrets.identity(), &self.nickname(ctx), seconds, rand::random())))
     }
@@ -343,15 +339,15 @@ impl Chat {
     pub(crate) fn chat_scan(&mut self, ctx: &mut Context, card: &str) -> Result<Reply, ApiError> {
         self.needs_chat()?;
         let seconds = ctx.clock.unix().0.max(0) as u64 / 1_000;
-        let card = Card::read(card, seconds).map_err(|error| refuse(ErrorKind::BadInput, error))?;
+        let card = Card::read(card, seconds).map_err(|error| ApiError::new(ErrorKind::BadInput, error))?;
         let (peer, noise) = (card.keys.peer(), card.keys.noise);
         if Some(card.keys) == self.me {
-            return Err(refuse(ErrorKind::Conflict, "this is this device's own code; scan that of the other person"));
+            return Err(ChatError::OwnCode.into());
         }
         let id = peer.to_string();
         if !self.people.get(&id).is_some_and(|known| known.view.link != PersonLink::Gone) {
             let name = clean_name(cut_text(&card.nickname, 48));
-            return Err(refuse(ErrorKind::NotFound, format!("{name} is not here now; the code proves nothing without an answer from their device")));
+            return Err(ChatError::NotHere { name }.into());
         }
         self.order(ServiceCommand::Verify { peer, noise })?;
         Ok(Reply::Text(id))
@@ -369,7 +365,7 @@ impl Chat {
         };
         // A pipe would block the engine until something reads from it.
         let written = fog_runtime::replace_file(path, text.as_bytes());
-        written.map_err(|error| refuse(ErrorKind::Storage, format!("{} cannot be written: {error}", path.display())))?;
+        written.map_err(|error| ChatError::CannotWrite { path: path.to_path_buf(), why: error.to_string() })?;
         Ok(Reply::exported(vec![path.display().to_string()]))
     }
 
@@ -428,7 +424,7 @@ impl Chat {
             C::NoFavourite(who) => self.mark(ctx, &who, PersonChange::Favourite(false), "is no favourite any more"),
             C::Help => note(COMMANDS.map(|(usage, what)| format!("{usage}: {what}")).join("\n")),
             C::Group(verb) => self.group_command(ctx, to, verb),
-            C::Ping(_) | C::Trace(_) => Err(refuse(ErrorKind::Bug, "this is answered elsewhere")),
+            C::Ping(_) | C::Trace(_) => Err(ApiError::new(ErrorKind::Bug, "this is answered elsewhere")),
         }
     }
 

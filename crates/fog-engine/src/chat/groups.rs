@@ -3,11 +3,11 @@
 use fog_api::{ApiError, ChatMessage, EventBody, GroupChange, GroupView, MemberView, MessageState, Notice, Reply};
 use fog_bitchat::{Group, GroupVerb, MAX_GROUP_TEXT, MAX_GROUPS, MAX_MEMBERS, MAX_NAME, Member, PeerId, pieces};
 use fog_store::StoreError;
-use fog_types::ErrorKind;
 use fog_types::text::clean_name;
 use rand::RngExt as _;
 
-use crate::chat::commands::{new_mid, refuse};
+use crate::chat::commands::new_mid;
+use crate::chat::errors::ChatError;
 use crate::chat::incoming::Received;
 use crate::chat::saved_states::NOBODY_WAITS;
 use crate::chat::{Change, Chat, ServiceCommand};
@@ -38,20 +38,20 @@ impl Chat {
         let name = who.strip_prefix('#').unwrap_or(who);
         let named: Vec<&Group> = self.groups.iter().filter(|group| by_name && clean_name(&group.name) == name).collect();
         match named[..] {
-            [] if who.starts_with('#') => Err(refuse(ErrorKind::NotFound, format!("this device is in no group called '{name}'; `fog chat group` lists them"))),
+            [] if who.starts_with('#') => Err(ChatError::NotInGroup { name: name.to_owned() }.into()),
             [] => Ok(None),
             [one] => Ok(Some(thread_of(one.id))),
             _ => {
                 let ids: Vec<String> = named.iter().map(|group| thread_of(group.id)).collect();
-                Err(refuse(ErrorKind::Conflict, format!("several groups are called '{name}'; say which by its id: {}", ids.join(", "))))
+                Err(ChatError::SeveralGroups { name: name.to_owned(), ids: ids.join(", ") }.into())
             }
         }
     }
 
     fn group(&self, who: &str) -> Result<Group, ApiError> {
-        let missing = || refuse(ErrorKind::NotFound, format!("this device is in no group called '{who}'; `fog chat group` lists them"));
+        let missing = || ChatError::NotInGroup { name: who.to_owned() };
         let id = self.group_named(who.trim(), true)?.and_then(|thread| group_id(&thread)).ok_or_else(missing)?;
-        self.groups.iter().find(|group| group.id == id).cloned().ok_or_else(missing)
+        self.groups.iter().find(|group| group.id == id).cloned().ok_or_else(|| missing().into())
     }
 
     /// Finds a group that this device created and may change.
@@ -61,7 +61,7 @@ impl Chat {
             return Ok(group);
         }
         let creator = group.members.iter().find(|member| member.fingerprint == group.creator).map(|member| clean_name(&member.nickname)).unwrap_or_default();
-        Err(refuse(ErrorKind::Conflict, format!("only {creator}, who made '{}', changes it; nothing was changed", clean_name(&group.name))))
+        Err(ChatError::NotGroupCreator { creator, group: clean_name(&group.name) }.into())
     }
 
     fn is_mine(&self, group: &Group) -> bool {
@@ -72,13 +72,13 @@ impl Chat {
     fn member(&self, who: &str) -> Result<Member, ApiError> {
         let id = self.resolve(who)?;
         if PeerId::parse(&id).is_none() {
-            return Err(refuse(ErrorKind::BadInput, format!("'{who}' is a group, and people are taken in; nothing was changed")));
+            return Err(ChatError::GroupAsMember { name: who.to_owned() }.into());
         }
         if self.me.is_some_and(|me| me.peer().to_string() == id) {
-            return Err(refuse(ErrorKind::Conflict, "this device is in its groups anyway; nothing was changed"));
+            return Err(ChatError::SelfAsMember.into());
         }
         let known = self.people.get(&id);
-        let keys = known.and_then(|known| known.keys).ok_or_else(|| refuse(ErrorKind::NotFound, format!("nobody with the id {id} was met yet")))?;
+        let keys = known.and_then(|known| known.keys).ok_or(ChatError::NotMet { id })?;
         Ok(Member::of(&keys, &known.map(|known| known.view.nickname.clone()).unwrap_or_default()))
     }
 
@@ -89,10 +89,10 @@ impl Chat {
             GroupChange::Add { group, who } => {
                 let (group, member) = (self.my_group(&group)?, self.member(&who)?);
                 if group.members.iter().any(|known| known.fingerprint == member.fingerprint) {
-                    return Err(refuse(ErrorKind::Conflict, format!("{} is in it already; nothing was changed", clean_name(&member.nickname))));
+                    return Err(ChatError::AlreadyMember { name: clean_name(&member.nickname) }.into());
                 }
                 if group.members.len() >= MAX_MEMBERS {
-                    return Err(refuse(ErrorKind::Conflict, format!("a group has at most {MAX_MEMBERS} members; nothing was changed")));
+                    return Err(ChatError::GroupFull { most: MAX_MEMBERS }.into());
                 }
                 self.remember(ctx, &member.peer().to_string(), true).map_err(to_api)?;
                 self.order_change(Change::AddToGroup { group: group.id, member })?;
@@ -105,8 +105,9 @@ impl Chat {
                 let mut found: Vec<PeerId> = group.members.iter().filter(fits).map(Member::peer).collect();
                 found.retain(|peer| self.me.is_none_or(|me| me.peer() != *peer));
                 let [peer] = found[..] else {
-                    let why = if found.is_empty() { "is not one of its other members" } else { "is what several are called; say which by the id" };
-                    return Err(refuse(ErrorKind::NotFound, format!("'{who}' {why}; nothing was changed")));
+                    let name = who.to_owned();
+                    let why = if found.is_empty() { ChatError::NotMember { name } } else { ChatError::SeveralMembers { name } };
+                    return Err(why.into());
                 };
                 self.order_change(Change::RemoveFromGroup { group: group.id, peer })?;
                 group.id
@@ -123,10 +124,10 @@ impl Chat {
     fn create_group(&mut self, ctx: &mut Context, name: &str, members: &[String]) -> Result<[u8; 16], ApiError> {
         let name = clean_name(name.trim().trim_start_matches('#'));
         if name.is_empty() || name.len() > MAX_NAME {
-            return Err(refuse(ErrorKind::BadInput, format!("a group's name has 1 to {MAX_NAME} bytes; nothing was made")));
+            return Err(ChatError::BadGroupName { most: MAX_NAME }.into());
         }
         if self.groups.len() >= MAX_GROUPS {
-            return Err(refuse(ErrorKind::Conflict, format!("this device is in {MAX_GROUPS} groups; leave one first")));
+            return Err(ChatError::TooManyGroups { most: MAX_GROUPS }.into());
         }
         let mut others: Vec<Member> = Vec::new();
         for who in members {
@@ -136,7 +137,7 @@ impl Chat {
             }
         }
         if others.len() >= MAX_MEMBERS {
-            return Err(refuse(ErrorKind::BadInput, format!("a group has at most {MAX_MEMBERS} members, this device among them; nothing was made")));
+            return Err(ChatError::TooManyMembers { most: MAX_MEMBERS }.into());
         }
         for member in &others {
             self.remember(ctx, &member.peer().to_string(), true).map_err(to_api)?;
@@ -150,7 +151,7 @@ impl Chat {
     pub(crate) fn group_command(&mut self, ctx: &mut Context, to: &str, verb: GroupVerb) -> Result<Reply, ApiError> {
         let here = || match self.resolve(to) {
             Ok(thread) if group_id(&thread).is_some() => Ok(thread),
-            _ => Err(refuse(ErrorKind::BadInput, "say that in the group's own conversation; nothing was changed")),
+            _ => Err(ChatError::OutsideGroup),
         };
         let (change, note) = match verb {
             GroupVerb::List => {
@@ -179,7 +180,7 @@ impl Chat {
     /// Stores a text of this device and sends it to a group.
     pub(crate) fn say_in_group(&mut self, ctx: &mut Context, group: [u8; 16], thread: &str, text: &str) -> Result<Vec<ChatMessage>, ApiError> {
         if !self.groups.iter().any(|known| known.id == group) {
-            return Err(refuse(ErrorKind::NotFound, "this device is not in this group any more; nothing was sent"));
+            return Err(ChatError::LeftGroup.into());
         }
         let mut messages = Vec::new();
         for piece in pieces(text, MAX_GROUP_TEXT) {

@@ -15,6 +15,7 @@ use fog_types::ErrorKind;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::chat::errors::ChatError;
 use crate::chat::{ContactRecord, Vault};
 
 /// Fewest characters of a passphrase.
@@ -49,10 +50,6 @@ struct Sealed {
     sealed: String,
 }
 
-fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
-    ApiError { kind, message: message.to_string() }
-}
-
 fn key_of(passphrase: &str, salt: &[u8], (memory, passes, lanes): (u32, u32, u32)) -> Result<Vault, argon2::Error> {
     let mut key = Zeroizing::new([0; 32]);
     let params = Params::new(memory, passes, lanes, Some(32))?;
@@ -84,7 +81,7 @@ impl IdentityBackup {
     /// written.
     pub(crate) fn write(&self, path: &Path, passphrase: &str) -> Result<(), ApiError> {
         let salt: [u8; 16] = rand::random();
-        let bug = |error: &dyn std::fmt::Display| refuse(ErrorKind::Bug, error);
+        let bug = |error: &dyn std::fmt::Display| ApiError::new(ErrorKind::Bug, error);
         let open = Zeroizing::new(serde_json::to_vec(self).map_err(|error| bug(&error))?);
         let sealed = key_of(passphrase, &salt, COST).map_err(|error| bug(&error))?.seal(ABOUT, &open);
         let (memory_kib, passes, lanes) = COST;
@@ -99,9 +96,10 @@ impl IdentityBackup {
             file.sync_all()
         });
         written.map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => refuse(ErrorKind::Conflict, format!("{} is there already; nothing was written", path.display())),
-            _ => refuse(ErrorKind::Storage, format!("{} cannot be written: {error}", path.display())),
-        })
+            std::io::ErrorKind::AlreadyExists => ChatError::FileExists { path: path.to_path_buf() },
+            _ => ChatError::CannotWrite { path: path.to_path_buf(), why: error.to_string() },
+        })?;
+        Ok(())
     }
 
     /// Reads a file written by [`Self::write`].
@@ -113,20 +111,23 @@ impl IdentityBackup {
     pub(crate) fn read(path: &Path, passphrase: &str) -> Result<Self, ApiError> {
         let mut text = Vec::new();
         let read = fog_runtime::open_regular(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut text));
-        read.map_err(|error| refuse(ErrorKind::of_named_file(error.kind()), format!("{} cannot be read: {error}; nothing was changed", path.display())))?;
-        let other = || refuse(ErrorKind::BadInput, format!("{} is no identity that was saved; nothing was changed", path.display()));
+        read.map_err(|error| {
+            let (path, why) = (path.to_path_buf(), error.to_string());
+            if error.kind() == std::io::ErrorKind::NotFound { ChatError::FileMissing { path, why } } else { ChatError::FileUnreadable { path, why } }
+        })?;
+        let other = || ChatError::NoIdentity { path: path.to_path_buf() };
         let file: Sealed = serde_json::from_slice(&text).map_err(|_| other())?;
         if file.fog_identity != VERSION {
-            return Err(refuse(ErrorKind::Incompatible, "this file is of a later version of the program; nothing was changed"));
+            return Err(ChatError::IdentityTooNew.into());
         }
         if file.memory_kib > MAX_COST.0 || file.passes > MAX_COST.1 || file.lanes > MAX_COST.2 {
-            return Err(other());
+            return Err(other().into());
         }
-        let (Ok(salt), Ok(sealed)) = (STANDARD.decode(&file.salt), STANDARD.decode(&file.sealed)) else { return Err(other()) };
+        let (Ok(salt), Ok(sealed)) = (STANDARD.decode(&file.salt), STANDARD.decode(&file.sealed)) else { return Err(other().into()) };
         let key = key_of(passphrase, &salt, (file.memory_kib, file.passes, file.lanes)).map_err(|_| other())?;
         let open = key.open(ABOUT, &sealed).map(Zeroizing::new);
-        let open = open.ok_or_else(|| refuse(ErrorKind::BadInput, "the passphrase is another one, or the file was damaged; nothing was changed"))?;
-        serde_json::from_slice(&open).map_err(|_| other())
+        let open = open.ok_or(ChatError::WrongPassphrase)?;
+        serde_json::from_slice(&open).map_err(|_| other().into())
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use fog_api::settings::keys;
 use fog_api::{ApiError, EventBody, Reply, Secret};
 use fog_bitchat::Identity;
-use fog_types::{ErrorKind, UnixMillis};
+use fog_types::UnixMillis;
 
-use crate::chat::commands::refuse;
+use crate::chat::errors::ChatError;
 use crate::chat::saved_states::{BUNDLES, GROUPS, LEFT, LETTERS, RATCHET};
 use crate::chat::{Chat, Contact, ContactRecord, IdentityBackup, MIN_PASSPHRASE, Secrets, Vault};
 use crate::context::Context;
@@ -33,13 +33,12 @@ impl Chat {
         let device = ctx.key.as_ref().map(Vault::of_device);
         let sealed = ctx.store.chat_keys().map_err(to_api)?;
         let opened = device.zip(sealed).and_then(|(device, sealed)| Secrets::open(&device, &sealed).map(|secrets| (device, secrets)));
-        opened.ok_or_else(|| refuse(ErrorKind::Storage, "the keys of chat cannot be read"))
+        opened.ok_or_else(|| ChatError::KeysUnreadable.into())
     }
 
     fn pack(&self, ctx: &Context, passphrase: &Secret) -> Result<IdentityBackup, ApiError> {
         if passphrase.0.chars().count() < MIN_PASSPHRASE {
-            let why = format!("a passphrase has at least {MIN_PASSPHRASE} characters: whoever has the file may try as often as they like; nothing was written");
-            return Err(refuse(ErrorKind::BadInput, why));
+            return Err(ChatError::PassphraseTooShort { least: MIN_PASSPHRASE }.into());
         }
         let (_, secrets) = self.secrets_of_chat(ctx)?;
         let remembered = |known: &Contact| known.stored.as_ref().map(|(person, _)| person.clone());
@@ -60,14 +59,14 @@ impl Chat {
     /// Takes over the identity in one step. Messages of this device stay.
     pub(crate) fn moved_in(&mut self, ctx: &mut Context, backup: Result<IdentityBackup, ApiError>) -> Result<Reply, ApiError> {
         let backup = backup?;
-        let secrets = backup.secrets().ok_or_else(|| refuse(ErrorKind::BadInput, "the file has no keys; nothing was changed"))?;
+        let secrets = backup.secrets().ok_or(ChatError::NoKeysInFile)?;
         let (mut noise, mut signing) = ([0; 32], [0; 32]);
         noise.copy_from_slice(&secrets[..32]);
         signing.copy_from_slice(&secrets[32..]);
         let me = Identity::new(noise, signing).peer();
         let (device, own) = self.secrets_of_chat(ctx)?;
         if own.identity().peer() == me {
-            return Err(refuse(ErrorKind::Conflict, "this device is that identity already; nothing was changed"));
+            return Err(ChatError::SameIdentity.into());
         }
         let vault = own.vault();
         let now = ctx.clock.unix();

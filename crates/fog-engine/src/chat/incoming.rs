@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use fog_api::{ApiError, ChatFileView, ChatMessage, EventBody, MessageState, Notice, PersonLink, PersonView};
+use fog_api::{ChatFileView, ChatMessage, EventBody, MessageState, Notice, PersonLink, PersonView};
 use fog_bitchat::{Event, FilePacket, PeerId};
 use fog_store::{CHAT_ROW_BYTES, ChatCaps, NewChat, StoreError};
 use fog_types::text::{clean, clean_name};
-use fog_types::{ByteCount, ErrorKind, UnixMillis};
+use fog_types::{ByteCount, UnixMillis};
 
+use crate::chat::errors::ChatError;
 use crate::chat::groups::thread_of;
 use crate::chat::saved_states::{BUNDLES, LETTERS, RATCHET};
 use crate::chat::{Body, CarriedMessage, Chat, ChatEvent, Contact, ServiceCommand, state_of};
@@ -90,7 +91,7 @@ impl Chat {
             ChatEvent::Changed { request, problem, groups, board } => {
                 let stored = self.store_groups(ctx, groups).and(self.store_board(ctx, board));
                 let result = match (problem, stored) {
-                    (Some(why), _) => Err(ApiError { kind: ErrorKind::Conflict, message: format!("{why}; nothing was changed") }),
+                    (Some(why), _) => Err(ChatError::NotChanged { why }.into()),
                     (None, stored) => stored.map_err(|error| ctx.not_stored_yet(&error)),
                 };
                 self.answer_change(ctx, request, result);

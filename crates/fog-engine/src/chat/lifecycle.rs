@@ -9,6 +9,7 @@ use fog_store::{ChatRow, StoreError, WipeStep};
 use fog_types::UnixMillis;
 use fog_types::text::clean_name;
 
+use crate::chat::errors::ChatError;
 use crate::chat::groups::group_id;
 use crate::chat::saved_states::{BOARD, BUNDLES, GROUPS, LEFT, LETTERS, RATCHET, WORDS};
 use crate::chat::{Body, Chat, ChatService, Contact, Moved, PinnedContact, SavedState, Secrets, ServiceCommand, Vault, state_from};
@@ -66,14 +67,14 @@ impl Chat {
     /// Opens the stored keys and the vault, if there are any and they open. Returns the secrets.
     fn open_vault(&mut self, ctx: &mut Context) -> Result<Option<Secrets>, StoreError> {
         let Some(device) = ctx.key.as_ref().map(Vault::of_device) else {
-            "chat needs the key of this device, which cannot be had; `fog doctor` says why".clone_into(&mut self.problem);
+            self.problem = Some(ChatError::NoDeviceKey.into());
             return Ok(None);
         };
         let secrets = match ctx.store.chat_keys()? {
             Some(sealed) => match Secrets::open(&device, &sealed) {
                 Some(secrets) => secrets,
                 None => {
-                    "the keys of chat do not open with this device's key; `fog chat wipe` begins anew".clone_into(&mut self.problem);
+                    self.problem = Some(ChatError::KeysDoNotOpen.into());
                     return Ok(None);
                 }
             },
@@ -83,7 +84,7 @@ impl Chat {
                 secrets
             }
         };
-        self.problem.clear();
+        self.problem = None;
         self.me = Some(secrets.identity().keys());
         if self.vault.is_none() {
             self.vault = Some(secrets.vault());
@@ -125,7 +126,7 @@ impl Chat {
                 self.say_again_what_waits(ctx)?;
                 self.chat_tick(ctx);
             }
-            Err(error) => self.problem = format!("chat cannot start: {error}"),
+            Err(error) => self.problem = Some(ChatError::CannotStart { why: error.to_string() }.into()),
         }
         self.announce_chat();
         Ok(())

@@ -4,7 +4,7 @@ use fog_api::{ApiError, Reply};
 use fog_bitchat::{Command, PeerId};
 use fog_types::ErrorKind;
 
-use crate::chat::commands::refuse;
+use crate::chat::errors::ChatError;
 use crate::chat::{Asker, Chat, ServiceCommand};
 use crate::context::Context;
 use crate::effects::Answer;
@@ -36,10 +36,10 @@ impl Chat {
     fn ping(&mut self, text: &str) -> Result<(PeerId, bool), ApiError> {
         self.needs_chat()?;
         self.pings.retain(|asker| !asker.answer.is_closed());
-        let (who, is_trace) = asked(text).ok_or_else(|| refuse(ErrorKind::Bug, "no question"))?;
-        let whom = PeerId::parse(&self.resolve(&who)?).ok_or_else(|| refuse(ErrorKind::BadInput, "a group is not at one place; say who"))?;
+        let (who, is_trace) = asked(text).ok_or_else(|| ApiError::new(ErrorKind::Bug, "no question"))?;
+        let whom = PeerId::parse(&self.resolve(&who)?).ok_or(ChatError::PingOfGroup)?;
         if self.pings.len() >= MAX_ASKED {
-            return Err(refuse(ErrorKind::Conflict, "too many are asked already; try again in ten seconds"));
+            return Err(ChatError::TooManyPings.into());
         }
         self.order(ServiceCommand::Ping(whom))?;
         Ok((whom, is_trace))
@@ -52,7 +52,7 @@ impl Chat {
         self.pings = others;
         for Asker { is_trace, answer, .. } in theirs {
             let reply = match &found {
-                None => Err(refuse(ErrorKind::NotFound, format!("{name} does not answer; they may be out of reach, or their app does not know the question"))),
+                None => Err(ChatError::NoAnswer { name: name.clone() }.into()),
                 Some((hops, millis, way)) => {
                     let far = if *hops == 1 { "right here".to_owned() } else { format!("{hops} hops away") };
                     let way = match way {

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, Reply};
 use fog_store::StoreError;
-use fog_types::ErrorKind;
 
-use crate::chat::commands::refuse;
+use crate::chat::errors::ChatError;
 use crate::chat::{Change, Chat, ServiceCommand};
 use crate::context::Context;
 use crate::effects::Answer;
@@ -103,7 +102,7 @@ impl Chat {
     /// Answers the commands whose changes the thread will not report, because it ends.
     pub(crate) fn give_up_changes(&mut self, ctx: &mut Context) {
         for (_, answer) in std::mem::take(&mut self.changes.waiting).into_values() {
-            ctx.out.answer(answer, Err(refuse(ErrorKind::Conflict, "chat was switched off before this was stored")));
+            ctx.out.answer(answer, Err(ChatError::SwitchedOff.into()));
         }
     }
 

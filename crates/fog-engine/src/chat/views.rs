@@ -11,9 +11,9 @@ impl Chat {
     pub(crate) fn chat_view(&self, ctx: &Context) -> ChatView {
         let keys = self.me.filter(|_| self.driver.is_some());
         let threads = ctx.store.chat_threads().unwrap_or_default();
-        let radio = match self.problem.as_str() {
-            "" => self.radio.clone(),
-            problem => fog_api::RadioView { problem: problem.to_owned(), ..self.radio.clone() },
+        let radio = match &self.problem {
+            None => self.radio.clone(),
+            Some(problem) => fog_api::RadioView { problem: problem.message.clone(), ..self.radio.clone() },
         };
         ChatView {
             is_on: self.driver.is_some(),

@@ -9,6 +9,7 @@ use fog_types::{ErrorKind, UnixMillis};
 use serde_json::Value;
 
 use crate::context::Context;
+use crate::duty::errors::DutyError;
 use crate::duty::policy::policy_from;
 use crate::duty::sensors::SensorOrder;
 use crate::duty::{Duty, FINISHING_KEY, SNOOZE_KEY, sensor_config};
@@ -59,18 +60,17 @@ impl Duty {
         }
         let mut readings = ctx.rules.readings().clone();
         for (key, value) in with {
-            readings.set(key, value).map_err(|e| ApiError { kind: ErrorKind::BadInput, message: e.to_string() })?;
+            readings.set(key, value).map_err(|e| ApiError::new(ErrorKind::BadInput, e))?;
         }
         let verdict = Eligibility::dry_run(ctx.rules.policy().clone(), &readings, ctx.clock.moment());
         Ok(Reply::Verdict(views::verdict_view(&verdict, &ctx.clock)))
     }
 
     pub(crate) fn set_settings(&mut self, ctx: &mut Context, changes: BTreeMap<String, Value>) -> Result<Reply, ApiError> {
-        let bad = |message: String| ApiError { kind: ErrorKind::BadInput, message };
         let mut checked = Vec::new();
         for (key, value) in changes {
-            let setting = settings::find(&key).ok_or_else(|| bad(format!("there is no setting '{key}'; `fog settings list` shows them all")))?;
-            let value = if value.is_null() { None } else { Some(setting.check(&value).map_err(bad)?) };
+            let setting = settings::find(&key).ok_or_else(|| DutyError::UnknownSetting { key: key.clone() })?;
+            let value = if value.is_null() { None } else { Some(setting.check(&value).map_err(|why| ApiError::new(ErrorKind::BadInput, why))?) };
             checked.push((key, value));
         }
         let mut after = ctx.settings.values().clone();
@@ -83,7 +83,7 @@ impl Duty {
         // A stored conflict from before it was refused must not block other changes.
         let is_changed = |conflict: &settings::Conflict| conflict.keys.iter().any(|key| checked.iter().any(|(changed, _)| changed == key));
         if let Some(conflict) = settings::conflicts(&after).into_iter().find(|conflict| conflict.is_refused && is_changed(conflict)) {
-            return Err(bad(format!("{}. Nothing was changed", conflict.message)));
+            return Err(DutyError::ConflictingSettings { why: conflict.message }.into());
         }
         self.change_settings(ctx, &checked);
         Ok(ctx.done())

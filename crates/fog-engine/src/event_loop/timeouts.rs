@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use fog_api::settings::keys;
+use fog_grid::Message;
 
 use crate::effects::Input;
 use crate::event_loop::{BUSY_PACE, Engine, QUIET_PACE};
-use crate::message::EngineMessage;
+use crate::message::{EngineMessage, Heard};
+use crate::network::NetworkEvent;
 
 /// Shortest wait for what is due, so that nothing that stays due keeps the processor busy.
 const MIN_WAIT: Duration = Duration::from_millis(5);
@@ -26,7 +28,13 @@ impl EngineMessage {
             Self::Estimate(_) => Some("an event of an estimate"),
             Self::WorkerLeft | Self::Saved(..) => Some("a worker ended"),
             Self::Measured(_) => Some("the disk was measured"),
-            Self::SandboxStatus(_) | Self::Room(_) | Self::Net(_) | Self::Chat(..) | Self::MovedIn(..) => None,
+            Self::Net(event) => match &**event {
+                NetworkEvent::Said(_, heard, _) if matches!(**heard, Heard::Plain(Message::Heartbeat { .. })) => None,
+                NetworkEvent::Said(..) => Some("a message of a device"),
+                NetworkEvent::Event(..) => Some("an event of the network"),
+                NetworkEvent::ChatLink(_) | NetworkEvent::ContentRequested(..) => None,
+            },
+            Self::SandboxStatus(_) | Self::Room(_) | Self::Chat(..) | Self::MovedIn(..) => None,
         }
     }
 }

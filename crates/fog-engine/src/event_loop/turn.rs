@@ -2,7 +2,7 @@
 
 use fog_api::{ApiError, Reply};
 use fog_store::{Changes, StoreError};
-use fog_types::{HasKind as _, NodeId};
+use fog_types::NodeId;
 
 use crate::effects::Effect;
 use crate::event_loop::Engine;
@@ -46,7 +46,7 @@ impl Engine {
         }
         let (is_kept, unsent) = self.chat.rolled_back();
         for to in unsent {
-            let _ = to.send(Err(ApiError { kind: error.kind(), message: error.to_string() }));
+            let _ = to.send(Err(ApiError::of(error)));
         }
         // Requests of the owner are in effect all the same.
         let is_wish = self.ctx.rolled_back(error);
@@ -57,7 +57,7 @@ impl Engine {
                 Ok(Reply::Done | Reply::NotStored { .. }) if is_wish => Ok(self.ctx.done()),
                 // So is what the chat thread did.
                 Ok(_) if is_kept => Err(self.ctx.not_stored_yet(error)),
-                Ok(_) => Err(ApiError { kind: error.kind(), message: error.to_string() }),
+                Ok(_) => Err(ApiError::of(error)),
                 Err(error) => Err(error),
             };
             // The front end may be gone.

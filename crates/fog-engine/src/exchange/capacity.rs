@@ -1,6 +1,6 @@
 //! Capacity that this device lends, and the hellos that tell it to other devices.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fog_grid::{Capacity, LeaseState, Relation};
 use fog_types::{NodeId, Percent};
@@ -9,6 +9,9 @@ use crate::context::Context;
 use crate::effects::Input;
 use crate::exchange::Exchange;
 use crate::exchange::offer_slots::MAX_ARRIVING;
+
+/// Shortest time between two hellos about a change.
+const HELLO_GAP: Duration = Duration::from_millis(500);
 
 impl Exchange {
     /// Capacity that this device lends now.
@@ -65,8 +68,8 @@ impl Exchange {
 
     /// Sends a hello to the peers when the lent capacity has changed notably, and each minute.
     pub(crate) fn say_hello(&mut self, ctx: &mut Context) {
-        // This runs after every event, and computing the capacity is expensive.
-        let is_fresh = self.last_hello.as_ref().is_some_and(|(at, _)| ctx.since(*at) < Duration::from_millis(500));
+        let is_fresh = self.last_hello.as_ref().is_some_and(|(at, _)| ctx.since(*at) < HELLO_GAP);
+        self.hello_waits = is_fresh && !ctx.directory.peers.is_empty();
         if ctx.directory.peers.is_empty() || (is_fresh && self.turned_away.is_empty()) {
             return;
         }
@@ -81,9 +84,8 @@ impl Exchange {
             }
         }
         let brief = |c: &Capacity| (c.free, c.duty == 0, c.slots, c.battery.is_some());
-        let is_due = self.last_hello.as_ref().is_none_or(|(at, told)| {
-            (brief(told) != brief(&capacity) && ctx.since(*at) > Duration::from_millis(500)) || ctx.since(*at) > Duration::from_secs(60)
-        });
+        let is_due =
+            self.last_hello.as_ref().is_none_or(|(at, told)| (brief(told) != brief(&capacity) && !is_fresh) || ctx.since(*at) > Duration::from_secs(60));
         if !is_due {
             return;
         }
@@ -93,6 +95,12 @@ impl Exchange {
         for node in related {
             self.hello_to(ctx, node);
         }
+    }
+
+    /// Returns when a hello that was held back may be sent, and why.
+    pub(crate) fn hello_due(&self) -> Option<(Instant, &'static str)> {
+        let (at, _) = self.last_hello.as_ref().filter(|_| self.hello_waits)?;
+        Some((*at + HELLO_GAP, "a hello was held back"))
     }
 
     /// Number of this device's tasks that are leased to a node now.

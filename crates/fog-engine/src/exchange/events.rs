@@ -127,7 +127,8 @@ impl Exchange {
     pub(crate) fn poll_timeout(&self, ctx: &Context) -> Option<(Instant, &'static str)> {
         let lease = self.requester.poll_timeout().map(|ms| (ctx.began + Duration::from_millis(ms), "a lease is due"));
         let receipt = self.receipt_due(ctx).map(|at| (at, "a receipt is sent again"));
-        lease.into_iter().chain(receipt).min()
+        let effects = self.requester.has_effects().then(|| (ctx.now(), "a lease changed"));
+        lease.into_iter().chain(receipt).chain(self.hello_due()).chain(effects).min()
     }
 
     /// Handles the leases and receipts that are due.

@@ -184,6 +184,9 @@ impl Pair {
                     engine.exchange.lend(&mut engine.ctx).unwrap();
                 });
             }
+            for side in [Side::Requester, Side::Worker] {
+                self.side(side).clock.pass(20);
+            }
             std::thread::sleep(Duration::from_millis(2));
         }
     }

@@ -8,13 +8,14 @@ use fog_grid::{LeaseState, Relation};
 use fog_scheduler::{Availability, HOURS, Machine, Settings, Work};
 use fog_store::{JobRow, Sample, StoreError};
 use fog_types::job::{GridOptions, JobFile, Prefer};
-use fog_types::{ErrorKind, HasKind, JobId, NodeId, TaskId, UnixMillis};
+use fog_types::{JobId, NodeId, TaskId, UnixMillis};
 use tokio::sync::oneshot;
 
 use crate::context::Context;
 use crate::directory::Peer;
 use crate::effects::Answer;
 use crate::exchange::Exchange;
+use crate::exchange::errors::ExchangeError;
 
 /// Work units per second of a device that has not reported its speed: a slow laptop.
 const USUAL_SPEED: f64 = 5e8;
@@ -172,7 +173,7 @@ impl Exchange {
         let job = match fog_types::job::parse(text) {
             Ok(job) => job,
             // A send fails only when the front end is gone.
-            Err(error) => return drop(answer.send(Err(ApiError { kind: error.kind(), message: error.to_string() }))),
+            Err(error) => return drop(answer.send(Err(ApiError::of(&error)))),
         };
         let size = |path: &String| std::fs::metadata(folder.join(path)).map_or(0, |about| about.len());
         let input = size(&job.module) + job.inputs.values().map(size).sum::<u64>() + job.stdin.as_ref().map_or(0, size);
@@ -187,8 +188,7 @@ impl Exchange {
             Err(error) => return drop(answer.send(Err(error))),
         };
         let Some(wish) = job.grid else {
-            let message = format!("job {id} runs on this device alone");
-            return drop(answer.send(Err(ApiError { kind: ErrorKind::Conflict, message })));
+            return drop(answer.send(Err(ExchangeError::OnlyHere { job: id }.into())));
         };
         let blobs = std::iter::once(&job.blobs.module).chain(job.blobs.inputs.values()).chain(&job.blobs.stdin);
         let input = blobs.filter_map(|blob| std::fs::metadata(ctx.store.blob(*blob).ok()?).ok()).map(|about| about.len()).sum();
@@ -209,14 +209,13 @@ impl Exchange {
         wish: GridOptions,
         answer: oneshot::Sender<Result<Reply, ApiError>>,
     ) {
-        let refuse = |kind, message: &str| Err(ApiError { kind, message: message.to_owned() });
         let (nodes, mut machines) = self.machines(ctx);
         // The plan assumes that no other task is lent.
         for (node, machine) in nodes.iter().zip(&mut machines) {
             machine.slots = ctx.directory.peers.get(node).map_or(0, |peer| u32::from(peer.capacity.slots));
         }
         if nodes.is_empty() {
-            return drop(answer.send(refuse(ErrorKind::NotFound, "no other device is here to place tasks on; `fog peers` shows who is known")));
+            return drop(answer.send(Err(ExchangeError::NobodyHere.into())));
         }
         let names: Vec<(String, String)> = nodes.iter().map(|node| (node.to_string(), ctx.directory.peer_name(*node))).collect();
         let works: Vec<Work> = (0..tasks.min(MAX_PLANNED))
@@ -234,7 +233,7 @@ impl Exchange {
                     let view = PlacementView { tasks: total, planned: works.len() as u32, waiting, front: points, chosen, prefer: wish.prefer, why };
                     Ok(Reply::Placement(Box::new(view)))
                 }
-                _ => refuse(ErrorKind::BadInput, "the job has no tasks to place"),
+                _ => Err(ExchangeError::NoTasks.into()),
             };
             let _ = answer.send(reply);
         });

@@ -7,10 +7,11 @@ use fog_api::{ApiError, Reply, TaskPlace};
 use fog_grid::{AcceptanceRule, Answer, Decline, Effect, Evidence, GivenUp, LeaseId, LeaseState, Message, Replication, Signed, TaskResult, WorkerState};
 use fog_store::{FailedAttempt, StoreError};
 use fog_types::job::GridOptions;
-use fog_types::{BlobId, ErrorKind, JobId, JobState, NodeId, TaskId, UnixMillis, WorkUnits};
+use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, UnixMillis, WorkUnits};
 
 use crate::context::Context;
 use crate::effects::Input;
+use crate::exchange::errors::ExchangeError;
 use crate::exchange::{Exchange, Lent, lease_from};
 use crate::query::to_api;
 
@@ -359,7 +360,7 @@ impl Exchange {
     pub(crate) fn places(&self, ctx: &Context, id: JobId) -> Result<Reply, ApiError> {
         let job = ctx.store.job(id).map_err(to_api)?;
         if job.grid.is_none() {
-            return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} runs on this device alone") });
+            return Err(ExchangeError::OnlyHere { job: id }.into());
         }
         let state = |state: &LeaseState| match state {
             LeaseState::Offered => "offered",

@@ -13,6 +13,7 @@ use rand::RngExt as _;
 
 use crate::context::Context;
 use crate::effects::{Answer, Input};
+use crate::network::errors::NetworkError;
 use crate::network::runtime::Net;
 use crate::network::{Known, Network};
 use crate::query::to_api;
@@ -25,14 +26,12 @@ const TRAFFIC_KEY: &str = "_traffic";
 const CALLED: usize = 32;
 /// Time in which a new network should report its listening addresses.
 const LISTENING: Duration = Duration::from_secs(3);
+/// Most characters of a group's name.
+const MAX_NAME: usize = 60;
 /// Most addresses in an invitation, to keep its QR code readable.
 const INVITED: usize = 4;
 pub(crate) const LAN: &str = "lan";
 pub(crate) const OPEN: &str = "open";
-
-fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
-    ApiError { kind, message: message.to_string() }
-}
 
 /// Time after which a network that could not be started is tried again.
 const RETRY: Duration = Duration::from_secs(10);
@@ -81,7 +80,7 @@ impl Network {
 
     pub(crate) fn join_network(&mut self, ctx: &mut Context, what: &str) -> Result<(), ApiError> {
         if ctx.identity.is_none() {
-            return Err(refuse(ErrorKind::Storage, "no network can be joined, because the key of this device cannot be had; `fog doctor` says why"));
+            return Err(NetworkError::NoKeyToJoin.into());
         }
         let what = what.trim();
         let before = self.joined.len();
@@ -90,11 +89,9 @@ impl Network {
                 self.add_network(ctx, what, None)?;
             }
         } else {
-            let invite: Invite = what
-                .parse()
-                .map_err(|error| refuse(ErrorKind::BadInput, format!("{error}. `fog network join lan` joins the local network, `open` the open one")))?;
+            let invite: Invite = what.parse().map_err(|error: fog_grid::InviteError| NetworkError::BadInvitation { why: error.to_string() })?;
             if Some(invite.node) == ctx.me() {
-                return Err(refuse(ErrorKind::Conflict, "this invitation is from this very device; use it on another one"));
+                return Err(NetworkError::OwnInvitation.into());
             }
             if !self.groups.iter().any(|known| known.id() == invite.group.id()) {
                 let mut group = invite.group.clone();
@@ -123,7 +120,8 @@ impl Network {
 
     fn add_network(&mut self, ctx: &mut Context, name: &str, group: Option<&Group>) -> Result<(), ApiError> {
         let joined = ctx.clock.unix();
-        let sealed = group.map(|group| self.group_sealer(ctx, name, joined.0, 32).seal(0, &group.secret)).transpose().map_err(|e| refuse(ErrorKind::Bug, e))?;
+        let sealed =
+            group.map(|group| self.group_sealer(ctx, name, joined.0, 32).seal(0, &group.secret)).transpose().map_err(|e| ApiError::new(ErrorKind::Bug, e))?;
         let row = NetworkRow { name: name.to_owned(), sealed, joined };
         ctx.store.add_network(&row).map_err(to_api)?;
         ctx.unstored.joins(name);
@@ -145,9 +143,7 @@ impl Network {
             }
         };
         if gone == 0 {
-            let message =
-                name.map_or_else(|| "no network was joined".to_owned(), |name| format!("no network called '{name}' was joined; `fog network` shows them"));
-            return Err(refuse(ErrorKind::NotFound, message));
+            return Err(name.map_or(NetworkError::NoneJoined, |name| NetworkError::NotJoined { name: name.to_owned() }).into());
         }
         self.groups.clear();
         self.joined.clear();
@@ -182,7 +178,7 @@ impl Network {
             self.know_network(ctx, row);
         }
         for (_, answer) in std::mem::take(&mut self.invites) {
-            ctx.out.answer(answer, Err(refuse(ErrorKind::Storage, "the group could not be stored, so nobody can be invited into it; is the disk full?")));
+            ctx.out.answer(answer, Err(NetworkError::GroupNotStored.into()));
         }
         self.restart_net(ctx);
     }
@@ -209,14 +205,14 @@ impl Network {
 
     pub(crate) fn invite(&mut self, ctx: &mut Context, group: Option<&str>) -> Result<Reply, ApiError> {
         if ctx.identity.is_none() {
-            return Err(refuse(ErrorKind::Storage, "nobody can be invited, because the key of this device cannot be had; `fog doctor` says why"));
+            return Err(NetworkError::NoKeyToInvite.into());
         }
         let name = group.map(str::trim).map_or_else(|| self.groups.first().map_or("home", |group| &group.name).to_owned(), str::to_owned);
         if name == LAN || name == OPEN {
-            return Err(refuse(ErrorKind::BadInput, format!("'{name}' is joined without an invitation: `fog network join {name}`")));
+            return Err(NetworkError::NeedsNoInvitation { name }.into());
         }
-        if name.is_empty() || name.chars().count() > 60 || name.chars().any(char::is_control) {
-            return Err(refuse(ErrorKind::BadInput, "a group's name has 1 to 60 characters"));
+        if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
+            return Err(NetworkError::BadGroupName { most: MAX_NAME }.into());
         }
         if !self.groups.iter().any(|known| known.name == name) {
             let group = Group { name: name.clone(), secret: ctx.rng().random() };
@@ -224,7 +220,7 @@ impl Network {
             self.restart_net(ctx);
         }
         let (Some(group), Some(node)) = (self.groups.iter().find(|known| known.name == name), ctx.me()) else {
-            return Err(refuse(ErrorKind::Bug, "the group that was just made is not there"));
+            return Err(ApiError::new(ErrorKind::Bug, "the group that was just made is not there"));
         };
         let mut addresses = self.listening.clone();
         // Relayed addresses come first because they work from anywhere, then those with QUIC.

@@ -3,7 +3,10 @@
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 
-use anyhow::{Context as _, bail};
+use fog_api::ApiError;
+use fog_types::ErrorKind;
+
+use crate::tasks::errors::TaskError;
 
 /// Largest picture that is assembled: 64 megapixels.
 const MAX_PIXELS: u64 = 64 << 20;
@@ -12,20 +15,20 @@ const MAX_PIXELS: u64 = 64 << 20;
 ///
 /// # Errors
 /// Fails when a tile cannot be opened, is not an 8-bit PNG or differs in size from the first.
-pub(crate) fn tiles<T>(found: &[(u32, T)], open: impl Fn(&T) -> anyhow::Result<File>, columns: u32, total: u32) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn tiles<T>(found: &[(u32, T)], open: impl Fn(&T) -> Result<File, ApiError>, columns: u32, total: u32) -> Result<Vec<u8>, ApiError> {
     let rows = total.div_ceil(columns.max(1));
-    let Some((_, first)) = found.first() else { bail!("no tile is finished yet") };
+    let Some((_, first)) = found.first() else { return Err(TaskError::NoTileYet.into()) };
     let (width, height, _) = decode(open(first)?)?;
     let (full_width, full_height) = (u64::from(width) * u64::from(columns), u64::from(height) * u64::from(rows));
     if full_width * full_height > MAX_PIXELS {
-        bail!("the picture would have {full_width} × {full_height} pixels");
+        return Err(TaskError::PictureTooLarge { width: full_width, height: full_height }.into());
     }
     let stride = full_width as usize * 4;
     let mut canvas = vec![0u8; stride * full_height as usize];
     for (index, tile) in found {
         let (w, h, pixels) = decode(open(tile)?)?;
         if (w, h) != (width, height) {
-            bail!("tile {index} has {w} × {h} pixels, the first {width} × {height}");
+            return Err(TaskError::TileDiffers { index: *index, w, h, width, height }.into());
         }
         let (left, top) = ((index % columns * width) as usize * 4, (index / columns * height) as usize);
         for (line, row) in pixels.chunks_exact(width as usize * 4).enumerate() {
@@ -40,23 +43,24 @@ pub(crate) fn tiles<T>(found: &[(u32, T)], open: impl Fn(&T) -> anyhow::Result<F
     encoder.set_color(png::ColorType::Rgba);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_compression(png::Compression::Fast);
-    encoder.write_header()?.write_image_data(&canvas)?;
+    let failed = |e: png::EncodingError| ApiError::new(ErrorKind::NotFound, e);
+    encoder.write_header().map_err(failed)?.write_image_data(&canvas).map_err(failed)?;
     Ok(out)
 }
 
-fn decode(tile: File) -> anyhow::Result<(u32, u32, Vec<u8>)> {
+fn decode(tile: File) -> Result<(u32, u32, Vec<u8>), ApiError> {
     let mut decoder = png::Decoder::new_with_limits(BufReader::new(tile), png::Limits { bytes: 256 << 20 });
     decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
-    let mut reader = decoder.read_info().context("a tile is not a PNG")?;
-    let mut pixels = vec![0; reader.output_buffer_size().context("a tile is too large")?];
-    let info = reader.next_frame(&mut pixels)?;
+    let mut reader = decoder.read_info().map_err(|e| TaskError::TileNotPng { why: e.to_string() })?;
+    let mut pixels = vec![0; reader.output_buffer_size().ok_or(TaskError::TileTooLarge)?];
+    let info = reader.next_frame(&mut pixels).map_err(|e| ApiError::new(ErrorKind::NotFound, e))?;
     let pixels = pixels[..info.buffer_size()].to_vec();
     let rgba = match info.color_type {
         png::ColorType::Rgba => pixels,
         png::ColorType::Rgb => pixels.chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect(),
         png::ColorType::Grayscale => pixels.iter().flat_map(|p| [*p, *p, *p, 255]).collect(),
         png::ColorType::GrayscaleAlpha => pixels.chunks_exact(2).flat_map(|p| [p[0], p[0], p[0], p[1]]).collect(),
-        png::ColorType::Indexed => bail!("a tile uses a palette"),
+        png::ColorType::Indexed => return Err(TaskError::TileWithPalette.into()),
     };
     Ok((info.width, info.height, rgba))
 }
@@ -78,8 +82,8 @@ mod tests {
 
     use super::*;
 
-    fn open(path: &PathBuf) -> anyhow::Result<File> {
-        Ok(File::open(path)?)
+    fn open(path: &PathBuf) -> Result<File, ApiError> {
+        File::open(path).map_err(|e| ApiError::new(ErrorKind::Storage, e))
     }
 
     fn tile(folder: &Path, name: &str, shade: u8) -> PathBuf {

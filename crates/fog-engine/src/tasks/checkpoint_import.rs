@@ -11,43 +11,28 @@ use fog_types::job::JobFile;
 use fog_types::{ByteCount, ErrorKind, HasKind, on_disk};
 
 use crate::tasks::checkpoints::{self, ARRIVED};
-use crate::tasks::submit::{CopyPlace, Prepared};
-
-fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
-    ApiError { kind, message: message.to_string() }
-}
+use crate::tasks::errors::TaskError;
+use crate::tasks::submit::{CopyPlace, Prepared, unreadable};
 
 /// Reads the checkpoint at `path`, which is not trusted: its program and inputs become blobs, its state a
 /// sealed checkpoint.
 pub(crate) fn prepare(path: &Path, place: &CopyPlace, key: Option<Key>) -> Result<Prepared, ApiError> {
     let cap = place.cap;
     let Some(key) = key else {
-        return Err(refuse(ErrorKind::Storage, "checkpoints cannot be kept here, because their key cannot be had; `fog doctor` says why"));
+        return Err(TaskError::NoCheckpointKey.into());
     };
-    let about = open_regular(path)
-        .and_then(|file| file.metadata())
-        .map_err(|e| refuse(ErrorKind::of_named_file(e.kind()), format!("{} cannot be read: {e}. Nothing was submitted", path.display())))?;
+    let about = open_regular(path).and_then(|file| file.metadata()).map_err(|e| unreadable(path, &e))?;
     if about.len() > cap.0 / 2 {
-        let message = format!(
-            "{} is {}; the storage setting allows a checkpoint of {}. Nothing was submitted; raise storage_cap, and try again",
-            path.display(),
-            ByteCount(about.len()),
-            ByteCount(cap.0 / 2)
-        );
-        return Err(refuse(ErrorKind::LimitReached, message));
+        return Err(TaskError::CheckpointTooLarge { path: path.to_owned(), size: ByteCount(about.len()), most: ByteCount(cap.0 / 2) }.into());
     }
     // A damaged end loses the last generation only, as for every checkpoint.
-    let (mut checkpoint, _) = Checkpoint::read(path, None).map_err(|e| refuse(e.kind(), e))?;
-    let none = || {
-        let message = format!("{} holds no program: it belongs to an engine; export it there with `fog job export-checkpoint`", path.display());
-        refuse(ErrorKind::BadInput, message)
-    };
-    let files = checkpoint.files.take().ok_or_else(none)?;
+    let (mut checkpoint, _) = Checkpoint::read(path, None).map_err(|e| ApiError::of(&e))?;
+    let files = checkpoint.files.take().ok_or_else(|| TaskError::NoProgram { path: path.to_owned() })?;
     let file = job_of(&checkpoint.header)?;
     if files.module.len() as u64 > file.limits.module.0 {
-        return Err(refuse(ErrorKind::LimitReached, "its program is larger than its own limit for one"));
+        return Err(TaskError::ProgramTooLarge.into());
     }
-    let no_room = |e: StoreError| refuse(e.kind(), format!("{}: {e}. Nothing was submitted", path.display()));
+    let no_room = |e: StoreError| TaskError::NotStored { path: path.to_owned(), why: e.to_string() }.of_kind(e.kind());
     // The state and the files of the checkpoint take about as much as all of it.
     let room = place.room.ask_blocking(on_disk(about.len())).map_err(no_room)?.lingering();
     let (blobs, copied) = store(&checkpoint.header, files, place)?;
@@ -63,21 +48,21 @@ pub(crate) fn prepare(path: &Path, place: &CopyPlace, key: Option<Key>) -> Resul
 /// Fails when the data does not begin like a checkpoint, or cannot be written.
 pub(crate) fn seal_state(state: impl Read, data_folder: &Path, key: Key) -> Result<tempfile::TempPath, ApiError> {
     let sealed = arrived(data_folder)?;
-    Checkpoint::seal(state, &sealed, &key).map_err(|e| refuse(e.kind(), e))?;
+    Checkpoint::seal(state, &sealed, &key).map_err(|e| ApiError::of(&e))?;
     Ok(sealed)
 }
 
 fn seal_checkpoint(checkpoint: Checkpoint, data_folder: &Path, key: Key) -> Result<tempfile::TempPath, ApiError> {
     let sealed = arrived(data_folder)?;
-    let generation = checkpoint.into_generation(None).map_err(|e| refuse(ErrorKind::Bug, e))?;
-    CheckpointWriter::new(sealed.to_path_buf(), Some(key)).write(&generation, true).map_err(|e| refuse(e.kind(), e))?;
+    let generation = checkpoint.into_generation(None).map_err(|e| ApiError::new(ErrorKind::Bug, e))?;
+    CheckpointWriter::new(sealed.to_path_buf(), Some(key)).write(&generation, true).map_err(|e| ApiError::of(&e))?;
     Ok(sealed)
 }
 
 /// Reserves a free path among the checkpoints. Dropping the result removes a file at that path.
 fn arrived(data_folder: &Path) -> Result<tempfile::TempPath, ApiError> {
     let folder = checkpoints::folder(data_folder);
-    let at = |e: std::io::Error| refuse(ErrorKind::Storage, format!("{}: {e}", folder.display()));
+    let at = |e: std::io::Error| ApiError::new(ErrorKind::Storage, format_args!("{}: {e}", folder.display()));
     fog_store::make_private_folder(&folder).map_err(at)?;
     let path = tempfile::Builder::new().prefix(ARRIVED).tempfile_in(&folder).map_err(at)?.into_temp_path();
     // The name is reserved; a file left there would be kept as the previous checkpoint.
@@ -96,24 +81,19 @@ fn job_of(header: &CheckpointHeader) -> Result<JobFile, ApiError> {
         seed: header.seed,
         ..JobFile::for_module(&header.program, "module.wasm")
     };
-    file.check().map_err(|e| refuse(e.kind(), e))?;
+    file.check().map_err(|e| ApiError::of(&e))?;
     // A job file expands placeholders such as {index}, sorts environment and inputs, and limits the name.
     let is_sorted = header.inputs.windows(2).all(|pair| pair[0].0 < pair[1].0);
     let is_same = file.name == header.program && file.args_of(0) == header.args && file.env_of(0) == header.env && is_sorted;
-    if is_same {
-        Ok(file)
-    } else {
-        let message = "its name, arguments, environment or order of inputs are none that a job can have; continue it with `fog run --from`";
-        Err(refuse(ErrorKind::BadInput, message))
-    }
+    if is_same { Ok(file) } else { Err(TaskError::UnfitCheckpoint.into()) }
 }
 
 fn store(header: &CheckpointHeader, files: CheckpointFiles, place: &CopyPlace) -> Result<(Blobs, Vec<BlobFile>), ApiError> {
     let mut copied = BTreeMap::new();
     let mut put = |bytes: &[u8]| {
-        let mut writer = BlobWriter::create(&place.data_folder, place.cap).map_err(|e| refuse(e.kind(), e))?;
-        writer.write(bytes).map_err(|e| refuse(e.kind(), e))?;
-        let blob = writer.finish().map_err(|e| refuse(e.kind(), e))?;
+        let mut writer = BlobWriter::create(&place.data_folder, place.cap).map_err(|e| ApiError::of(&e))?;
+        writer.write(bytes).map_err(|e| ApiError::of(&e))?;
+        let blob = writer.finish().map_err(|e| ApiError::of(&e))?;
         let id = blob.id();
         copied.insert(id, blob);
         Ok::<_, ApiError>(id)

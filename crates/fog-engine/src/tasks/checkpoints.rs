@@ -9,11 +9,12 @@ use fog_runtime::{
     WorkerError,
 };
 use fog_store::Reservation;
-use fog_types::{ErrorKind, HasKind, TaskId, on_disk};
+use fog_types::{ErrorKind, TaskId, on_disk};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::disk_room::DiskRoom;
+use crate::tasks::errors::TaskError;
 
 /// Prefix of the names of files whose job is not accepted yet.
 pub(crate) const ARRIVED: &str = "arrived-";
@@ -309,7 +310,7 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn read(&self) -> Result<CheckpointFiles, ApiError> {
-        let read = |path: &PathBuf| std::fs::read(path).map_err(|e| ApiError { kind: ErrorKind::Storage, message: format!("{}: {e}", path.display()) });
+        let read = |path: &PathBuf| std::fs::read(path).map_err(|e| ApiError::new(ErrorKind::Storage, format_args!("{}: {e}", path.display())));
         Ok(CheckpointFiles {
             module: read(&self.module)?,
             inputs: self.inputs.iter().map(read).collect::<Result<_, _>>()?,
@@ -334,16 +335,14 @@ pub(crate) fn check(header: &CheckpointHeader, files: &CheckpointFiles, parts: &
 /// Writes the checkpoint at `place` with its program and inputs, unsealed, to `path`. Returns its units and
 /// the time it was taken.
 pub(crate) fn export(place: &CheckpointPlace, parts: &Parts, path: &Path) -> Result<(u64, i64), ApiError> {
-    let api = |kind, message: String| ApiError { kind, message };
     if !place.path.exists() {
-        return Err(api(ErrorKind::NotFound, "the task has no checkpoint yet".to_owned()));
+        return Err(TaskError::NoCheckpoint.into());
     }
-    let (checkpoint, _) = Checkpoint::read(&place.path, place.key.as_ref()).map_err(|e| api(e.kind(), e.to_string()))?;
+    let (checkpoint, _) = Checkpoint::read(&place.path, place.key.as_ref()).map_err(|e| ApiError::of(&e))?;
     let files = parts.read()?;
     check(&checkpoint.header, &files, parts)?;
-    let generation = checkpoint.into_generation(Some(files)).map_err(|e| api(ErrorKind::Bug, e))?;
-    let to = fog_runtime::replaceable(path)
-        .map_err(|e| api(ErrorKind::BadInput, format!("{} cannot take a checkpoint: {e}. Nothing was written", path.display())))?;
-    CheckpointWriter::new(to, None).write(&generation, true).map_err(|e| api(e.kind(), e.to_string()))?;
+    let generation = checkpoint.into_generation(Some(files)).map_err(|e| ApiError::new(ErrorKind::Bug, e))?;
+    let to = fog_runtime::replaceable(path).map_err(|e| TaskError::UnfitPath { path: path.to_owned(), why: e.to_string() })?;
+    CheckpointWriter::new(to, None).write(&generation, true).map_err(|e| ApiError::of(&e))?;
     Ok((generation.header.units, generation.header.taken_ms))
 }

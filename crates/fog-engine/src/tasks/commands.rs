@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use fog_api::{ApiError, EventBody, JobCommand, Reply};
 use fog_store::{PlacedFiles, Reader, Store};
-use fog_types::{BlobId, ErrorKind, JobId, TaskId};
+use fog_types::{BlobId, JobId, TaskId};
 
 use crate::context::Context;
 use crate::effects::{Answer, Input};
 use crate::message::EngineMessage;
 use crate::query::{self, to_api};
 use crate::tasks::checkpoints::checkpoint_path;
+use crate::tasks::errors::TaskError;
 use crate::tasks::submit::{self, Prepared, SubmitOptions};
 use crate::tasks::{Tasks, assemble, checkpoint_import, estimates, results};
 use crate::views;
@@ -27,10 +28,7 @@ impl Tasks {
                 let found = ctx.config.examples.as_ref().map(|folder| folder.join(&name)).filter(|_| !name.contains(['/', '\\', '.']));
                 match found.and_then(|folder| Some((std::fs::read_to_string(folder.join("job.toml")).ok()?, folder))) {
                     Some((text, folder)) => return self.submit(ctx, text, folder, SubmitOptions { grid, deadline_seconds }, answer),
-                    None => Err(ApiError {
-                        kind: ErrorKind::NotFound,
-                        message: format!("there is no example named '{name}'; `fog submit --list-examples` shows them"),
-                    }),
+                    None => Err(TaskError::NoSuchExample { name }.into()),
                 }
             }
             JobCommand::Estimate { job_file, folder, seconds, now } => {

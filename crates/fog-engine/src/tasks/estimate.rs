@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::disk_room::{CompiledRoom, DiskRoom};
 use crate::tasks::checkpoints::artifact_path;
+use crate::tasks::errors::TaskError;
 use crate::tasks::runner::spec_of;
 use crate::tasks::submit::Prepared;
 
@@ -43,7 +44,8 @@ struct Sample {
 /// Runs the first task for a while and extrapolates. Only the compiled module is kept.
 pub(crate) async fn estimate(prepared: Prepared, share: Share) -> Result<EstimateView, ApiError> {
     let Share { program, data_folder, room, compile, mut duty, limit, slots } = share;
-    let path_of = |id| prepared.copied.iter().find(|blob| blob.id() == id).map(|blob| blob.path().to_owned()).ok_or_else(|| bug("a file of the job is gone"));
+    let gone = || ApiError::new(ErrorKind::Bug, "a file of the job is gone");
+    let path_of = |id| prepared.copied.iter().find(|blob| blob.id() == id).map(|blob| blob.path().to_owned()).ok_or_else(gone);
     // The front end waits, and the seconds are limited.
     let program = program.with_priority(Priority::Asked);
     let module = path_of(prepared.blobs.module)?;
@@ -63,9 +65,9 @@ pub(crate) async fn estimate(prepared: Prepared, share: Share) -> Result<Estimat
         }
         let _ = tokio::fs::remove_file(&artifact).await;
     }
-    let sample = found.ok_or_else(|| bug("the compiled module cannot be loaded"))?;
+    let sample = found.ok_or_else(|| ApiError::new(ErrorKind::Bug, "the compiled module cannot be loaded"))?;
     if let Some(problem) = sample.report.as_ref().and_then(|report| problem(&report.outcome)) {
-        return Err(ApiError { kind: ErrorKind::BadInput, message: format!("the first task ended with an error: {problem}. Nothing was submitted") });
+        return Err(problem.into());
     }
     Ok(extrapolate(&sample, prepared.file.task_count(), slots, prepared.file.limits.memory))
 }
@@ -159,31 +161,20 @@ fn extrapolate(sample: &Sample, tasks: u32, slots: usize, memory_limit: ByteCoun
     }
 }
 
-fn problem(outcome: &Outcome) -> Option<String> {
+fn problem(outcome: &Outcome) -> Option<TaskError> {
     match outcome {
         Outcome::Exited(0) => None,
-        Outcome::Exited(code) => Some(format!("code {code}")),
-        Outcome::Trapped(what) => Some(what.clone()),
-        Outcome::Limit(limit) => Some(limit_words(*limit).to_owned()),
-        Outcome::Refused(why) => Some(why.clone()),
-    }
-}
-
-fn limit_words(limit: LimitKind) -> &'static str {
-    match limit {
-        LimitKind::Units => "it reached its limit of work units; `units` among the limits of the job file raises it",
-        LimitKind::WallTime => "it reached its limit of running time; `wall` among the limits of the job file raises it",
-        LimitKind::Memory => "it used more memory than its limits allow; `memory` and `disk` among the limits of the job file raise them",
-        LimitKind::Stack => "the stack overflowed",
+        Outcome::Exited(code) => Some(TaskError::FirstTaskExited { code: *code }),
+        Outcome::Trapped(why) | Outcome::Refused(why) => Some(TaskError::FirstTaskFailed { why: why.clone() }),
+        Outcome::Limit(LimitKind::Units) => Some(TaskError::FirstTaskReachedUnits),
+        Outcome::Limit(LimitKind::WallTime) => Some(TaskError::FirstTaskReachedTime),
+        Outcome::Limit(LimitKind::Memory) => Some(TaskError::FirstTaskReachedMemory),
+        Outcome::Limit(LimitKind::Stack) => Some(TaskError::FirstTaskOverflowed),
     }
 }
 
 fn worker(error: WorkerError) -> ApiError {
-    ApiError { kind: error.kind(), message: format!("{error}. Nothing was submitted") }
-}
-
-fn bug(message: &str) -> ApiError {
-    ApiError { kind: ErrorKind::Bug, message: message.to_owned() }
+    TaskError::EstimateFailed { why: error.to_string() }.of_kind(error.kind())
 }
 
 #[cfg(test)]

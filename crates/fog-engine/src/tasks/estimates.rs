@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use fog_api::{ApiError, MemoryWait, Reply};
 use fog_types::text::clean_name;
-use fog_types::{ByteCount, ErrorKind, JobId, Percent};
+use fog_types::{ByteCount, JobId, Percent};
 use tokio::sync::oneshot;
 
 use crate::context::Context;
 use crate::disk_room::RoomUse;
 use crate::message::EngineMessage;
 use crate::tasks::Tasks;
+use crate::tasks::errors::TaskError;
 use crate::tasks::estimate::{Share, estimate};
 use crate::tasks::memory_budget;
 use crate::tasks::submit::{self, Prepared};
@@ -94,15 +95,14 @@ impl Tasks {
     fn want_estimate(&mut self, ctx: &mut Context, wanted: Wanted) {
         let (footprint, most) = (wanted.prepared.file.limits.footprint(), ByteCount(ctx.memory_ever()));
         let problem = if footprint > most {
-            format!("a task of this job may hold {footprint} of memory, its files and checkpoints included; this device lends {most} at most")
+            TaskError::TooMuchMemory { footprint, most }
         } else if self.estimates.waiting.len() >= MAX_WAITING {
-            format!("{MAX_WAITING} estimates wait already; let some of them end first")
+            TaskError::TooManyEstimates { most: MAX_WAITING }
         } else {
             return self.estimates.waiting.push_back(wanted);
         };
-        let refused = ApiError { kind: ErrorKind::LimitReached, message: format!("{problem}. Nothing was submitted") };
         // A send fails only when the front end is gone.
-        let _ = wanted.answer.send(Err(refused));
+        let _ = wanted.answer.send(Err(problem.into()));
     }
 
     /// Begins the next estimate when the device works and lends the memory for it.

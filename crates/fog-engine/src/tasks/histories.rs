@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use fog_api::{ApiError, HistoryView};
 use fog_runtime::{Checkpoint, CheckpointHeader, CheckpointWriter, History, HistoryEnd, HistoryMark, Mark};
 use fog_types::job::MAX_MARKS;
-use fog_types::{ErrorKind, HasKind, TaskId, on_disk};
+use fog_types::{ErrorKind, TaskId, on_disk};
 
 use crate::cleanup;
 use crate::disk_room::DiskRoom;
 use crate::tasks::checkpoints::{self, CheckpointPlace, Parts};
+use crate::tasks::errors::TaskError;
 
 /// Folder of the history of a task.
 pub(crate) fn history_path(data_folder: &Path, task: TaskId) -> PathBuf {
@@ -157,17 +158,15 @@ pub(crate) enum HistoryProblem {
 
 /// Writes a history with program and inputs, unsealed, to the folder `to`.
 pub(crate) fn export(data_folder: &Path, task: TaskId, place: &CheckpointPlace, parts: &Parts, to: &Path) -> Result<HistoryView, ApiError> {
-    let api = |kind, message: String| ApiError { kind, message };
     let folder = history_path(data_folder, task);
     if !History::exists(&folder) {
-        let message = format!("task {} of job {} keeps no history; set 'segment' in the job file", task.index, task.job);
-        return Err(api(ErrorKind::NotFound, message));
+        return Err(TaskError::NoHistory { index: task.index, id: task.job }.into());
     }
     if History::exists(to) {
-        return Err(api(ErrorKind::BadInput, format!("{} already holds a history; choose another folder", to.display())));
+        return Err(TaskError::HistoryThere { path: to.to_owned() }.into());
     }
-    let history = History::read(&folder).map_err(|e| api(e.kind(), e.to_string()))?;
-    std::fs::create_dir_all(to).map_err(|e| api(ErrorKind::Storage, format!("{}: {e}", to.display())))?;
+    let history = History::read(&folder).map_err(|e| ApiError::of(&e))?;
+    std::fs::create_dir_all(to).map_err(|e| ApiError::new(ErrorKind::Storage, format_args!("{}: {e}", to.display())))?;
     let files = parts.read()?;
     let mut checkpoints = 0;
     let mut checked = None;
@@ -176,18 +175,18 @@ pub(crate) fn export(data_folder: &Path, task: TaskId, place: &CheckpointPlace, 
         if !from.exists() {
             continue;
         }
-        let (checkpoint, _) = Checkpoint::read(&from, place.key.as_ref()).map_err(|e| api(e.kind(), e.to_string()))?;
+        let (checkpoint, _) = Checkpoint::read(&from, place.key.as_ref()).map_err(|e| ApiError::of(&e))?;
         if checkpoints == 0 {
             checkpoints::check(&checkpoint.header, &files, parts)?;
         }
-        let generation = checkpoint.into_generation(Some(files.clone())).map_err(|e| api(ErrorKind::Bug, e))?;
+        let generation = checkpoint.into_generation(Some(files.clone())).map_err(|e| ApiError::new(ErrorKind::Bug, e))?;
         let path = History::checkpoint(to, mark.number);
-        CheckpointWriter::new(path, None).write(&generation, true).map_err(|e| api(e.kind(), e.to_string()))?;
+        CheckpointWriter::new(path, None).write(&generation, true).map_err(|e| ApiError::of(&e))?;
         checkpoints += 1;
         // The segment after a mark begins with the mark's checkpoint.
         checked = (segment + 1 < history.segments()).then_some(segment as u32 + 1).or(checked);
     }
-    history.write(to).map_err(|e| api(e.kind(), e.to_string()))?;
+    history.write(to).map_err(|e| ApiError::of(&e))?;
     let ended = history.end.is_some();
     Ok(HistoryView { index: task.index, segment: history.segment, marks: history.marks.len() as u32, checkpoints, ended, checked })
 }

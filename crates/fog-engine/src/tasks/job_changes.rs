@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::effects::Input;
 use crate::query::to_api;
 use crate::tasks::Tasks;
+use crate::tasks::errors::TaskError;
 
 impl Tasks {
     /// State of a job as its owner wants it.
@@ -26,7 +27,7 @@ impl Tasks {
         let before = self.job_state(ctx, id).map_err(to_api)?;
         if action == JobAction::Remove {
             if !before.is_final() {
-                return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} has not ended; cancel it first") });
+                return Err(TaskError::NotEnded { id }.into());
             }
             ctx.remove_job(id).map_err(to_api)?;
             ctx.out.input(Input::SweepStates);
@@ -43,7 +44,7 @@ impl Tasks {
         }
         let has_ended = before.is_final() && before != to;
         if has_ended || !ctx.wish_job(id, to).map_err(to_api)? && before.is_final() {
-            return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} has already ended ({})", before.as_str()) });
+            return Err(TaskError::AlreadyEnded { id, state: before.as_str() }.into());
         }
         if to != JobState::Queued {
             self.drop_tasks_of(ctx, id, "the job was paused or cancelled");

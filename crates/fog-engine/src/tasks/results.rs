@@ -13,9 +13,10 @@ use fog_types::path::ResultNames;
 use fog_types::text::counted;
 use fog_types::{BlobId, ErrorKind, JobId, TaskId, TaskState};
 
-use crate::query::{missing, to_api};
+use crate::query::to_api;
 use crate::tasks::assemble;
-use crate::tasks::stored_files::{Stored, storage};
+use crate::tasks::errors::TaskError;
+use crate::tasks::stored_files::Stored;
 
 /// Largest file in bytes that is returned whole; larger ones are read in pieces or exported. It is smaller
 /// in tests, where such noise would take minutes.
@@ -33,16 +34,6 @@ pub(crate) enum Found {
     Tiles { found: Vec<(u32, Stored)>, columns: u32, total: u32 },
 }
 
-fn too_large() -> ApiError {
-    let message = "it is too large to show; `fog job result -o FOLDER` saves it, and so does the job's page in the window";
-    ApiError { kind: ErrorKind::LimitReached, message: message.to_owned() }
-}
-
-fn picture(found: &[(u32, Stored)], columns: u32, total: u32) -> Result<Vec<u8>, ApiError> {
-    let made = assemble::tiles(found, |tile| Ok(tile.open()?), columns, total);
-    made.map_err(|e| e.downcast().unwrap_or_else(|e| ApiError { kind: ErrorKind::NotFound, message: format!("{e:#}") }))
-}
-
 impl Found {
     /// Reads everything into memory if it fits into a reply.
     pub(crate) fn into_bytes(self) -> Result<Vec<u8>, ApiError> {
@@ -50,7 +41,7 @@ impl Found {
             Self::Parts(parts) => {
                 let size = parts.iter().map(Stored::size).sum::<Result<u64, _>>()?;
                 if size > MAX_WHOLE_BYTES {
-                    return Err(too_large());
+                    return Err(TaskError::TooLargeToShow.into());
                 }
                 let mut all = Vec::new();
                 for part in parts {
@@ -59,8 +50,8 @@ impl Found {
                 Ok(all)
             }
             Self::Tiles { found, columns, total } => {
-                let bytes = picture(&found, columns, total)?;
-                if bytes.len() as u64 > MAX_WHOLE_BYTES { Err(too_large()) } else { Ok(bytes) }
+                let bytes = assemble::tiles(&found, Stored::open, columns, total)?;
+                if bytes.len() as u64 > MAX_WHOLE_BYTES { Err(TaskError::TooLargeToShow.into()) } else { Ok(bytes) }
             }
         }
     }
@@ -69,14 +60,17 @@ impl Found {
     fn write_to(self, to: &mut impl Write) -> Result<(), ApiError> {
         match self {
             Self::Parts(parts) => parts.iter().try_for_each(|part| part.copy_to(to)),
-            Self::Tiles { found, columns, total } => to.write_all(&picture(&found, columns, total)?).map_err(storage),
+            Self::Tiles { found, columns, total } => {
+                let picture = assemble::tiles(&found, Stored::open, columns, total)?;
+                to.write_all(&picture).map_err(|e| ApiError::new(ErrorKind::Storage, e))
+            }
         }
     }
 }
 
 fn log_of(task: &TaskRow, stderr: bool) -> Result<(BlobId, u64), ApiError> {
     let (blob, dropped) = if stderr { (task.stderr, task.stderr_dropped) } else { (task.stdout, task.stdout_dropped) };
-    blob.map(|blob| (blob, dropped)).ok_or_else(|| missing("this task has not ended yet, so there is no output to show"))
+    blob.map(|blob| (blob, dropped)).ok_or_else(|| TaskError::TaskNotEnded.into())
 }
 
 /// Returns a log as text for a window; missing parts are noted at its end.
@@ -99,7 +93,7 @@ pub(crate) fn log(store: &Store, id: TaskId, stderr: bool) -> Result<Reply, ApiE
 }
 
 fn file_of(store: &Store, id: TaskId, path: &str) -> Result<Output, ApiError> {
-    store.output(id, path).map_err(to_api)?.ok_or_else(|| missing("this task left no such file"))
+    store.output(id, path).map_err(to_api)?.ok_or_else(|| TaskError::NoSuchFile.into())
 }
 
 /// Finds one output of a task or, without an index, the assembled result so far.
@@ -115,7 +109,7 @@ fn assembled(store: &Store, id: JobId) -> Result<Found, ApiError> {
     let tasks = store.tasks(id, 0, u32::MAX).map_err(to_api)?;
     let finished = tasks.iter().filter(|task| task.state == TaskState::Finished);
     match job.file.assemble {
-        Assemble::Separate => Err(apart(id)),
+        Assemble::Separate => Err(TaskError::ResultsApart { id }.into()),
         Assemble::Concat => Ok(Found::Parts(finished.filter_map(|task| task.stdout).map(|blob| Stored::find(store, blob)).collect::<Result<_, _>>()?)),
         Assemble::Tiles { columns } => {
             let mut found = Vec::new();
@@ -126,15 +120,11 @@ fn assembled(store: &Store, id: JobId) -> Result<Found, ApiError> {
                 }
             }
             if found.is_empty() {
-                return Err(missing("no tile is finished yet"));
+                return Err(TaskError::NoTileYet.into());
             }
             Ok(Found::Tiles { found, columns, total: job.tasks_total })
         }
     }
-}
-
-fn apart(id: JobId) -> ApiError {
-    missing(&format!("the tasks of this job keep their results apart; `fog job result {id} -o results` saves them to a folder"))
 }
 
 /// Files and ranges from which a piece of a result is read.
@@ -166,10 +156,8 @@ pub(crate) fn piece(store: &Store, id: JobId, part: &ResultPart, from: ResultPos
 fn assembled_piece(store: &Store, id: JobId, from: ResultPosition, limit: u64) -> Result<Piece, ApiError> {
     match store.job(id).map_err(to_api)?.file.assemble {
         Assemble::Concat => {}
-        Assemble::Separate => return Err(apart(id)),
-        Assemble::Tiles { .. } => {
-            return Err(ApiError { kind: ErrorKind::Unsupported, message: "a picture is not given in pieces".to_owned() });
-        }
+        Assemble::Separate => return Err(TaskError::ResultsApart { id }.into()),
+        Assemble::Tiles { .. } => return Err(TaskError::PictureNotInPieces.into()),
     }
     let (mut reads, mut left, mut dropped, mut offset) = (Vec::new(), limit, 0, from.offset);
     let tasks = store.tasks(id, from.task, TASKS_PER_PIECE).map_err(to_api)?;
@@ -230,13 +218,12 @@ pub(crate) fn export(store: &Store, id: JobId, folder: PathBuf) -> Result<Export
         let files = store.outputs(task.id).map_err(to_api)?.into_iter().map(|output| (output.blob, output.path));
         let logs = [(task.stdout, "stdout.txt"), (task.stderr, "stderr.txt")].into_iter().filter_map(|(log, name)| Some((log?, name.to_owned())));
         for (blob, path) in files.chain(logs) {
-            let unusable = || storage(format_args!("a file of task {} has a name that no system could keep; nothing was written", task.id.index));
-            let name = names.add(&path).ok_or_else(unusable)?;
+            let name = names.add(&path).ok_or(TaskError::UnusableName { index: task.id.index })?;
             items.push(ExportItem { from: Found::Parts(vec![Stored::find(store, blob)?]), to: format!("{place}{name}") });
         }
     }
     if items.is_empty() {
-        return Err(missing("this job has no results yet; nothing was written"));
+        return Err(TaskError::NoResultsYet.into());
     }
     if let Ok(whole) = assembled(store, id) {
         let name = if matches!(whole, Found::Tiles { .. }) { "result.png" } else { "result.txt" };
@@ -252,10 +239,7 @@ pub(crate) fn export(store: &Store, id: JobId, folder: PathBuf) -> Result<Export
 pub(crate) fn of_job(store: &Store, id: JobId, read: impl FnOnce(&Store) -> Result<Reply, ApiError>) -> Result<Reply, ApiError> {
     let was_there = store.job_state(id).is_ok();
     read(store).map_err(|error| match store.job_state(id) {
-        Err(StoreError::NoJob(_)) if was_there => {
-            let message = format!("job {id} was removed while its results were read. Files that were written before are complete, and nothing else is there");
-            ApiError { kind: ErrorKind::NotFound, message }
-        }
+        Err(StoreError::NoJob(_)) if was_there => TaskError::JobRemoved { id }.into(),
         _ => error,
     })
 }
@@ -266,10 +250,8 @@ impl Export {
         let mut folder = OutputFolder::new(self.folder.clone());
         let mut files = Vec::new();
         for ExportItem { from, to } in self.items {
-            let said = self.folder.join(&to).display().to_string();
-            let failed = |e: &dyn std::fmt::Display| {
-                storage(format_args!("{said} cannot be written: {e}. The results stay stored, and a file of that name is as it was"))
-            };
+            let path = self.folder.join(&to);
+            let failed = |e: &dyn std::fmt::Display| TaskError::ResultNotWritten { path: path.clone(), why: e.to_string() };
             let mut file = folder.create(&to).map_err(|e| failed(&e))?;
             from.write_to(&mut file).map_err(|e| failed(&e))?;
             files.push(folder.finish(file).map_err(|e| failed(&e))?.display().to_string());

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use fog_api::{ApiError, Reply};
 use fog_runtime::Priority;
 use fog_store::StoreError;
-use fog_types::{ErrorKind, JobId, JobState, Percent};
+use fog_types::{JobId, JobState, Percent};
 use serde_json::Value;
 
 use crate::ENGINE_NAME;
 use crate::context::Context;
 use crate::effects::Input;
 use crate::query::to_api;
+use crate::tasks::errors::TaskError;
 use crate::tasks::{Active, Tasks};
 
 /// Key of the jobs to run now among the stored settings.
@@ -28,20 +29,19 @@ pub(crate) fn stored(settings: &BTreeMap<String, Value>) -> BTreeSet<JobId> {
 impl Tasks {
     /// Runs a job of this device to its end, even while the owner or other programs use the machine.
     pub(crate) fn run_now(&mut self, ctx: &mut Context, id: JobId) -> Result<Reply, ApiError> {
-        let conflict = |message: String| Err(ApiError { kind: ErrorKind::Conflict, message });
         let job = ctx.store.job(id).map_err(to_api)?;
         let state = self.job_state(ctx, id).map_err(to_api)?;
         if state.is_final() {
-            return conflict(format!("job {id} has already ended ({})", state.as_str()));
+            return Err(TaskError::AlreadyEnded { id, state: state.as_str() }.into());
         }
         if job.grid.is_some() {
-            return conflict(format!("job {id} runs on other devices, and their owners decide when; submit it without --where grid to run it here"));
+            return Err(TaskError::RunsElsewhere { id }.into());
         }
         if ctx.store.is_hosted(id).map_err(to_api)? {
-            return conflict(format!("job {id} is of another device; only your own jobs run while you use this one"));
+            return Err(TaskError::OfAnotherDevice { id }.into());
         }
         if self.run_now.len() >= MAX_RUN_NOW && !self.run_now.contains(&id) {
-            return conflict(format!("{MAX_RUN_NOW} jobs were already asked for; let some of them end first"));
+            return Err(TaskError::TooManyRunNow { most: MAX_RUN_NOW }.into());
         }
         if state == JobState::Paused {
             ctx.wish_job(id, JobState::Queued).map_err(to_api)?;

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::query::to_api;
 use crate::tasks::Tasks;
 use crate::tasks::checkpoints::{self, CheckpointPlace, Parts, checkpoint_path};
+use crate::tasks::errors::TaskError;
 use crate::tasks::histories;
 use crate::tasks::runner;
 
@@ -56,8 +57,7 @@ impl Tasks {
             Err(error) => return drop(answer.send(Err(to_api(error)))),
         };
         if asked.is_empty() {
-            let message = format!("no task of job {id} runs now; what was saved when it stopped is kept");
-            return drop(answer.send(Err(ApiError { kind: ErrorKind::Conflict, message })));
+            return drop(answer.send(Err(TaskError::NoneRuns { id }.into())));
         }
         let taken_ms = ctx.clock.unix().0;
         tokio::spawn(async move {
@@ -65,16 +65,12 @@ impl Tasks {
             for (index, saved) in asked {
                 match tokio::time::timeout(SAVE_PATIENCE, saved).await {
                     Ok(Ok(Ok(units))) => taken.push(CheckpointView { index, units, taken_ms }),
-                    Ok(Ok(Err(problem))) => {
-                        let message = format!("no checkpoint of task {index}: {problem}");
-                        return drop(answer.send(Err(ApiError { kind: ErrorKind::Conflict, message })));
-                    }
+                    Ok(Ok(Err(why))) => return drop(answer.send(Err(TaskError::NotSaved { index, why }.into()))),
                     // The task has ended meanwhile, or does not reach a safe point.
                     _ => {}
                 }
             }
-            let none = || ApiError { kind: ErrorKind::Conflict, message: format!("no task of job {id} could be saved; try again") };
-            let _ = answer.send(if taken.is_empty() { Err(none()) } else { Ok(Reply::Checkpoints(taken)) });
+            let _ = answer.send(if taken.is_empty() { Err(TaskError::NoneSaved { id }.into()) } else { Ok(Reply::Checkpoints(taken)) });
         });
     }
 
@@ -93,8 +89,7 @@ impl Tasks {
         let task = TaskId { job: id, index };
         let prepared = ctx.store.job(id).map_err(to_api).and_then(|job| {
             if index >= job.tasks_total {
-                let message = format!("job {id} has no task {index}; its tasks are numbered from 0 to {}", job.tasks_total.saturating_sub(1));
-                return Err(ApiError { kind: ErrorKind::NotFound, message });
+                return Err(TaskError::NoSuchTask { id, index, last: job.tasks_total.saturating_sub(1) }.into());
             }
             self.parts_of(ctx, &job, task)
         });
@@ -111,8 +106,7 @@ impl Tasks {
             let job = ctx.store.job(id).map_err(to_api)?;
             let running = self.active.values().find(|active| active.claim.task.job == id).map(|active| active.claim.task.index);
             let kept = || (0..job.tasks_total).find(|index| checkpoint_path(ctx.store.folder(), TaskId { job: id, index: *index }).exists());
-            let none = || ApiError { kind: ErrorKind::NotFound, message: format!("no task of job {id} has a checkpoint; it has not begun, or has ended") };
-            let index = index.or(running).or_else(kept).ok_or_else(none)?;
+            let index = index.or(running).or_else(kept).ok_or(TaskError::NoCheckpoints { id })?;
             let (place, parts) = self.parts_of(ctx, &job, TaskId { job: id, index })?;
             Ok((index, place, parts, self.ask_to_save(id, Some(index))))
         };
@@ -126,7 +120,7 @@ impl Tasks {
                 let _ = tokio::time::timeout(SAVE_PATIENCE, saved).await;
             }
             let exported = tokio::task::spawn_blocking(move || checkpoints::export(&place, &parts, &path)).await;
-            let exported = exported.unwrap_or_else(|e| Err(ApiError { kind: ErrorKind::Bug, message: e.to_string() }));
+            let exported = exported.unwrap_or_else(|e| Err(ApiError::new(ErrorKind::Bug, e)));
             let _ = answer.send(exported.map(|(units, taken_ms)| Reply::Checkpoints(vec![CheckpointView { index, units, taken_ms }])));
         });
     }

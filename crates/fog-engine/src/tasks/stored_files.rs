@@ -49,11 +49,6 @@ impl Look {
     }
 }
 
-/// Storage error with this message.
-pub(crate) fn storage(what: impl std::fmt::Display) -> ApiError {
-    ApiError { kind: ErrorKind::Storage, message: what.to_string() }
-}
-
 /// Handle of a stored file.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
@@ -78,7 +73,7 @@ impl Stored {
     }
 
     fn unusable(&self, error: &io::Error) -> ApiError {
-        storage(format_args!("{}: {error}", self.path.display()))
+        ApiError::new(ErrorKind::Storage, format_args!("{}: {error}", self.path.display()))
     }
 
     fn changed(&self) -> ApiError {
@@ -106,7 +101,7 @@ impl Stored {
     /// Copies the whole file. After an error the copied bytes must not be kept.
     pub(crate) fn copy_to(&self, to: &mut impl Write) -> Result<(), ApiError> {
         let mut from = File::open(&self.path).map_err(|e| self.unusable(&e))?;
-        self.hash(&mut from, |bytes| to.write_all(bytes).map_err(storage))
+        self.hash(&mut from, |bytes| to.write_all(bytes).map_err(|e| ApiError::new(ErrorKind::Storage, e)))
     }
 
     /// Opens the file after comparing all of it with its hash.

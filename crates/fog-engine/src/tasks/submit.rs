@@ -14,6 +14,7 @@ use fog_types::{BlobId, ByteCount, ErrorKind, HasKind, on_disk};
 use crate::context::Context;
 use crate::disk_room::{DiskRoom, RoomUse, is_no_room};
 use crate::query::to_api;
+use crate::tasks::errors::TaskError;
 
 /// A job whose files are copied and hashed, ready to be accepted.
 pub(crate) struct Prepared {
@@ -76,13 +77,12 @@ impl Prepared {
         if let Some(grid) = wish.grid
             && !grid.is_sound()
         {
-            let message = "replicas must lie between 1 and 16, trust between 2 and 1,000,000, spot checks between 0 and 50 %. Nothing was submitted";
-            return Err(refuse(ErrorKind::BadInput, message.to_owned()));
+            return Err(TaskError::BadGridOptions.into());
         }
         self.grid = wish.grid;
         if let Some(seconds) = wish.deadline_seconds {
             self.file.deadline_seconds = seconds;
-            self.file.check().map_err(|e| refuse(e.kind(), e.to_string()))?;
+            self.file.check().map_err(|e| ApiError::of(&e))?;
         }
         Ok(self)
     }
@@ -90,13 +90,13 @@ impl Prepared {
 
 /// Reads the job file and copies its files to `place`, as long as `is_wanted` returns true.
 pub(crate) fn prepare(text: &str, folder: &Path, place: &CopyPlace, is_wanted: &dyn Fn() -> bool) -> Result<Prepared, ApiError> {
-    let file = job::parse(text).map_err(|e| refuse(e.kind(), e.to_string()))?;
+    let file = job::parse(text).map_err(|e| ApiError::of(&e))?;
     let mut copier = Copier { folder, place, is_wanted, copied: Vec::new(), held: Vec::new(), seen: BTreeMap::new(), stored: BTreeSet::new() };
     let module_path = copier.resolve(&file.module);
     let mut magic = [0; 4];
     let mut opened = open_regular(&module_path).map_err(|e| unreadable(&module_path, &e))?;
     if opened.read_exact(&mut magic).is_err() || magic != *b"\0asm" {
-        return Err(refuse(ErrorKind::BadInput, format!("{} is not a WebAssembly module; build the program for wasm32-wasip1", module_path.display())));
+        return Err(TaskError::NotAModule { path: module_path }.into());
     }
     // The stated length of a file need not be true, so copied bytes are counted.
     let most = file.limits.module.min(place.cap);
@@ -104,8 +104,7 @@ pub(crate) fn prepare(text: &str, folder: &Path, place: &CopyPlace, is_wanted: &
         if error.kind != ErrorKind::LimitReached || most < file.limits.module {
             return error;
         }
-        let message = format!("{} is larger than {most}, the job's limit for a module. Nothing was submitted", module_path.display());
-        refuse(ErrorKind::LimitReached, message)
+        TaskError::ModuleTooLarge { path: module_path, most }.into()
     })?;
     let stdin = file.stdin.as_deref().map(|path| copier.copy(path)).transpose()?;
     let inputs = file.inputs.iter().map(|(name, path)| Ok((name.clone(), copier.copy(path)?))).collect::<Result<_, ApiError>>()?;
@@ -137,9 +136,9 @@ pub fn submission(path: &Path) -> Result<Command, ApiError> {
     let most = job::MAX_FILE_BYTES as u64;
     open_regular(path).and_then(|file| file.take(most + 1).read_to_end(&mut text)).map_err(|e| unreadable(path, &e))?;
     if text.len() as u64 > most {
-        return Err(refuse(ErrorKind::BadInput, format!("{} is too large for a job file. Nothing was submitted", path.display())));
+        return Err(TaskError::JobFileTooLarge { path: path.to_owned() }.into());
     }
-    let text = fog_types::decode_text(&text).map_err(|what| refuse(ErrorKind::BadInput, format!("{}: {what}. Nothing was submitted", path.display())))?;
+    let text = fog_types::decode_text(&text).map_err(|why| TaskError::NotText { path: path.to_owned(), why })?;
     job(text, folder)
 }
 
@@ -148,9 +147,7 @@ pub fn submission(path: &Path) -> Result<Command, ApiError> {
 /// # Errors
 /// Fails when the path is not UTF-8.
 pub fn as_text(path: &Path) -> Result<String, ApiError> {
-    path.to_str().map(str::to_owned).ok_or_else(|| {
-        refuse(ErrorKind::BadInput, format!("the path {} is not text (UTF-8), so it cannot be given to the engine. Nothing was submitted", path.display()))
-    })
+    path.to_str().map(str::to_owned).ok_or_else(|| TaskError::PathNotText { path: path.to_owned() }.into())
 }
 
 struct Copier<'a> {
@@ -179,7 +176,7 @@ impl Copier<'_> {
         }
         let mut file = open_regular(&path).map_err(|e| unreadable(&path, &e))?;
         let size = file.metadata().map_err(|e| unreadable(&path, &e))?.len();
-        let refused = |error: StoreError| refuse(error.kind(), format!("{}: {error}. Nothing was submitted", path.display()));
+        let refused = |error: StoreError| TaskError::NotStored { path: path.clone(), why: error.to_string() }.of_kind(error.kind());
         if size > most.0 {
             return Err(refused(StoreError::Full { wanted: ByteCount(size), cap: most }));
         }
@@ -240,12 +237,8 @@ impl<R: Read> Read for WhileWanted<'_, R> {
     }
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> ApiError {
-    refuse(ErrorKind::of_named_file(error.kind()), format!("{} cannot be read: {error}. Nothing was submitted", path.display()))
-}
-
-fn refuse(kind: ErrorKind, message: String) -> ApiError {
-    ApiError { kind, message }
+pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> ApiError {
+    TaskError::Unreadable { path: path.to_owned(), why: error.to_string() }.of_kind(ErrorKind::of_named_file(error.kind()))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use leptos_icons::Icon;
 
 use crate::bridge;
 use crate::pages::chat::format::Sort;
-use crate::state::{say, t, words};
+use crate::state::{say, say_error, t, words};
 
 /// A file of a message. Pictures and sounds are read when they come into sight, others when they are saved.
 /// Only media types without scripts are shown, in an image element, so that a picture cannot run code.
@@ -32,12 +32,12 @@ pub fn Attachment(row: i64, file: ChatFileView, grown: Callback<()>) -> impl Int
             let folder = match bridge::pick_folder().await {
                 Ok(Some(folder)) => folder,
                 Ok(None) => return,
-                Err(error) => return say(true, error.message),
+                Err(error) => return say_error(&error),
             };
             match bridge::call(Command::Chat(ChatCommand::Save { row, folder })).await {
                 Ok(Reply::Exported { files, .. }) => say(false, words().with("chat-exported", &[("path", files.join(", ").into())])),
                 Ok(_) => {}
-                Err(error) => say(true, error.message),
+                Err(error) => say_error(&error),
             }
         });
     };
@@ -103,6 +103,6 @@ async fn read(row: i64, mime: &str) -> Result<String, String> {
     match bridge::call(Command::Chat(ChatCommand::File { row })).await {
         Ok(Reply::Bytes { base64, .. }) => Ok(format!("data:{mime};base64,{base64}")),
         Ok(_) => Err(t("chat-file-gone")),
-        Err(error) => Err(error.message),
+        Err(error) => Err(words().error(&error)),
     }
 }

@@ -11,7 +11,7 @@ use crate::components::ask::Ask;
 use crate::pages::chat::format::{hue, name_of};
 use crate::pages::chat::threads::exact;
 use crate::state::chat::Beside;
-use crate::state::{act, focus_soon, say, t, ui, words};
+use crate::state::{act, focus_soon, say_error, t, ui, words};
 
 /// Greatest length of a note in bytes.
 const MOST: usize = 512;
@@ -106,7 +106,7 @@ fn Form() -> impl IntoView {
                 }
                 Ok(_) => {}
                 // The typed text stays.
-                Err(error) => say(true, error.message),
+                Err(error) => say_error(&error),
             }
             is_busy.try_set(false);
         });

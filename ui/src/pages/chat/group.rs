@@ -9,7 +9,7 @@ use crate::components::ask::Ask;
 use crate::pages::chat::format::{called, hue, name_of};
 use crate::pages::chat::person::Keep;
 use crate::state::chat::{Beside, open_thread};
-use crate::state::{act, say, t, ui, words};
+use crate::state::{act, say_error, t, ui, words};
 
 /// Greatest number of members, this device included.
 const MOST: usize = 16;
@@ -122,7 +122,7 @@ pub fn NewGroup(view: Memo<ChatView>) -> impl IntoView {
             match bridge::call(Command::Chat(ChatCommand::Group(change))).await {
                 Ok(Reply::Text(id)) => open_thread(&id),
                 Ok(_) => {}
-                Err(error) => say(true, error.message),
+                Err(error) => say_error(&error),
             }
             is_busy.try_set(false);
         });

@@ -6,7 +6,7 @@ use leptos::task::spawn_local;
 
 use crate::bridge;
 use crate::components::ask::Ask;
-use crate::state::{say, t, words};
+use crate::state::{say, say_error, t, words};
 
 /// Shortest length of a passphrase in characters.
 const FEWEST: usize = 10;
@@ -29,7 +29,7 @@ pub fn Moving() -> impl IntoView {
                     }
                     passphrase.try_set(String::new());
                 }
-                Err(error) => say(true, error.message),
+                Err(error) => say_error(&error),
             }
             is_busy.try_set(false);
         });
@@ -45,7 +45,7 @@ pub fn Moving() -> impl IntoView {
                     })
                 }
                 Ok(None) => {}
-                Err(error) => say(true, error.message),
+                Err(error) => say_error(&error),
             }
         });
     };
@@ -55,7 +55,7 @@ pub fn Moving() -> impl IntoView {
             match bridge::pick_file("identity").await {
                 Ok(Some(path)) => ask(Command::Chat(ChatCommand::MoveIn { path, passphrase: secret }), |_| Some(words().t("chat-move-taken"))),
                 Ok(None) => {}
-                Err(error) => say(true, error.message),
+                Err(error) => say_error(&error),
             }
         });
     };

@@ -9,7 +9,7 @@ use crate::pages::chat::marks::{Link, Marks};
 use crate::pages::chat::threads::exact;
 use crate::pages::chat::verify::Verify;
 use crate::state::chat::open_thread;
-use crate::state::{act, say, t, ui, words};
+use crate::state::{act, say, say_error, t, ui, words};
 
 /// Details of a person: identity, verification and actions.
 #[component]
@@ -96,12 +96,12 @@ pub fn Keep(with: String, name: String) -> impl IntoView {
             let folder = match bridge::pick_folder().await {
                 Ok(Some(folder)) => folder,
                 Ok(None) => return,
-                Err(error) => return say(true, error.message),
+                Err(error) => return say_error(&error),
             };
             match bridge::call(Command::Chat(ChatCommand::Export { with, path: format!("{folder}/{file}") })).await {
                 Ok(Reply::Exported { files, .. }) => say(false, words().with("chat-exported", &[("path", files.join(", ").into())])),
                 Ok(_) => {}
-                Err(error) => say(true, error.message),
+                Err(error) => say_error(&error),
             }
         });
     };

@@ -12,7 +12,7 @@ use crate::pages::chat::marks::{Link, Marks};
 use crate::pages::chat::message::Message;
 use crate::pages::chat::threads::Members;
 use crate::state::chat::{Beside, Item, Log, PAGE, close_thread, read_thread};
-use crate::state::{act, focus_soon, t, ui, words};
+use crate::state::{act, focus_soon, say_error, t, ui, words};
 
 /// Distance from the end, in pixels, within which the reader follows new messages.
 const LOW: i32 = 48;
@@ -274,7 +274,7 @@ fn Found(with: String, view: Memo<ChatView>, sought: RwSignal<Option<String>>) -
                     });
                 }
                 Ok(_) => {}
-                Err(error) => crate::state::say(true, error.message),
+                Err(error) => say_error(&error),
             }
         });
     };

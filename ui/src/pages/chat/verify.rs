@@ -6,7 +6,7 @@ use qrcode::render::svg;
 
 use crate::bridge;
 use crate::pages::chat::format::name_of;
-use crate::state::{say, t, ui, words};
+use crate::state::{say, say_error, t, ui, words};
 
 /// Age at which a shown code is replaced; codes are valid for five minutes.
 const FRESH_MS: i64 = 4 * 60_000;
@@ -37,7 +37,7 @@ fn OwnCode() -> impl IntoView {
             let answer = match bridge::call(Command::Chat(ChatCommand::Card)).await {
                 Ok(Reply::Text(text)) => Ok(text),
                 Ok(_) => return,
-                Err(error) => Err(error.message),
+                Err(error) => Err(words().error(&error)),
             };
             // After an error the next attempt follows in four minutes.
             made_ms.try_set(bridge::now_ms());
@@ -77,7 +77,7 @@ fn TheirCode(view: Memo<ChatView>) -> impl IntoView {
                     say(false, words().with("chat-scan-asked", &[("name", name.into())]));
                 }
                 Ok(_) => {}
-                Err(error) => say(true, error.message),
+                Err(error) => say_error(&error),
             }
         });
     };

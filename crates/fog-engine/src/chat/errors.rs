@@ -1,0 +1,70 @@
+//! Errors of commands about chat.
+
+use std::path::PathBuf;
+
+use fog_types::ByteCount;
+
+use crate::errors::errors;
+
+errors! {
+    /// An error of a command about chat.
+    ChatError, "chat" {
+        UnknownPerson { name: String } => NotFound,
+        SeveralPeople { name: String, found: String } => Conflict,
+        Off => Conflict,
+        NoDeviceKey => Conflict,
+        KeysDoNotOpen => Conflict,
+        CannotStart { why: String } => Conflict,
+        Busy => Conflict,
+        NothingToSend => BadInput,
+        TextTooLong { most: ByteCount } => BadInput,
+        FileToGroup => Unsupported,
+        FileTooLarge { most: ByteCount } => BadInput,
+        BadFileSize { most: ByteCount } => BadInput,
+        NoPrivateFiles => Unsupported,
+        NoFile { row: String } => NotFound,
+        CannotWrite { path: PathBuf, why: String } => Storage,
+        NoFreeName { name: String } => Conflict,
+        UnknownMessage { row: String } => NotFound,
+        NotGivenUp => Conflict,
+        MessageUnreadable => Storage,
+        NotMet { id: String } => NotFound,
+        KeysUnreadable => Storage,
+        OwnCode => Conflict,
+        NotHere { name: String } => NotFound,
+        NotInGroup { name: String } => NotFound,
+        SeveralGroups { name: String, ids: String } => Conflict,
+        NotGroupCreator { creator: String, group: String } => Conflict,
+        GroupAsMember { name: String } => BadInput,
+        SelfAsMember => Conflict,
+        AlreadyMember { name: String } => Conflict,
+        GroupFull { most: usize } => Conflict,
+        NotMember { name: String } => NotFound,
+        SeveralMembers { name: String } => NotFound,
+        BadGroupName { most: usize } => BadInput,
+        TooManyGroups { most: usize } => Conflict,
+        TooManyMembers { most: usize } => BadInput,
+        OutsideGroup => BadInput,
+        LeftGroup => NotFound,
+        PingOfGroup => BadInput,
+        TooManyPings => Conflict,
+        NoAnswer { name: String } => NotFound,
+        BadNoteSize { most: usize, size: usize } => BadInput,
+        BadNoteLife => BadInput,
+        TooManyNotes { most: usize } => Conflict,
+        ForeignNote { author: String } => Conflict,
+        UnknownNote { id: String } => NotFound,
+        SeveralNotes { id: String } => Conflict,
+        FileExists { path: PathBuf } => Conflict,
+        FileMissing { path: PathBuf, why: String } => NotFound,
+        FileUnreadable { path: PathBuf, why: String } => BadInput,
+        NoIdentity { path: PathBuf } => BadInput,
+        IdentityTooNew => Incompatible,
+        WrongPassphrase => BadInput,
+        PassphraseTooShort { least: usize } => BadInput,
+        NoKeysInFile => BadInput,
+        SameIdentity => Conflict,
+        NotChanged { why: String } => Conflict,
+        SwitchedOff => Conflict,
+    }
+}

@@ -9,7 +9,15 @@ fn main() {
     if target.ends_with("windows-gnu") {
         println!("cargo:rustc-link-arg-cdylib=-Wl,--exclude-all-symbols");
     }
-    let commands = ["call", "submit_path", "estimate_path", "pick_file", "pick_folder", "export_settings", "import_settings"];
+    let commands = [
+        "call",
+        "submit_path",
+        "estimate_path",
+        "pick_file",
+        "pick_folder",
+        "export_settings",
+        "import_settings",
+    ];
     let attributes = tauri_build::Attributes::new()
         .capabilities_path_pattern("./src-tauri/capabilities/**/*")
         .app_manifest(tauri_build::AppManifest::new().commands(Box::leak(Box::new(commands))));

@@ -93,7 +93,10 @@ impl Backend {
             return Err(why.into());
         }
         if matches!(&*held, Link::Attached(_)) && !self.data_folder.is_dir() {
-            anyhow::bail!("the data folder {} is gone; put it back, and start the app again", self.data_folder.display());
+            anyhow::bail!(
+                "the data folder {} is gone; put it back, and start the app again",
+                self.data_folder.display()
+            );
         }
         *held = link(&self.data_folder, self.shell.clone()).await?;
         Ok(())

@@ -24,7 +24,11 @@ pub(crate) async fn call(engine: Engine<'_>, command: Command) -> Result<Reply, 
 }
 
 #[tauri::command]
-pub(crate) async fn submit_path(engine: Engine<'_>, path: PathBuf, grid: Option<GridOptions>) -> Result<Reply, ApiError> {
+pub(crate) async fn submit_path(
+    engine: Engine<'_>,
+    path: PathBuf,
+    grid: Option<GridOptions>,
+) -> Result<Reply, ApiError> {
     let mut command = fog_engine::submission(&path)?;
     match &mut command {
         Command::Jobs(JobCommand::Submit { grid: wish, .. }) => *wish = grid,
@@ -42,9 +46,14 @@ pub(crate) async fn estimate_path(engine: Engine<'_>, path: PathBuf) -> Result<R
     match fog_engine::submission(&path)? {
         // The user of the window uses the device, which alone is no reason to wait.
         Command::Jobs(JobCommand::Submit { job_file, folder, .. }) => {
-            engine.call(Command::Jobs(JobCommand::Estimate { job_file, folder, seconds: 10, now: true })).await
+            engine
+                .call(Command::Jobs(JobCommand::Estimate { job_file, folder, seconds: 10, now: true }))
+                .await
         }
-        _ => Err(ApiError::new(ErrorKind::BadInput, "a checkpoint is not estimated: it goes on from where it is")),
+        _ => Err(ApiError::new(
+            ErrorKind::BadInput,
+            "a checkpoint is not estimated: it goes on from where it is",
+        )),
     }
 }
 
@@ -78,9 +87,12 @@ pub(crate) async fn export_settings(app: AppHandle, engine: Engine<'_>) -> Resul
     let (answer, answered) = tokio::sync::oneshot::channel();
     app.dialog().file().set_file_name("fog-settings.json").save_file(move |path| drop(answer.send(path)));
     let Some(path) = answered.await.ok().flatten() else { return Ok(None) };
-    let Reply::Settings(settings) = engine.call(Command::Settings(SettingsCommand::Get)).await? else { return Ok(None) };
+    let Reply::Settings(settings) = engine.call(Command::Settings(SettingsCommand::Get)).await? else {
+        return Ok(None);
+    };
     let name = path.to_string();
-    let text = serde_json::to_string_pretty(&ExportFile { fog_settings: EXPORT_VERSION, settings }).map_err(|e| bad(Path::new(&name), &e))?;
+    let text = serde_json::to_string_pretty(&ExportFile { fog_settings: EXPORT_VERSION, settings })
+        .map_err(|e| bad(Path::new(&name), &e))?;
     save(&app, path, &(text + "\n")).map_err(|e| bad(Path::new(&name), &e))?;
     Ok(Some(name))
 }
@@ -160,7 +172,8 @@ mod tests {
     fn a_settings_file_is_read_in_every_form_that_editors_write() {
         let path = std::env::temp_dir().join(format!("fog-settings-{}.json", std::process::id()));
         let text = "{ \"a\": \"grün\" }";
-        let wide: Vec<u8> = [0xff, 0xfe].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
+        let wide: Vec<u8> =
+            [0xff, 0xfe].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
         for bytes in [text.as_bytes().to_vec(), format!("\u{feff}{text}").into_bytes(), wide] {
             std::fs::write(&path, bytes).unwrap();
             assert_eq!(read_small(&path).unwrap(), text);

@@ -6,7 +6,11 @@ pub struct NoDisplay(String);
 
 impl std::fmt::Display for NoDisplay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "there is no display to open a window on: {}. `fog daemon` runs the engine without one", self.0)
+        write!(
+            f,
+            "there is no display to open a window on: {}. `fog daemon` runs the engine without one",
+            self.0
+        )
     }
 }
 
@@ -19,7 +23,12 @@ impl std::error::Error for NoDisplay {}
 #[cfg(all(unix, not(any(target_os = "macos", target_os = "ios", target_os = "android"))))]
 pub(crate) fn check() -> Result<(), NoDisplay> {
     gtk::init().map_err(|_| {
-        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty()).map(|value| format!("{name} is {value}"));
+        let set = |name: &str| {
+            std::env::var(name)
+                .ok()
+                .filter(|value| !value.is_empty())
+                .map(|value| format!("{name} is {value}"))
+        };
         let named: Vec<String> = ["WAYLAND_DISPLAY", "DISPLAY"].into_iter().filter_map(set).collect();
         NoDisplay(match &named[..] {
             [] => "neither WAYLAND_DISPLAY nor DISPLAY is set".to_owned(),

@@ -79,7 +79,8 @@ async fn react(app: &AppHandle, backend: &Backend, known: &mut Known, body: &Eve
             autostart(app, known.flag("autostart", false));
         }
         EventBody::Missed => {
-            if let Ok(Reply::Settings(settings)) = backend.call(Command::Settings(SettingsCommand::Get)).await {
+            if let Ok(Reply::Settings(settings)) = backend.call(Command::Settings(SettingsCommand::Get)).await
+            {
                 known.settings = settings;
                 autostart(app, known.flag("autostart", false));
             }
@@ -97,8 +98,10 @@ async fn react(app: &AppHandle, backend: &Backend, known: &mut Known, body: &Eve
             show_unread(app, known.chat.unread(), &known.words());
         }
         EventBody::Notice(notice) => {
-            let is_seen = app.get_webview_window("main").is_some_and(|window| window.is_focused().unwrap_or(false));
-            let is_quiet = matches!(notice, Notice::ChatMessage { .. } | Notice::ChatInvited { .. }) && known.is_quiet(jiff::Zoned::now().hour());
+            let is_seen =
+                app.get_webview_window("main").is_some_and(|window| window.is_focused().unwrap_or(false));
+            let is_quiet = matches!(notice, Notice::ChatMessage { .. } | Notice::ChatInvited { .. })
+                && known.is_quiet(jiff::Zoned::now().hour());
             if known.flag("notifications", true) && !is_seen && !is_quiet {
                 notify(app, notice, &known.words());
             }
@@ -124,7 +127,8 @@ fn notify(app: &AppHandle, notice: &Notice, words: &Words) {
 #[cfg(all(unix, not(any(target_os = "macos", target_os = "ios", target_os = "android"))))]
 fn reads_markup() -> bool {
     // A server that does not answer may interpret markup, as most do: at worst its text shows `&lt;`.
-    notify_rust::get_capabilities().map_or(true, |capabilities| capabilities.iter().any(|one| one == "body-markup"))
+    notify_rust::get_capabilities()
+        .map_or(true, |capabilities| capabilities.iter().any(|one| one == "body-markup"))
 }
 
 /// Returns false: notifications of these systems show plain text.
@@ -138,10 +142,16 @@ fn reads_markup() -> bool {
 fn notice_text(notice: &Notice, words: &Words) -> Option<String> {
     let text = match notice {
         Notice::JobFinished { name, .. } => words.with("notice-finished", &[("name", name.as_str().into())]),
-        Notice::JobFailed { name, problem, .. } => words.with("notice-failed", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
-        Notice::ChatMessage { name, text, .. } => words.with("notice-chat", &[("name", name.as_str().into()), ("text", text.as_str().into())]),
-        Notice::ChatInvited { name, group, .. } => words.with("notice-invited", &[("name", name.as_str().into()), ("group", group.as_str().into())]),
-        Notice::JobStopped { name, problem, .. } => words.with("notice-stopped", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
+        Notice::JobFailed { name, problem, .. } => words
+            .with("notice-failed", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
+        Notice::ChatMessage { name, text, .. } => {
+            words.with("notice-chat", &[("name", name.as_str().into()), ("text", text.as_str().into())])
+        }
+        Notice::ChatInvited { name, group, .. } => {
+            words.with("notice-invited", &[("name", name.as_str().into()), ("group", group.as_str().into())])
+        }
+        Notice::JobStopped { name, problem, .. } => words
+            .with("notice-stopped", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
         _ => return None,
     };
     Some(clean_lines(&text))
@@ -149,7 +159,12 @@ fn notice_text(notice: &Notice, words: &Words) -> Option<String> {
 
 /// Returns the texts for a `language` setting.
 pub(crate) fn words(setting: Option<&Value>) -> Words {
-    let environment = || ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty())).unwrap_or_default();
+    let environment = || {
+        ["LC_ALL", "LC_MESSAGES", "LANG"]
+            .into_iter()
+            .find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()))
+            .unwrap_or_default()
+    };
     match setting.and_then(Value::as_str) {
         Some(code) if code != "system" => Words::new(code),
         _ => Words::new(&environment()),
@@ -177,7 +192,8 @@ pub(crate) fn can_be_single() -> bool {
     if !cfg!(target_os = "linux") {
         return true;
     }
-    let has_runtime_bus = std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|folder| std::path::Path::new(&folder).join("bus").exists());
+    let has_runtime_bus = std::env::var_os("XDG_RUNTIME_DIR")
+        .is_some_and(|folder| std::path::Path::new(&folder).join("bus").exists());
     std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some() || has_runtime_bus
 }
 
@@ -187,18 +203,27 @@ mod tests {
 
     #[test]
     fn words_of_others_are_text_in_a_notification() {
-        let notice =
-            Notice::ChatMessage { with: String::new(), name: "ann\u{202e}a".to_owned(), text: "<a href=\"http://x\">Update & win</a>\u{1b}[2J".to_owned() };
+        let notice = Notice::ChatMessage {
+            with: String::new(),
+            name: "ann\u{202e}a".to_owned(),
+            text: "<a href=\"http://x\">Update & win</a>\u{1b}[2J".to_owned(),
+        };
         let text = notice_text(&notice, &Words::new("en")).unwrap_or_default();
         assert!(text.contains("anna") && !text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
         let marked = escape_markup(&text);
-        assert!(marked.contains("&lt;a href=") && marked.contains("Update &amp; win") && !marked.contains('<'), "{marked:?}");
+        assert!(
+            marked.contains("&lt;a href=") && marked.contains("Update &amp; win") && !marked.contains('<'),
+            "{marked:?}"
+        );
     }
 
     #[test]
     fn quiet_hours_may_go_over_midnight() {
         let known = |from: f64, to: f64| Known {
-            settings: BTreeMap::from([("chat_quiet_from".to_owned(), from.into()), ("chat_quiet_to".to_owned(), to.into())]),
+            settings: BTreeMap::from([
+                ("chat_quiet_from".to_owned(), from.into()),
+                ("chat_quiet_to".to_owned(), to.into()),
+            ]),
             ..Known::default()
         };
         let night = known(22.0, 7.0);

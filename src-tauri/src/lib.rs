@@ -34,7 +34,8 @@ pub fn run() -> anyhow::Result<()> {
     let hidden = std::env::args().any(|arg| arg == "--hidden");
     let app = builder()
         .setup(move |app| {
-            let backend = Arc::new(tauri::async_runtime::block_on(Backend::open(data_folder(app)?, shell(app))));
+            let backend =
+                Arc::new(tauri::async_runtime::block_on(Backend::open(data_folder(app)?, shell(app))));
             app.manage(Arc::clone(&backend));
             integration::start(app.handle().clone(), backend);
             #[cfg(desktop)]
@@ -57,15 +58,25 @@ fn builder() -> tauri::Builder<tauri::Wry> {
     let builder = tauri::Builder::default();
     // Must be the first plugin: a second start shows the window of the first.
     #[cfg(desktop)]
-    let builder = if integration::can_be_single() { builder.plugin(tauri_plugin_single_instance::init(|app, _, _| tray::show_window(app))) } else { builder };
+    let builder = if integration::can_be_single() {
+        builder.plugin(tauri_plugin_single_instance::init(|app, _, _| tray::show_window(app)))
+    } else {
+        builder
+    };
     #[cfg(desktop)]
     let builder = builder
-        .plugin(tauri_plugin_autostart::init(tauri_plugin_autostart::MacosLauncher::LaunchAgent, Some(vec!["--hidden"])))
+        .plugin(tauri_plugin_autostart::init(
+            tauri_plugin_autostart::MacosLauncher::LaunchAgent,
+            Some(vec!["--hidden"]),
+        ))
         .plugin(tauri_plugin_window_state::Builder::default().build());
     #[cfg(mobile)]
     let builder = builder.plugin(tauri_plugin_fs::init());
-    builder.plugin(tauri_plugin_dialog::init()).plugin(tauri_plugin_notification::init()).plugin(tauri_plugin_fog::init()).invoke_handler(
-        tauri::generate_handler![
+    builder
+        .plugin(tauri_plugin_dialog::init())
+        .plugin(tauri_plugin_notification::init())
+        .plugin(tauri_plugin_fog::init())
+        .invoke_handler(tauri::generate_handler![
             commands::call,
             commands::submit_path,
             commands::estimate_path,
@@ -73,8 +84,7 @@ fn builder() -> tauri::Builder<tauri::Wry> {
             commands::pick_folder,
             commands::export_settings,
             commands::import_settings
-        ],
-    )
+        ])
 }
 
 /// Creates the window with the given page or the last one; it is shown once the page is loaded, so that
@@ -86,7 +96,8 @@ pub(crate) fn open_window(app: &tauri::AppHandle, hidden: bool, page: Option<&st
         window = window.initialization_script(format!("localStorage.setItem('page', '{page}')"));
     }
     #[cfg(desktop)]
-    let window = window.title("Fog Compute").inner_size(1080.0, 760.0).min_inner_size(340.0, 480.0).visible(false);
+    let window =
+        window.title("Fog Compute").inner_size(1080.0, 760.0).min_inner_size(340.0, 480.0).visible(false);
     window
         .on_page_load(move |window, payload| {
             if payload.event() == PageLoadEvent::Finished && !hidden {
@@ -107,7 +118,10 @@ fn shell(_app: &tauri::App) -> Shell {
 
 #[cfg(mobile)]
 fn shell(app: &tauri::App) -> Shell {
-    Shell { device: Some(mobile::readings(app.handle().clone())), radio: Some(mobile::radio(app.handle().clone())) }
+    Shell {
+        device: Some(mobile::readings(app.handle().clone())),
+        radio: Some(mobile::radio(app.handle().clone())),
+    }
 }
 
 #[cfg(desktop)]

@@ -40,14 +40,22 @@ fn main() -> ExitCode {
     }
     if let Some(text) = asked() {
         let written = writeln!(std::io::stdout(), "{text}");
-        return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(ErrorKind::Storage.exit_code()) };
+        return if written.is_ok() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(ErrorKind::Storage.exit_code())
+        };
     }
     match fog_compute::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody can be told when standard error is closed or full.
             let _ = writeln!(std::io::stderr(), "fog-compute: {error:#}");
-            if error.is::<fog_compute::NoDisplay>() { ExitCode::from(ErrorKind::Unsupported.exit_code()) } else { ExitCode::FAILURE }
+            if error.is::<fog_compute::NoDisplay>() {
+                ExitCode::from(ErrorKind::Unsupported.exit_code())
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

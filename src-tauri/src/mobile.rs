@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use fog_api::Status;
-use fog_engine::{Charger, DeviceReadings, PhoneAnswer, PhoneNews, PhoneRadio, PhoneState, Readings, ThermalPressure};
+use fog_engine::{
+    Charger, DeviceReadings, PhoneAnswer, PhoneNews, PhoneRadio, PhoneState, Readings, ThermalPressure,
+};
 use tauri::{AppHandle, Manager, Wry};
 use tauri_plugin_fog::{Device, PhoneError, RadioEvent, RadioState};
 use tokio::sync::mpsc;
@@ -63,23 +65,35 @@ pub(crate) fn radio(app: AppHandle) -> Arc<dyn PhoneRadio> {
 struct Radio(AppHandle);
 
 impl PhoneRadio for Radio {
-    fn start(&self, session: u64, saves_power: bool, tell: mpsc::Sender<PhoneNews>) -> PhoneAnswer<Result<(), String>> {
+    fn start(
+        &self,
+        session: u64,
+        saves_power: bool,
+        tell: mpsc::Sender<PhoneNews>,
+    ) -> PhoneAnswer<Result<(), String>> {
         let app = self.0.clone();
         Box::pin(async move {
             // When the channel is full or closed, the session ends and is started again.
             let listener = move |event| tell.try_send(news(event)).is_ok();
-            app.state::<Device<Wry>>().start_radio(session, saves_power, listener).await.map_err(|error| error.to_string())
+            app.state::<Device<Wry>>()
+                .start_radio(session, saves_power, listener)
+                .await
+                .map_err(|error| error.to_string())
         })
     }
 
     fn save_power(&self, session: u64, saves_power: bool) {
         let app = self.0.clone();
-        tauri::async_runtime::spawn(async move { asked(app.state::<Device<Wry>>().pace_radio(session, saves_power).await) });
+        tauri::async_runtime::spawn(async move {
+            asked(app.state::<Device<Wry>>().pace_radio(session, saves_power).await)
+        });
     }
 
     fn stop(&self, session: u64) {
         let app = self.0.clone();
-        tauri::async_runtime::spawn(async move { asked(app.state::<Device<Wry>>().stop_radio(session).await) });
+        tauri::async_runtime::spawn(
+            async move { asked(app.state::<Device<Wry>>().stop_radio(session).await) },
+        );
     }
 
     fn send(&self, id: u64, packet: Vec<u8>) -> PhoneAnswer<bool> {

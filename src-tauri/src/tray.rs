@@ -19,7 +19,10 @@ const CHAT: &str = "page-chat";
 pub(crate) fn install(app: &AppHandle) -> tauri::Result<()> {
     let words = words(None);
     let chat = MenuItem::with_id(app, "chat", words.t("page-chat"), true, None::<&str>)?;
-    let tray = TrayIconBuilder::with_id(ID).icon(icon("paused")?).tooltip("Fog Compute").menu(&menu(app, &words, &chat)?);
+    let tray = TrayIconBuilder::with_id(ID)
+        .icon(icon("paused")?)
+        .tooltip("Fog Compute")
+        .menu(&menu(app, &words, &chat)?);
     app.manage(ChatEntry(chat));
     tray.on_menu_event(|app, event| chosen(app, event.id().as_ref())).build(app).map(drop)
 }
@@ -97,7 +100,9 @@ pub(crate) fn show_unread(app: &AppHandle, unread: u32, words: &Words) {
     let Some(tray) = app.tray_by_id(ID) else { return };
     let text = match unread {
         0 => words.t("page-chat"),
-        n => format!("{} · {}", words.t("page-chat"), words.with("chat-unread", &[("n", f64::from(n).into())])),
+        n => {
+            format!("{} · {}", words.t("page-chat"), words.with("chat-unread", &[("n", f64::from(n).into())]))
+        }
     };
     let before = UNREAD.lock().unwrap_or_else(PoisonError::into_inner).replace(text.clone());
     if before.as_ref() == Some(&text) {
@@ -119,7 +124,8 @@ pub(crate) fn show_state(app: &AppHandle, status: &Status, words: &Words) {
         _ => "working",
     };
     let wanted = (name, words.pill(status));
-    let before = std::mem::replace(&mut *SHOWN.lock().unwrap_or_else(PoisonError::into_inner), wanted.clone());
+    let before =
+        std::mem::replace(&mut *SHOWN.lock().unwrap_or_else(PoisonError::into_inner), wanted.clone());
     let mut shown = Ok(());
     if before.0 != wanted.0 {
         shown = icon(name).and_then(|icon| tray.set_icon(Some(icon)));

@@ -16,13 +16,24 @@ fn line(what: &str, ours: String, target: &str, peer: String) {
 
 fn status(pid: u32, name: &str) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix(name)?.trim_start_matches(':').split_whitespace().next()?.parse().ok()).unwrap_or(0.0)
+    text.lines()
+        .find_map(|line| {
+            line.strip_prefix(name)?.trim_start_matches(':').split_whitespace().next()?.parse().ok()
+        })
+        .unwrap_or(0.0)
 }
 
 /// Returns the processor time of all threads of a process so far, in seconds.
 fn processor(pid: u32) -> f64 {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let of = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("schedstat")).ok()?.split_whitespace().next()?.parse::<f64>().ok();
+    let of = |task: std::fs::DirEntry| {
+        std::fs::read_to_string(task.path().join("schedstat"))
+            .ok()?
+            .split_whitespace()
+            .next()?
+            .parse::<f64>()
+            .ok()
+    };
     tasks.filter_map(of).sum::<f64>() / 1e9
 }
 
@@ -54,10 +65,17 @@ fn starts() {
             let job_file = "version = 1\nmodule = \"short.wasm\"\n".to_owned();
             let folder = a.scratch().to_string_lossy().into_owned();
             let begun = Instant::now();
-            let submit = Command::Jobs(JobCommand::Submit { job_file, folder, grid: Some(fog_types::job::GridOptions::default()), deadline_seconds: None });
+            let submit = Command::Jobs(JobCommand::Submit {
+                job_file,
+                folder,
+                grid: Some(fog_types::job::GridOptions::default()),
+                deadline_seconds: None,
+            });
             let Ok(Reply::Submitted { job }) = here.call(submit).await else { panic!("not submitted") };
             loop {
-                let Ok(Reply::Snapshot(view)) = there.call(Command::Snapshot).await else { panic!("no answer") };
+                let Ok(Reply::Snapshot(view)) = there.call(Command::Snapshot).await else {
+                    panic!("no answer")
+                };
                 if !view.status.active.is_empty() {
                     break;
                 }
@@ -69,8 +87,14 @@ fn starts() {
                 times.push(begun.elapsed());
             }
             loop {
-                let Ok(Reply::Job(detail)) = here.call(Command::Jobs(JobCommand::Show { id: job.id, tasks_from: 0 })).await else { panic!("no answer") };
-                let Ok(Reply::Snapshot(view)) = there.call(Command::Snapshot).await else { panic!("no answer") };
+                let Ok(Reply::Job(detail)) =
+                    here.call(Command::Jobs(JobCommand::Show { id: job.id, tasks_from: 0 })).await
+                else {
+                    panic!("no answer")
+                };
+                let Ok(Reply::Snapshot(view)) = there.call(Command::Snapshot).await else {
+                    panic!("no answer")
+                };
                 if detail.summary.finished_ms.is_some() && view.status.active.is_empty() {
                     break;
                 }
@@ -102,12 +126,14 @@ fn transfer() {
     a.module("wait.wasm", module).unwrap();
     std::fs::write(a.scratch().join("big.bin"), &bytes).unwrap();
     let job = a.scratch().join("big.toml");
-    std::fs::write(&job, "version = 1\nmodule = \"wait.wasm\"\n[inputs]\n\"big.bin\" = \"big.bin\"\n").unwrap();
+    std::fs::write(&job, "version = 1\nmodule = \"wait.wasm\"\n[inputs]\n\"big.bin\" = \"big.bin\"\n")
+        .unwrap();
     let begun = Instant::now();
     a.json(&["submit", job.to_str().unwrap(), "--where", "grid"]).unwrap();
     // Measured from the creation of the file on the worker, checked each millisecond, to the start of the
     // task that reads it.
-    let is_begun = || std::fs::read_dir(b.data().join("partial")).is_ok_and(|mut files| files.next().is_some());
+    let is_begun =
+        || std::fs::read_dir(b.data().join("partial")).is_ok_and(|mut files| files.next().is_some());
     while !is_begun() {
         assert!(begun.elapsed() < Duration::from_secs(60), "it does not begin");
         std::thread::sleep(Duration::from_millis(1));
@@ -145,7 +171,12 @@ fn transfer() {
         "0.5 of TCP",
         format!("plain TCP {:.0} MB/s", rate(plain)),
     );
-    line("the same from submission on, sealing included", format!("{:.2} s", (last - begun).as_secs_f64()), "", format!("{:.3} of plain TCP", plain / ours));
+    line(
+        "the same from submission on, sealing included",
+        format!("{:.2} s", (last - begun).as_secs_f64()),
+        "",
+        format!("{:.3} of plain TCP", plain / ours),
+    );
 }
 
 /// Measures two devices that have joined a group and are idle.
@@ -162,7 +193,17 @@ fn idle() {
     std::thread::sleep(Duration::from_secs(180));
     let span = begun.elapsed().as_secs_f64();
     let share = (processor(pid) - used) / span;
-    line("idle and joined: memory", format!("{:.1} MB", status(pid, "VmRSS") * 1024.0 / 1e6), "40 MB", String::new());
+    line(
+        "idle and joined: memory",
+        format!("{:.1} MB", status(pid, "VmRSS") * 1024.0 / 1e6),
+        "40 MB",
+        String::new(),
+    );
     line("idle and joined: processor, 180 s", format!("{:.3} %", share * 100.0), "0.2 %", String::new());
-    line("idle and joined: bytes an hour, both ways", format!("{:.0} kB", (bytes() - moved) / span * 3.6), "", String::new());
+    line(
+        "idle and joined: bytes an hour, both ways",
+        format!("{:.0} kB", (bytes() - moved) / span * 3.6),
+        "",
+        String::new(),
+    );
 }

@@ -49,7 +49,8 @@ enum Way {
     Restored,
 }
 
-const WAYS: [Way; 7] = [Way::Native, Way::Plain, Way::Canonical, Way::Counted, Way::Stopping, Way::Job, Way::Restored];
+const WAYS: [Way; 7] =
+    [Way::Native, Way::Plain, Way::Canonical, Way::Counted, Way::Stopping, Way::Job, Way::Restored];
 
 fn path(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).map(PathBuf::from)
@@ -62,7 +63,9 @@ fn main() {
     };
     let only = std::env::args().nth(1).filter(|name| !name.starts_with('-'));
     let bytes = std::fs::read(&module).unwrap();
-    let rewritten = |stop, canonical_nans| instrument(&bytes, accepted(), Abilities { stop, canonical_nans, ..Abilities::default() }).unwrap();
+    let rewritten = |stop, canonical_nans| {
+        instrument(&bytes, accepted(), Abilities { stop, canonical_nans, ..Abilities::default() }).unwrap()
+    };
     let (counting, stopping, all) = (rewritten(false, false), rewritten(true, false), rewritten(true, true));
     let plain = Engines::new(&bytes, false);
     let canonical = Engines::new(&bytes, true);
@@ -78,7 +81,9 @@ fn main() {
         "kernel", "native", "plain", "", "its NaNs", "counted", "stopping", "as a job", "restored"
     );
     let mut ratios: Vec<[f64; 7]> = Vec::new();
-    for (name, rounds) in KERNELS.into_iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)) {
+    for (name, rounds) in
+        KERNELS.into_iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name))
+    {
         let mut best = [Duration::MAX; 7];
         let mut checks = [const { String::new() }; 7];
         for _ in 0..RUNS {
@@ -116,15 +121,30 @@ fn main() {
         );
         ratios.push(row);
     }
-    let mean = |n: usize| (ratios.iter().map(|row| row[n].ln()).sum::<f64>() / ratios.len().max(1) as f64).exp();
+    let mean =
+        |n: usize| (ratios.iter().map(|row| row[n].ln()).sum::<f64>() / ratios.len().max(1) as f64).exp();
     let most = |n: usize| ratios.iter().map(|row| row[n]).fold(0.0, f64::max);
     let line = |what: &str, of: &dyn Fn(usize) -> f64| {
-        println!("{what:<10} {:>10} {:>10} {:>8.2}× {:>10.2}× {:>8.2}× {:>9.2}× {:>9.2}× {:>9.2}×", "", "", of(0), of(2), of(3), of(4), of(5), of(6));
+        println!(
+            "{what:<10} {:>10} {:>10} {:>8.2}× {:>10.2}× {:>8.2}× {:>9.2}× {:>9.2}× {:>9.2}×",
+            "",
+            "",
+            of(0),
+            of(2),
+            of(3),
+            of(4),
+            of(5),
+            of(6)
+        );
     };
     line("mean", &mean);
     line("most", &most);
     println!("targets: counted ≤ 1.15 mean and ≤ 1.6 each, stopping ≤ 1.25 and ≤ 1.8");
-    println!("as a job, to plain with the engine's own canonical NaNs: {:.2}×; to native: {:.2}×", mean(5) / mean(2), mean(5) / mean(0));
+    println!(
+        "as a job, to plain with the engine's own canonical NaNs: {:.2}×; to native: {:.2}×",
+        mean(5) / mean(2),
+        mean(5) / mean(0)
+    );
     let size = |wasm: &[u8]| format!("{:.0} KiB", wasm.len() as f64 / 1024.0);
     println!(
         "size of the module {}, counted {}, as a job {}; compiled {}, {}, {}",
@@ -187,7 +207,12 @@ fn run_restored(artifact: &Path, name: &str, rounds: u32) -> (Duration, String) 
         env: vec![],
         stdin: None,
         inputs: vec![],
-        limits: Limits { memory: fog_types::ByteCount(256 << 20), units: WorkUnits(1 << 50), wall_seconds: 600, ..Limits::default() },
+        limits: Limits {
+            memory: fog_types::ByteCount(256 << 20),
+            units: WorkUnits(1 << 50),
+            wall_seconds: 600,
+            ..Limits::default()
+        },
         seed: 0,
         duty: Percent::FULL,
         segments: None,
@@ -195,7 +220,8 @@ fn run_restored(artifact: &Path, name: &str, rounds: u32) -> (Duration, String) 
     let out = Arc::new(Mutex::new(Vec::new()));
     let since = Arc::new(Mutex::new(None));
     let once = Once { since: Arc::clone(&since), asked: false };
-    let (report, _) = fog_runtime::run(&spec, None, Box::new(Printed(Arc::clone(&out))), Box::new(once), || {}).unwrap();
+    let (report, _) =
+        fog_runtime::run(&spec, None, Box::new(Printed(Arc::clone(&out))), Box::new(once), || {}).unwrap();
     assert_eq!(report.outcome, fog_runtime::Outcome::Exited(0));
     let took = since.lock().unwrap().map_or(Duration::MAX, |since: Instant| since.elapsed());
     (took, String::from_utf8_lossy(&out.lock().unwrap()).trim().to_owned())

@@ -4,7 +4,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use fog_bitchat::{Announce, Capabilities, Config, Delivery, Event, Frame, Identity, Kind, LinkId, Node, PeerId, Raw};
+use fog_bitchat::{
+    Announce, Capabilities, Config, Delivery, Event, Frame, Identity, Kind, LinkId, Node, PeerId, Raw,
+};
 use fog_tests::Bench;
 
 const START: u64 = 1_790_000_000_000;
@@ -17,7 +19,11 @@ fn identity(n: u32) -> Identity {
 }
 
 fn node(n: u32, name: &str) -> Node {
-    Node::new(identity(n), Config { nickname: name.to_owned(), capabilities: Capabilities::PRIVATE_MEDIA, ..Config::default() }, [n as u8; 32])
+    Node::new(
+        identity(n),
+        Config { nickname: name.to_owned(), capabilities: Capabilities::PRIVATE_MEDIA, ..Config::default() },
+        [n as u8; 32],
+    )
 }
 
 /// Repeats `work` for a second; returns the number of runs per second.
@@ -41,12 +47,26 @@ fn resident_kib() -> u64 {
 
 fn packets() {
     let anna = identity(1);
-    let text = Frame::new(Kind::MESSAGE, anna.peer(), START, b"a text of a usual length that says something to everybody near".to_vec());
-    println!("text signed and encoded        {:>10.0} a second", per_second(|| drop(black_box(text.clone().signed(&anna).encode()))));
+    let text = Frame::new(
+        Kind::MESSAGE,
+        anna.peer(),
+        START,
+        b"a text of a usual length that says something to everybody near".to_vec(),
+    );
+    println!(
+        "text signed and encoded        {:>10.0} a second",
+        per_second(|| drop(black_box(text.clone().signed(&anna).encode())))
+    );
     let bytes = text.clone().signed(&anna).encode();
-    println!("packet decoded                 {:>10.0} a second", per_second(|| drop(black_box(Raw::decode(black_box(&bytes))))));
+    println!(
+        "packet decoded                 {:>10.0} a second",
+        per_second(|| drop(black_box(Raw::decode(black_box(&bytes)))))
+    );
     let raw = Raw::decode(&bytes).unwrap();
-    println!("signature checked              {:>10.0} a second", per_second(|| assert!(raw.frame.is_by(&anna.keys()))));
+    println!(
+        "signature checked              {:>10.0} a second",
+        per_second(|| assert!(raw.frame.is_by(&anna.keys())))
+    );
 }
 
 /// Exchanges packets between two nodes until none is left.
@@ -83,7 +103,8 @@ fn handshakes() {
             }
         }
         settle(&mut a, &mut b, START);
-        let delivered = std::iter::from_fn(|| a.poll_event()).any(|event| matches!(event, Event::Delivery { state: Delivery::Delivered, .. }));
+        let delivered = std::iter::from_fn(|| a.poll_event())
+            .any(|event| matches!(event, Event::Delivery { state: Delivery::Delivered, .. }));
         assert!(delivered, "the work was done");
     });
     println!("two nodes meet, handshake, text, receipt {rate:>10.0} a second");
@@ -96,21 +117,29 @@ fn memory() {
     node.handle_link_up(LinkId(1), 512, START);
     let people: Vec<(Identity, PeerId)> = (1..=200).map(|n| (identity(n), identity(n).peer())).collect();
     for (n, (identity, peer)) in people.iter().enumerate() {
-        let announce = Announce { nickname: format!("person {n}"), keys: identity.keys(), ..Announce::default() };
-        let mut bytes = Frame::new(Kind::ANNOUNCE, *peer, START, announce.encode().unwrap()).signed(identity).encode();
+        let announce =
+            Announce { nickname: format!("person {n}"), keys: identity.keys(), ..Announce::default() };
+        let mut bytes =
+            Frame::new(Kind::ANNOUNCE, *peer, START, announce.encode().unwrap()).signed(identity).encode();
         bytes[2] = 5;
         node.handle_bytes(LinkId(1), &bytes, START);
     }
     let mut heard = 0;
     for n in 0..10_000_u64 {
         let (identity, peer) = &people[n as usize % people.len()];
-        let text = Frame::new(Kind::MESSAGE, *peer, START + n, format!("text {n} of somebody").into_bytes()).signed(identity);
+        let text = Frame::new(Kind::MESSAGE, *peer, START + n, format!("text {n} of somebody").into_bytes())
+            .signed(identity);
         node.handle_bytes(LinkId(1), &text.encode(), START + n);
         node.handle_timeout(START + n);
-        heard += std::iter::from_fn(|| node.poll_event()).filter(|event| matches!(event, Event::Room { .. })).count();
+        heard += std::iter::from_fn(|| node.poll_event())
+            .filter(|event| matches!(event, Event::Room { .. }))
+            .count();
     }
     assert_eq!((node.people().len(), heard), (200, 10_000), "the work was done");
-    println!("node with 200 people after 10,000 texts  {:>7.1} MiB more", resident_kib().saturating_sub(before) as f64 / 1024.0);
+    println!(
+        "node with 200 people after 10,000 texts  {:>7.1} MiB more",
+        resident_kib().saturating_sub(before) as f64 / 1024.0
+    );
 }
 
 /// Measures an idle daemon that looks for Bluetooth.
@@ -122,7 +151,15 @@ fn idle() {
     let pid = bench.pid().unwrap();
     let ticks = || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let fields: Vec<u64> = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2).map(|field| field.parse().unwrap()).collect();
+        let fields: Vec<u64> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse().unwrap())
+            .collect();
         fields.iter().sum::<u64>()
     };
     let (before, seconds) = (ticks(), 30);

@@ -11,7 +11,10 @@ use fog_tests::{Bench, Guarded, app_binary, fog_binary, wait_for};
 
 fn resident_mib(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let kib: f64 = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok()).unwrap_or(0.0);
+    let kib: f64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0.0);
     kib / 1024.0
 }
 
@@ -24,7 +27,14 @@ fn processor_seconds(pid: u32) -> f64 {
             .flatten()
             .flatten()
             .filter(|task| task.file_name().to_string_lossy() != pid.to_string())
-            .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok()?.split_whitespace().next()?.parse::<f64>().ok())
+            .filter_map(|task| {
+                std::fs::read_to_string(task.path().join("schedstat"))
+                    .ok()?
+                    .split_whitespace()
+                    .next()?
+                    .parse::<f64>()
+                    .ok()
+            })
             .sum::<f64>()
             / 1e9
 }
@@ -115,7 +125,10 @@ impl Boinc {
             .ok()?;
         let pid = process.id();
         let process = Guarded(process);
-        wait_for("BOINC's answer", Duration::from_secs(20), || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).ok()?;
+        wait_for("BOINC's answer", Duration::from_secs(20), || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        })
+        .ok()?;
         Some(Self { _process: process, _folder: folder, pid, started: begun.elapsed() })
     }
 }
@@ -123,7 +136,11 @@ impl Boinc {
 /// Measures the time from a real key press (XTEST) to the stop of the worker.
 fn pauses() {
     let display = ":88";
-    let Ok(server) = Command::new("Xvfb").args([display, "-screen", "0", "640x480x24", "-nolisten", "tcp"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+    let Ok(server) = Command::new("Xvfb")
+        .args([display, "-screen", "0", "640x480x24", "-nolisten", "tcp"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
     else {
         return line("pause after input", "no Xvfb".to_owned(), "100 ms", String::new());
     };
@@ -134,21 +151,43 @@ fn pauses() {
     daemon.env("DISPLAY", display).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let daemon = Guarded(daemon.spawn().unwrap());
     wait_for("the daemon", Duration::from_secs(20), || bench.json(&["status"]).ok()).unwrap();
-    bench.fog(&["settings", "set", "idle_after=2", "other_cpu_stop=100", "cpu_temp_stop=105", "disk_free_min=0.1", "contributing=on"]).unwrap();
-    let module = bench.module("loop.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))").unwrap();
+    bench
+        .fog(&[
+            "settings",
+            "set",
+            "idle_after=2",
+            "other_cpu_stop=100",
+            "cpu_temp_stop=105",
+            "disk_free_min=0.1",
+            "contributing=on",
+        ])
+        .unwrap();
+    let module = bench
+        .module(
+            "loop.wasm",
+            "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))",
+        )
+        .unwrap();
     bench.json(&["submit", &module.to_string_lossy()]).unwrap();
     // The first child compiles; the one that runs exists once units are counted.
-    wait_for("counted work", Duration::from_secs(60), || bench.json(&["status"]).ok().filter(|s| s["active"][0]["units"].as_u64().unwrap_or(0) > 0)).unwrap();
+    wait_for("counted work", Duration::from_secs(60), || {
+        bench.json(&["status"]).ok().filter(|s| s["active"][0]["units"].as_u64().unwrap_or(0) > 0)
+    })
+    .unwrap();
     let worker = wait_for("a worker", Duration::from_secs(30), || {
         let list = std::fs::read_dir(format!("/proc/{}/task", daemon.0.id())).ok()?;
-        list.flatten().filter_map(|t| std::fs::read_to_string(t.path().join("children")).ok()).find_map(|c| c.split_whitespace().next()?.parse::<u32>().ok())
+        list.flatten()
+            .filter_map(|t| std::fs::read_to_string(t.path().join("children")).ok())
+            .find_map(|c| c.split_whitespace().next()?.parse::<u32>().ok())
     })
     .unwrap();
     // The job has its own thread in the worker.
     let is_running = || {
         let threads = std::fs::read_dir(format!("/proc/{worker}/task")).into_iter().flatten().flatten();
         let state = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("stat")).ok();
-        threads.filter_map(state).any(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('R')))
+        threads
+            .filter_map(state)
+            .any(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('R')))
     };
     let mut samples = Vec::new();
     for _ in 0..20 {
@@ -171,8 +210,17 @@ fn pauses() {
     if samples.is_empty() {
         return line("pause after input", "no samples".to_owned(), "100 ms", String::new());
     }
-    let both = format!("{:.0} / {:.0} ms", percentile(&samples, 50).as_secs_f64() * 1e3, percentile(&samples, 99).as_secs_f64() * 1e3);
-    line(&format!("pause after input, p50 / p99 of {} (with xdotool's start)", samples.len()), both, "100 ms", String::new());
+    let both = format!(
+        "{:.0} / {:.0} ms",
+        percentile(&samples, 50).as_secs_f64() * 1e3,
+        percentile(&samples, 99).as_secs_f64() * 1e3
+    );
+    line(
+        &format!("pause after input, p50 / p99 of {} (with xdotool's start)", samples.len()),
+        both,
+        "100 ms",
+        String::new(),
+    );
 }
 
 /// Measures the time from the start of the app to the first content in its window, which shows the engine's
@@ -182,15 +230,23 @@ fn first_paint() {
     {
         let desk = match fog_tests::window::Desk::set_up() {
             Ok(desk) => desk,
-            Err(error) => return line("window start to first paint", "not measured".to_owned(), "1,000 ms", error.to_string()),
+            Err(error) => {
+                return line(
+                    "window start to first paint",
+                    "not measured".to_owned(),
+                    "1,000 ms",
+                    error.to_string(),
+                );
+            }
         };
         let mut times = Vec::new();
         for _ in 0..5 {
-            let begun = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64() * 1e3;
+            let begun =
+                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64()
+                    * 1e3;
             let window = desk.open().unwrap();
             let painted = wait_for("paint", Duration::from_secs(30), || {
-                let code =
-                    "const paint = performance.getEntriesByName('first-contentful-paint')[0]; return paint ? performance.timeOrigin + paint.startTime : null;";
+                let code = "const paint = performance.getEntriesByName('first-contentful-paint')[0]; return paint ? performance.timeOrigin + paint.startTime : null;";
                 window.script(code).ok()?.as_f64()
             });
             times.push(Duration::from_secs_f64((painted.unwrap() - begun).max(0.0) / 1e3));
@@ -198,7 +254,11 @@ fn first_paint() {
             std::thread::sleep(Duration::from_secs(1));
         }
         times.sort();
-        let text = format!("{:.0} ms (slowest {:.0})", percentile(&times, 50).as_secs_f64() * 1e3, times.last().map_or(0.0, |t| t.as_secs_f64() * 1e3));
+        let text = format!(
+            "{:.0} ms (slowest {:.0})",
+            percentile(&times, 50).as_secs_f64() * 1e3,
+            times.last().map_or(0.0, |t| t.as_secs_f64() * 1e3)
+        );
         line("window start to first paint, median of 5", text, "1,000 ms", String::new());
     }
 }
@@ -210,7 +270,9 @@ fn cached_start() {
     for n in 0..9_000 {
         wat.push_str(&format!("(func (param i32 i32) (result i32) (local i32) (local.set 2 (i32.mul (local.get 0) (i32.const {n}))) (local.set 2 (i32.xor (local.get 2) (i32.rotl (local.get 0) (i32.const {}))))", n % 31));
         // Enough straight-line code to make each function about a hundred bytes long.
-        wat.push_str(&"(local.set 2 (i32.add (local.get 2) (i32.mul (local.get 0) (local.get 1))))".repeat(9));
+        wat.push_str(
+            &"(local.set 2 (i32.add (local.get 2) (i32.mul (local.get 0) (local.get 1))))".repeat(9),
+        );
         wat.push_str("(local.get 2))");
     }
     wat.push_str(&format!("(data (i32.const 0) \"{}\"))", "x".repeat(60_000)));
@@ -226,7 +288,11 @@ fn cached_start() {
     again.sort();
     line(
         &format!("cached start to end, {:.1} MiB module, p50", size as f64 / 1_048_576.0),
-        format!("{:.0} ms (first {:.0})", percentile(&again, 50).as_secs_f64() * 1e3, first.as_secs_f64() * 1e3),
+        format!(
+            "{:.0} ms (first {:.0})",
+            percentile(&again, 50).as_secs_f64() * 1e3,
+            first.as_secs_f64() * 1e3
+        ),
         "20 ms",
         String::new(),
     );

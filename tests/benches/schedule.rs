@@ -107,7 +107,9 @@ fn zdt() -> Vec<Test<2>> {
             [x[0], g * (1.0 - (x[0] / g).sqrt() - x[0] / g * (10.0 * PI * x[0]).sin())]
         }),
         test("zdt4", 10, true, |x| {
-            let g = 1.0 + 10.0 * (x.len() - 1) as f64 + x[1..].iter().map(|v| v * v - 10.0 * (4.0 * PI * v).cos()).sum::<f64>();
+            let g = 1.0
+                + 10.0 * (x.len() - 1) as f64
+                + x[1..].iter().map(|v| v * v - 10.0 * (4.0 * PI * v).cos()).sum::<f64>();
             [x[0], g * (1.0 - (x[0] / g).sqrt())]
         }),
         test("zdt6", 10, false, |x| {
@@ -139,7 +141,12 @@ fn hypervolume(points: &[Vec<f64>]) -> f64 {
         let height = end - inside[at][last];
         if height > 0.0 {
             let slice: Vec<Vec<f64>> = inside[..=at].iter().map(|p| p[..last].to_vec()).collect();
-            volume += height * if last == 1 { REFERENCE - slice.iter().map(|p| p[0]).fold(REFERENCE, f64::min) } else { hypervolume(&slice) };
+            volume += height
+                * if last == 1 {
+                    REFERENCE - slice.iter().map(|p| p[0]).fold(REFERENCE, f64::min)
+                } else {
+                    hypervolume(&slice)
+                };
         }
     }
     volume
@@ -154,9 +161,16 @@ fn ours<const M: usize>(test: &Test<M>) -> (f64, f64) {
     let (mut volumes, mut times) = (Vec::new(), Vec::new());
     for seed in 0..SEEDS {
         let begun = Instant::now();
-        let found = Nsga2::run(test, Settings { population: POPULATION, generations: GENERATIONS - 1 }, Vec::new(), &mut StdRng::seed_from_u64(seed));
+        let found = Nsga2::run(
+            test,
+            Settings { population: POPULATION, generations: GENERATIONS - 1 },
+            Vec::new(),
+            &mut StdRng::seed_from_u64(seed),
+        );
         times.push(begun.elapsed().as_secs_f64());
-        volumes.push(hypervolume(&found.front().iter().map(|one| one.worth.objectives.to_vec()).collect::<Vec<_>>()));
+        volumes.push(hypervolume(
+            &found.front().iter().map(|one| one.worth.objectives.to_vec()).collect::<Vec<_>>(),
+        ));
     }
     (median(volumes), median(times))
 }
@@ -182,8 +196,12 @@ fn theirs(python: &str, name: &str) -> (f64, f64) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let runs: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let runs = runs.as_array().unwrap();
-    let front = |run: &serde_json::Value| -> Vec<Vec<f64>> { serde_json::from_value(run["front"].clone()).unwrap() };
-    (median(runs.iter().map(|run| hypervolume(&front(run))).collect()), median(runs.iter().map(|run| run["seconds"].as_f64().unwrap()).collect()))
+    let front =
+        |run: &serde_json::Value| -> Vec<Vec<f64>> { serde_json::from_value(run["front"].clone()).unwrap() };
+    (
+        median(runs.iter().map(|run| hypervolume(&front(run))).collect()),
+        median(runs.iter().map(|run| run["seconds"].as_f64().unwrap()).collect()),
+    )
 }
 
 fn main() {
@@ -193,7 +211,10 @@ fn main() {
     rows.push((dtlz.name, ours(&dtlz)));
     match std::env::var("FOG_PYMOO") {
         Ok(python) => {
-            println!("{:8} {:>12} {:>12} {:>9} {:>10} {:>10} {:>8}", "problem", "hypervolume", "pymoo", "ratio", "seconds", "pymoo", "faster");
+            println!(
+                "{:8} {:>12} {:>12} {:>9} {:>10} {:>10} {:>8}",
+                "problem", "hypervolume", "pymoo", "ratio", "seconds", "pymoo", "faster"
+            );
             for (name, (volume, seconds)) in rows {
                 let (their_volume, their_seconds) = theirs(&python, name);
                 println!(
@@ -203,7 +224,9 @@ fn main() {
                 );
             }
         }
-        Err(_) => rows.iter().for_each(|(name, (volume, seconds))| println!("{name:8} {volume:12.4} {seconds:10.4} s (FOG_PYMOO names no Python with pymoo)")),
+        Err(_) => rows.iter().for_each(|(name, (volume, seconds))| {
+            println!("{name:8} {volume:12.4} {seconds:10.4} s (FOG_PYMOO names no Python with pymoo)")
+        }),
     }
     placement();
 }
@@ -237,8 +260,16 @@ fn placement() {
         .collect();
     let begun = Instant::now();
     let placed = quick(&machines, &works, Prefer::Balanced);
-    println!("1,000 tasks on 100 machines at once: {:.1} ms, {} placed", begun.elapsed().as_secs_f64() * 1e3, placed.iter().flatten().count());
+    println!(
+        "1,000 tasks on 100 machines at once: {:.1} ms, {} placed",
+        begun.elapsed().as_secs_f64() * 1e3,
+        placed.iter().flatten().count()
+    );
     let begun = Instant::now();
     let front = plan(&machines, &works, Settings { population: 60, generations: 40 }, &mut rng);
-    println!("1,000 tasks on 100 machines, searched: {:.0} ms, a front of {} (target 1,000 ms)", begun.elapsed().as_secs_f64() * 1e3, front.len());
+    println!(
+        "1,000 tasks on 100 machines, searched: {:.0} ms, a front of {} (target 1,000 ms)",
+        begun.elapsed().as_secs_f64() * 1e3,
+        front.len()
+    );
 }

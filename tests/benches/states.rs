@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fog_runtime::{
-    Checkpoint, CheckpointHeader, CheckpointWriter, EngineKind, FromWorker, Generation, Key, SavedState, Snapshot, TaskSpec, Worker, WorkerEvent,
-    WorkerProgram, prepare,
+    Checkpoint, CheckpointHeader, CheckpointWriter, EngineKind, FromWorker, Generation, Key, SavedState,
+    Snapshot, TaskSpec, Worker, WorkerEvent, WorkerProgram, prepare,
 };
 use fog_tests::fog_binary;
 use fog_types::{ByteCount, Limits, Percent, WorkUnits};
@@ -36,7 +36,12 @@ fn spec(artifact: &Path) -> TaskSpec {
         env: vec![],
         stdin: None,
         inputs: vec![],
-        limits: Limits { memory: ByteCount(128 << 20), units: WorkUnits(1 << 60), wall_seconds: 600, ..Limits::default() },
+        limits: Limits {
+            memory: ByteCount(128 << 20),
+            units: WorkUnits(1 << 60),
+            wall_seconds: 600,
+            ..Limits::default()
+        },
         seed: 0,
         duty: Percent::FULL,
         segments: None,
@@ -45,7 +50,11 @@ fn spec(artifact: &Path) -> TaskSpec {
 
 /// Takes one checkpoint as the engine does: a thread seals and writes while the worker sends. Returns the
 /// time for which the task stood still and the time until the checkpoint was on disk.
-async fn save(worker: &mut Worker, mut writer: CheckpointWriter, whole: bool) -> (Duration, Duration, u64, CheckpointWriter) {
+async fn save(
+    worker: &mut Worker,
+    mut writer: CheckpointWriter,
+    whole: bool,
+) -> (Duration, Duration, u64, CheckpointWriter) {
     let begun = Instant::now();
     worker.save(whole);
     let (pieces, received) = std::sync::mpsc::sync_channel::<Vec<u8>>(4);
@@ -56,7 +65,8 @@ async fn save(worker: &mut Worker, mut writer: CheckpointWriter, whole: bool) ->
             WorkerEvent::Message(FromWorker::State(piece)) => {
                 if let Some(received) = received.take() {
                     assert_eq!(Snapshot::begins_whole(&piece), Some(whole));
-                    let mut writer = std::mem::replace(&mut writer, CheckpointWriter::new(Default::default(), None));
+                    let mut writer =
+                        std::mem::replace(&mut writer, CheckpointWriter::new(Default::default(), None));
                     thread = Some(std::thread::spawn(move || {
                         writer.start(whole).unwrap();
                         received.iter().for_each(|piece| writer.piece(&piece).unwrap());
@@ -74,8 +84,11 @@ async fn save(worker: &mut Worker, mut writer: CheckpointWriter, whole: bool) ->
     drop(pieces);
     let mut writer = thread.unwrap().join().unwrap();
     assert_eq!((saved.memory, saved.whole), (64 << 20, whole));
-    let header = CheckpointHeader::new(&spec(Path::new("")), blake3::hash(b""), vec![], None).saved(&saved, 0);
-    writer.finish(&Generation { header, stdout: vec![], stderr: vec![], state: vec![], files: None }).unwrap();
+    let header =
+        CheckpointHeader::new(&spec(Path::new("")), blake3::hash(b""), vec![], None).saved(&saved, 0);
+    writer
+        .finish(&Generation { header, stdout: vec![], stderr: vec![], state: vec![], files: None })
+        .unwrap();
     (worked, begun.elapsed(), saved.bytes, writer)
 }
 
@@ -102,15 +115,22 @@ fn most(times: &[Duration]) -> String {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let folder = tempfile::tempdir().unwrap();
-    let (module, artifact, file) = (folder.path().join("pages.wasm"), folder.path().join("pages.cwasm"), folder.path().join("pages.fog"));
+    let (module, artifact, file) = (
+        folder.path().join("pages.wasm"),
+        folder.path().join("pages.cwasm"),
+        folder.path().join("pages.fog"),
+    );
     std::fs::write(&module, wat::parse_str(PROGRAM).unwrap()).unwrap();
-    let program = WorkerProgram::Process { path: fog_binary(), args: vec![fog_runtime::WORKER_ARGUMENT.into()] };
+    let program =
+        WorkerProgram::Process { path: fog_binary(), args: vec![fog_runtime::WORKER_ARGUMENT.into()] };
     prepare(&program, &module, &artifact, EngineKind::Compiled).await.unwrap();
     let key = Key::from([7; 32]);
     let mut writer = CheckpointWriter::new(file.clone(), Some(key));
     let mut worker = Worker::spawn(&program, spec(&artifact), None).unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    println!("\nA checkpoint of 64 MiB, median of 5: until the task goes on, and until it is sealed and synced.");
+    println!(
+        "\nA checkpoint of 64 MiB, median of 5: until the task goes on, and until it is sealed and synced."
+    );
     let (mut worked, mut written, mut bytes) = (Vec::new(), Vec::new(), 0);
     for _ in 0..5 {
         let (a, b, n, back) = save(&mut worker, writer, true).await;

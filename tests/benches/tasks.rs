@@ -13,7 +13,10 @@ const SPAN: Duration = Duration::from_secs(60);
 
 fn resident_mib(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let kib: f64 = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok()).unwrap_or(0.0);
+    let kib: f64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0.0);
     kib / 1024.0
 }
 
@@ -25,7 +28,11 @@ fn main() {
     let tasks: u32 = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(100_000);
     let bench = Bench::working().unwrap();
     bench.module("nothing.wasm", NOTHING).unwrap();
-    std::fs::write(bench.scratch().join("job.toml"), format!("version = 1\nmodule = \"nothing.wasm\"\n[map]\nrange = [0, {tasks}]\n")).unwrap();
+    std::fs::write(
+        bench.scratch().join("job.toml"),
+        format!("version = 1\nmodule = \"nothing.wasm\"\n[map]\nrange = [0, {tasks}]\n"),
+    )
+    .unwrap();
     line("", format!("{tasks} tasks"), "target");
     let begun = Instant::now();
     bench.json(&["submit", "job.toml"]).unwrap();

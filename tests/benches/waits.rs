@@ -14,7 +14,10 @@ use fog_libp2p::{Config, LibP2p};
 use fog_tests::{Bench, wait_for};
 use fog_transport::{Channel, NetEvent, Transport as _, write_frame};
 use fog_types::{JobId, NodeId};
-use wasm_encoder::{CodeSection, DataSection, ExportKind, ExportSection, Function, FunctionSection, MemorySection, MemoryType, Module, TypeSection, ValType};
+use wasm_encoder::{
+    CodeSection, DataSection, ExportKind, ExportSection, Function, FunctionSection, MemorySection,
+    MemoryType, Module, TypeSection, ValType,
+};
 
 const NOTHING: &str = "(module (memory (export \"memory\") 1) (func (export \"_start\")))";
 const TASKS: u32 = 100_000;
@@ -29,11 +32,22 @@ const TARGET: &str = "100 ms";
 
 /// Returns a module that takes minutes to compile.
 fn large_module() -> Vec<u8> {
-    let (mut types, mut functions, mut memories, mut exports, mut code) =
-        (TypeSection::new(), FunctionSection::new(), MemorySection::new(), ExportSection::new(), CodeSection::new());
+    let (mut types, mut functions, mut memories, mut exports, mut code) = (
+        TypeSection::new(),
+        FunctionSection::new(),
+        MemorySection::new(),
+        ExportSection::new(),
+        CodeSection::new(),
+    );
     types.ty().function([], []);
     types.ty().function([ValType::I64], [ValType::I64]);
-    memories.memory(MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None });
+    memories.memory(MemoryType {
+        minimum: 1,
+        maximum: None,
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
     functions.function(0);
     let mut start = Function::new([]);
     start.instructions().end();
@@ -44,7 +58,9 @@ fn large_module() -> Vec<u8> {
         let mut body = function.instructions();
         for line in 0..70 {
             body.local_get(0).i64_const(i64::from(number) * 31 + line).i64_mul().local_get(0).i32_wrap_i64();
-            body.i64_load(wasm_encoder::MemArg { offset: 0, align: 3, memory_index: 0 }).i64_add().local_set(0);
+            body.i64_load(wasm_encoder::MemArg { offset: 0, align: 3, memory_index: 0 })
+                .i64_add()
+                .local_set(0);
         }
         body.local_get(0).end();
         code.function(&function);
@@ -53,7 +69,13 @@ fn large_module() -> Vec<u8> {
     let mut module = Module::new();
     let mut data = DataSection::new();
     data.passive(vec![0x5a; DATA]);
-    module.section(&types).section(&functions).section(&memories).section(&exports).section(&code).section(&data);
+    module
+        .section(&types)
+        .section(&functions)
+        .section(&memories)
+        .section(&exports)
+        .section(&code)
+        .section(&data);
     module.finish()
 }
 
@@ -62,13 +84,17 @@ fn large_module() -> Vec<u8> {
 async fn shout(victim: NodeId, addresses: Vec<String>, is_over: Arc<AtomicBool>, frames: Arc<AtomicU64>) {
     let noise = vec![0x5a; 16 << 10];
     while !is_over.load(Ordering::Relaxed) {
-        let (net, mut events) = LibP2p::start(&rand::random(), &Config { loopback: true, ..Config::default() }).unwrap();
+        let (net, mut events) =
+            LibP2p::start(&rand::random(), &Config { loopback: true, ..Config::default() }).unwrap();
         net.dial(victim, addresses.clone());
-        let linked = async { while !matches!(events.recv().await, Some(NetEvent::Connected { .. }) | None) {} };
+        let linked =
+            async { while !matches!(events.recv().await, Some(NetEvent::Connected { .. }) | None) {} };
         if tokio::time::timeout(Duration::from_secs(5), linked).await.is_err() {
             continue;
         }
-        while let Ok(Ok(mut link)) = tokio::time::timeout(Duration::from_secs(1), net.open(victim, Channel::Control)).await {
+        while let Ok(Ok(mut link)) =
+            tokio::time::timeout(Duration::from_secs(1), net.open(victim, Channel::Control)).await
+        {
             if write_frame(&mut link.pipe, &noise).await.is_ok() {
                 frames.fetch_add(1, Ordering::Relaxed);
             }
@@ -85,7 +111,12 @@ impl std::fmt::Display for Times {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut sorted = self.0.clone();
         sorted.sort();
-        let at = |percent: usize| sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1))).copied().unwrap_or_default();
+        let at = |percent: usize| {
+            sorted
+                .get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1)))
+                .copied()
+                .unwrap_or_default()
+        };
         write!(f, "{:>9.1?} {:>9.1?} {:>9.1?}", at(50), at(95), at(100))
     }
 }
@@ -108,13 +139,18 @@ async fn measure(what: &str, client: &Client, job: Option<JobId>) {
         call(client, Command::Duty(DutyCommand::Snooze { minutes: 0 })).await;
         rest().await;
         if let Some(id) = job {
-            times[2].push(call(client, Command::Jobs(JobCommand::Change { id, action: JobAction::Pause })).await);
+            times[2]
+                .push(call(client, Command::Jobs(JobCommand::Change { id, action: JobAction::Pause })).await);
             call(client, Command::Jobs(JobCommand::Change { id, action: JobAction::Resume })).await;
             rest().await;
         }
         times[3].push(call(client, Command::Snapshot).await);
     }
-    for (call, times) in ["off", "pause", "pause of the job", "status"].into_iter().zip(times).filter(|(_, times)| !times.is_empty()) {
+    for (call, times) in ["off", "pause", "pause of the job", "status"]
+        .into_iter()
+        .zip(times)
+        .filter(|(_, times)| !times.is_empty())
+    {
         println!("{what:<44} {call:<18} {} {TARGET:>8}", Times(times));
     }
 }
@@ -128,7 +164,11 @@ fn main() {
     runtime.block_on(measure("alone", &client, None));
 
     bench.module("nothing.wasm", NOTHING).unwrap();
-    std::fs::write(bench.scratch().join("job.toml"), format!("version = 1\nmodule = \"nothing.wasm\"\n[map]\nrange = [0, {TASKS}]\n")).unwrap();
+    std::fs::write(
+        bench.scratch().join("job.toml"),
+        format!("version = 1\nmodule = \"nothing.wasm\"\n[map]\nrange = [0, {TASKS}]\n"),
+    )
+    .unwrap();
     let id = bench.json(&["submit", "job.toml"]).unwrap()["id"].as_u64().unwrap();
     runtime.block_on(measure("with 100,000 tasks", &client, Some(JobId(id))));
 
@@ -137,18 +177,28 @@ fn main() {
     let large = bench.json(&["submit", "large.wasm", "--now"]).unwrap()["id"].to_string();
     let mib = module.len() >> 20;
     drop(module);
-    let is_at_work = || (bench.json(&["job", "show", &large]).ok()?["summary"]["state"] == "running").then_some(());
+    let is_at_work =
+        || (bench.json(&["job", "show", &large]).ok()?["summary"]["state"] == "running").then_some(());
     wait_for("the compiler", Duration::from_secs(60), is_at_work).unwrap();
-    runtime.block_on(measure(&format!("beside a module of {mib} MiB that is compiled"), &client, Some(JobId(id))));
+    runtime.block_on(measure(
+        &format!("beside a module of {mib} MiB that is compiled"),
+        &client,
+        Some(JobId(id)),
+    ));
     let state = |when: &str| {
         let large = bench.json(&["job", "show", &large]).unwrap();
-        println!("the large module's job is {} {when} {}", large["summary"]["state"], large["summary"]["problem"]);
+        println!(
+            "the large module's job is {} {when} {}",
+            large["summary"]["state"], large["summary"]["problem"]
+        );
     };
     state("then");
 
     let (is_over, frames) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let invite: Invite = bench.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
-    let strangers = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let invite: Invite =
+        bench.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
+    let strangers =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     for _ in 0..STRANGERS {
         strangers.spawn(shout(invite.node, invite.addresses.clone(), is_over.clone(), frames.clone()));
     }

@@ -26,7 +26,10 @@ impl Bus {
     /// When there is no `dbus-daemon`; `cargo xtask setup` installs it.
     pub fn start() -> anyhow::Result<Self> {
         let mut command = Command::new("dbus-daemon");
-        command.args(["--session", "--nofork", "--print-address"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .args(["--session", "--nofork", "--print-address"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut process = command.spawn().context("dbus-daemon, which `cargo xtask setup` installs")?;
         let mut address = String::new();
         BufReader::new(process.stdout.take().context("its output")?).read_line(&mut address)?;
@@ -125,14 +128,18 @@ impl Logind {
 #[zbus::interface(name = "org.freedesktop.login1.Manager")]
 impl Logind {
     fn inhibit(&self, what: &str, _who: &str, _why: &str, mode: &str) -> zbus::fdo::Result<OwnedFd> {
-        let (ours, theirs) = UnixStream::pair().map_err(|error| zbus::fdo::Error::Failed(error.to_string()))?;
+        let (ours, theirs) =
+            UnixStream::pair().map_err(|error| zbus::fdo::Error::Failed(error.to_string()))?;
         self.said().holds.push((what.to_owned(), mode.to_owned(), ours));
         Ok(std::os::fd::OwnedFd::from(theirs).into())
     }
 
     fn list_inhibitors(&self) -> Vec<(String, String, String, String, u32, u32)> {
         let said = self.said();
-        said.inhibitors.iter().map(|(what, mode, pid)| (what.clone(), String::new(), String::new(), mode.clone(), 0, *pid)).collect()
+        said.inhibitors
+            .iter()
+            .map(|(what, mode, pid)| (what.clone(), String::new(), String::new(), mode.clone(), 0, *pid))
+            .collect()
     }
 
     #[zbus(property)]

@@ -8,8 +8,8 @@ use anyhow::{Context, bail};
 use x11rb::connection::Connection;
 use x11rb::protocol::Event;
 use x11rb::protocol::xproto::{
-    Atom, AtomEnum, ClientMessageEvent, ConnectionExt as _, CreateWindowAux, EventMask, PropMode, SELECTION_NOTIFY_EVENT, SelectionNotifyEvent, Window,
-    WindowClass,
+    Atom, AtomEnum, ClientMessageEvent, ConnectionExt as _, CreateWindowAux, EventMask, PropMode,
+    SELECTION_NOTIFY_EVENT, SelectionNotifyEvent, Window, WindowClass,
 };
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
@@ -29,9 +29,22 @@ pub fn drop_file(display: &str, target: Window, path: &std::path::Path) -> anyho
     let (server, screen) = x11rb::connect(Some(display))?;
     let root = server.setup().roots.get(screen).context("no screen")?.root;
     let window = server.generate_id()?;
-    server.create_window(0, window, root, 0, 0, 1, 1, 0, WindowClass::INPUT_OUTPUT, 0, &CreateWindowAux::new())?;
+    server.create_window(
+        0,
+        window,
+        root,
+        0,
+        0,
+        1,
+        1,
+        0,
+        WindowClass::INPUT_OUTPUT,
+        0,
+        &CreateWindowAux::new(),
+    )?;
     let atom = |name: &str| anyhow::Ok(server.intern_atom(false, name.as_bytes())?.reply()?.atom);
-    let (selection, uri_list, copy) = (atom("XdndSelection")?, atom("text/uri-list")?, atom("XdndActionCopy")?);
+    let (selection, uri_list, copy) =
+        (atom("XdndSelection")?, atom("text/uri-list")?, atom("XdndActionCopy")?);
     let (enter, position, release) = (atom("XdndEnter")?, atom("XdndPosition")?, atom("XdndDrop")?);
     let (status, finished) = (atom("XdndStatus")?, atom("XdndFinished")?);
     server.set_selection_owner(window, selection, x11rb::CURRENT_TIME)?.check()?;
@@ -65,14 +78,29 @@ impl Source {
         let limit = Instant::now() + Duration::from_secs(10);
         while Instant::now() < limit {
             match self.server.poll_for_event()? {
-                Some(Event::ClientMessage(message)) if message.type_ == kind => return Ok(message.data.as_data32()),
+                Some(Event::ClientMessage(message)) if message.type_ == kind => {
+                    return Ok(message.data.as_data32());
+                }
                 Some(Event::SelectionRequest(request)) => {
-                    let property = if request.property == x11rb::NONE { request.target } else { request.property };
+                    let property =
+                        if request.property == x11rb::NONE { request.target } else { request.property };
                     let given = request.target == self.uri_list;
                     if given {
-                        self.server.change_property8(PropMode::REPLACE, request.requestor, property, self.uri_list, self.text.as_bytes())?;
+                        self.server.change_property8(
+                            PropMode::REPLACE,
+                            request.requestor,
+                            property,
+                            self.uri_list,
+                            self.text.as_bytes(),
+                        )?;
                     } else {
-                        self.server.change_property32(PropMode::REPLACE, request.requestor, property, AtomEnum::ATOM, &[self.uri_list])?;
+                        self.server.change_property32(
+                            PropMode::REPLACE,
+                            request.requestor,
+                            property,
+                            AtomEnum::ATOM,
+                            &[self.uri_list],
+                        )?;
                     }
                     let answer = SelectionNotifyEvent {
                         response_type: SELECTION_NOTIFY_EVENT,

@@ -10,7 +10,10 @@ use anyhow::{Context, ensure};
 /// # Errors
 /// When the program fails or is missing.
 pub fn must(command: &mut Command) -> anyhow::Result<Vec<u8>> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?}; `cargo xtask setup` installs it"))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{command:?}; `cargo xtask setup` installs it"))?;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(output.stdout)
 }
@@ -23,11 +26,18 @@ pub fn source(name: &str, folder: &Path) -> anyhow::Result<PathBuf> {
     let lists = folder.join("lists");
     std::fs::create_dir_all(lists.join("partial"))?;
     let release = std::fs::read_to_string("/etc/os-release")?;
-    let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).context("this is not Debian")?;
+    let codename = release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .context("this is not Debian")?;
     // The mirror that this machine is configured with.
     let policy = String::from_utf8(must(Command::new("apt-cache").args(["policy"]))?)?;
-    let mirror =
-        policy.lines().flat_map(str::split_whitespace).find(|word| word.starts_with("http") && !word.contains("security")).context("no mirror")?.to_owned();
+    let mirror = policy
+        .lines()
+        .flat_map(str::split_whitespace)
+        .find(|word| word.starts_with("http") && !word.contains("security"))
+        .context("no mirror")?
+        .to_owned();
     std::fs::write(folder.join("sources.list"), format!("deb-src [trusted=yes] {mirror} {codename} main\n"))?;
     let option = |key: &str, value: &Path| format!("{key}={}", value.display());
     let options = [
@@ -46,8 +56,14 @@ pub fn source(name: &str, folder: &Path) -> anyhow::Result<PathBuf> {
         must(Command::new("apt-get").args(&options).args(["update", "-qq"]))?;
     }
     must(Command::new("apt-get").args(&options).args(["source", "-qq", name]).current_dir(folder))?;
-    let starts = |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&format!("{name}-")));
-    std::fs::read_dir(folder)?.flatten().map(|entry| entry.path()).find(|path| path.is_dir() && starts(path)).context("the source was not unpacked")
+    let starts = |path: &PathBuf| {
+        path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&format!("{name}-")))
+    };
+    std::fs::read_dir(folder)?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.is_dir() && starts(path))
+        .context("the source was not unpacked")
 }
 
 /// Flags without which Debian's WASI library refuses signals, process clocks and process ids; and a stack
@@ -84,11 +100,23 @@ pub fn compile(folder: &Path, program: &Program) -> anyhow::Result<(PathBuf, Pat
     let (native, wasm) = (built("native"), built("wasm"));
     let clang = |first: &[&str], to: &Path, last: &[&str]| {
         let mut clang = Command::new("clang");
-        clang.args(first).args(["-O2", "-w", "-I."]).args(program.flags).args(program.files).arg("-o").arg(to).arg("-lm").args(last);
+        clang
+            .args(first)
+            .args(["-O2", "-w", "-I."])
+            .args(program.flags)
+            .args(program.files)
+            .arg("-o")
+            .arg(to)
+            .arg("-lm")
+            .args(last);
         must(clang.current_dir(folder))
     };
     clang(&[], &native, &[])?;
-    clang(&["--target=wasm32-wasi", "--sysroot=/usr", "-Ifor-wasi", "-include", "for-wasi/missing.h"], &wasm, &FOR_WASI)?;
+    clang(
+        &["--target=wasm32-wasi", "--sysroot=/usr", "-Ifor-wasi", "-include", "for-wasi/missing.h"],
+        &wasm,
+        &FOR_WASI,
+    )?;
     Ok((native, wasm))
 }
 
@@ -135,8 +163,22 @@ pub const PROGRAMS: &[Program] = &[
         flags: &["-DHAVE_UNISTD_H"],
         args: &["-9"],
     },
-    Program { package: "par", before: &[], empty: &[], files: &["buffer.c", "charset.c", "errmsg.c", "par.c", "reformat.c"], flags: &[], args: &["w50j"] },
-    Program { package: "ent", before: &[], empty: &[], files: &["ent.c", "iso8859.c", "randtest.c", "chisq.c"], flags: &[], args: &["-c"] },
+    Program {
+        package: "par",
+        before: &[],
+        empty: &[],
+        files: &["buffer.c", "charset.c", "errmsg.c", "par.c", "reformat.c"],
+        flags: &[],
+        args: &["w50j"],
+    },
+    Program {
+        package: "ent",
+        before: &[],
+        empty: &[],
+        files: &["ent.c", "iso8859.c", "randtest.c", "chisq.c"],
+        flags: &[],
+        args: &["-c"],
+    },
 ];
 
 /// Compression by block sorting.
@@ -144,7 +186,16 @@ pub const BZIP2: Program = Program {
     package: "bzip2",
     before: &[],
     empty: &[],
-    files: &["blocksort.c", "bzip2.c", "bzlib.c", "compress.c", "crctable.c", "decompress.c", "huffman.c", "randtable.c"],
+    files: &[
+        "blocksort.c",
+        "bzip2.c",
+        "bzlib.c",
+        "compress.c",
+        "crctable.c",
+        "decompress.c",
+        "huffman.c",
+        "randtable.c",
+    ],
     flags: &[],
     args: &["-9", "-c"],
 };
@@ -189,14 +240,22 @@ pub const LUA: Program = Program {
         "src/lvm.c",
         "src/lzio.c",
     ],
-    flags: &["-DDEB_HOST_MULTIARCH=\"none\"", "-DLUAI_THROW(L,c)=abort()", "-DLUAI_TRY(L,c,a)={a}", "-Dluai_jmpbuf=int"],
+    flags: &[
+        "-DDEB_HOST_MULTIARCH=\"none\"",
+        "-DLUAI_THROW(L,c)=abort()",
+        "-DLUAI_TRY(L,c,a)={a}",
+        "-Dluai_jmpbuf=int",
+    ],
     args: &["-"],
 };
 
 /// SQL on a database in memory.
 pub const SQLITE: Program = Program {
     package: "sqlite3",
-    before: &[&["./configure", "--quiet", "--disable-tcl", "--disable-readline", "--disable-shared"], &["make", "sqlite3.c", "shell.c"]],
+    before: &[
+        &["./configure", "--quiet", "--disable-tcl", "--disable-readline", "--disable-shared"],
+        &["make", "sqlite3.c", "shell.c"],
+    ],
     empty: &[],
     files: &["sqlite3.c", "shell.c"],
     flags: &[

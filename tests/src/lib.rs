@@ -54,7 +54,8 @@ pub fn now_ms() -> i64 {
 /// Returns a folder for pictures and logs that CI keeps.
 #[must_use]
 pub fn artefacts() -> PathBuf {
-    let folder = std::env::var_os("FOG_ARTEFACTS").map_or_else(|| std::env::temp_dir().join("fog-artefacts"), PathBuf::from);
+    let folder = std::env::var_os("FOG_ARTEFACTS")
+        .map_or_else(|| std::env::temp_dir().join("fog-artefacts"), PathBuf::from);
     // A test that cannot write there fails itself.
     let _ = std::fs::create_dir_all(&folder);
     folder
@@ -75,7 +76,13 @@ impl Bench {
     /// # Errors
     /// When the folder cannot be created.
     pub fn new() -> anyhow::Result<Self> {
-        Ok(Self { folder: tempfile::tempdir()?, daemon: None, daemon_args: Vec::new(), daemon_env: Vec::new(), namespace: None })
+        Ok(Self {
+            folder: tempfile::tempdir()?,
+            daemon: None,
+            daemon_args: Vec::new(),
+            daemon_env: Vec::new(),
+            namespace: None,
+        })
     }
 
     /// Returns the data folder.
@@ -111,7 +118,10 @@ impl Bench {
     /// # Errors
     /// When `fog` cannot be started.
     pub fn fog(&self, args: &[&str]) -> anyhow::Result<Output> {
-        self.command(args).stdin(Stdio::null()).output().context("fog cannot be started; build it with `cargo build -p fog-cli`")
+        self.command(args)
+            .stdin(Stdio::null())
+            .output()
+            .context("fog cannot be started; build it with `cargo build -p fog-cli`")
     }
 
     /// Runs `fog --json …` and parses its output.
@@ -133,9 +143,13 @@ impl Bench {
     pub fn counter(&self, name: &str) -> anyhow::Result<u64> {
         let endpoint = fog_ipc::endpoint(&self.data());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let reply = runtime.block_on(async { anyhow::Ok(fog_ipc::Client::connect(&endpoint).await?.call(fog_api::Command::Metrics).await?) })?;
+        let reply = runtime.block_on(async {
+            anyhow::Ok(fog_ipc::Client::connect(&endpoint).await?.call(fog_api::Command::Metrics).await?)
+        })?;
         let fog_api::Reply::Text(text) = reply else { bail!("no counters") };
-        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).with_context(|| format!("{name} is not among {text}"))
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+            .with_context(|| format!("{name} is not among {text}"))
     }
 
     /// Starts the daemon and waits until it answers; returns how long that took.
@@ -144,13 +158,18 @@ impl Bench {
     /// When the daemon does not answer within 20 s.
     pub fn start(&mut self) -> anyhow::Result<Duration> {
         let begun = Instant::now();
-        let log = std::fs::File::options().create(true).append(true).open(self.scratch().join("daemon.log"))?;
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.scratch().join("daemon.log"))?;
         let mut command = self.command(&["daemon"]);
         command.envs(self.daemon_env.iter().map(|(key, value)| (key, value)));
         if let Some(namespace) = &self.namespace {
             let inside = command;
             command = Command::new("ip");
-            command.args(["netns", "exec", namespace]).arg(inside.get_program()).args(inside.get_args()).current_dir(self.scratch());
+            command
+                .args(["netns", "exec", namespace])
+                .arg(inside.get_program())
+                .args(inside.get_args())
+                .current_dir(self.scratch());
             for (key, value) in inside.get_envs() {
                 match value {
                     Some(value) => command.env(key, value),
@@ -158,12 +177,15 @@ impl Bench {
                 };
             }
         }
-        let daemon = command.args(&self.daemon_args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
+        let daemon =
+            command.args(&self.daemon_args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
         self.daemon = Some(daemon);
         let endpoint = fog_ipc::endpoint(&self.data());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         while begun.elapsed() < Duration::from_secs(20) {
-            let answered = runtime.block_on(async { fog_ipc::Client::connect(&endpoint).await.ok()?.call(fog_api::Command::Snapshot).await.ok() });
+            let answered = runtime.block_on(async {
+                fog_ipc::Client::connect(&endpoint).await.ok()?.call(fog_api::Command::Snapshot).await.ok()
+            });
             if answered.is_some() {
                 return Ok(begun.elapsed());
             }
@@ -201,7 +223,10 @@ impl Bench {
     /// When `faketime` is not installed.
     pub fn set_clock_ahead(&mut self, seconds: i64) -> anyhow::Result<()> {
         let library = format!("/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1", std::env::consts::ARCH);
-        anyhow::ensure!(Path::new(&library).is_file(), "{library} is not there; `cargo xtask setup` or the package `faketime` installs it");
+        anyhow::ensure!(
+            Path::new(&library).is_file(),
+            "{library} is not there; `cargo xtask setup` or the package `faketime` installs it"
+        );
         let env = [
             ("LD_PRELOAD", library),
             ("FAKETIME", format!("{seconds:+}s")),
@@ -267,7 +292,13 @@ impl Bench {
     fn reachable(&self) -> Vec<String> {
         let peers = self.json(&["peers"]).unwrap_or_default();
         let here = |peer: &&Value| peer["connected"] == true && peer["network"] != "";
-        peers.as_array().into_iter().flatten().filter(here).filter_map(|peer| peer["id"].as_str().map(str::to_owned)).collect()
+        peers
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(here)
+            .filter_map(|peer| peer["id"].as_str().map(str::to_owned))
+            .collect()
     }
 
     /// Changes settings so that a test machine works whatever its sensors read.

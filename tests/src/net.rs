@@ -27,7 +27,9 @@ pub fn is_possible() -> bool {
 /// it panics instead, so that nothing stays untested.
 #[must_use]
 pub fn is_skipped(programs: &[&str]) -> bool {
-    let is_there = |program: &&&str| Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let is_there = |program: &&&str| {
+        Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    };
     let missing = programs.iter().find(|program| !is_there(program));
     let why = match missing {
         _ if !is_possible() => "network namespaces need root, and `ip`".to_owned(),
@@ -104,7 +106,10 @@ impl Host {
     /// # Errors
     /// When an interface cannot be set up.
     pub fn plug(&self, host: &Self, port: &str, device: &str, address: &str) -> anyhow::Result<()> {
-        ip(&["link", "add", port, "netns", &self.name, "type", "veth", "peer", "name", device, "netns", &host.name])?;
+        ip(&[
+            "link", "add", port, "netns", &self.name, "type", "veth", "peer", "name", device, "netns",
+            &host.name,
+        ])?;
         self.ip(&["link", "set", port, "master", "br0"])?;
         self.ip(&["link", "set", port, "up"])?;
         host.ip(&["addr", "add", address, "dev", device])?;
@@ -116,7 +121,20 @@ impl Host {
     /// # Errors
     /// When an interface cannot be set up.
     pub fn join(&self, switch: &Self, port: &str, other: &str) -> anyhow::Result<()> {
-        ip(&["link", "add", port, "netns", &self.name, "type", "veth", "peer", "name", other, "netns", &switch.name])?;
+        ip(&[
+            "link",
+            "add",
+            port,
+            "netns",
+            &self.name,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            other,
+            "netns",
+            &switch.name,
+        ])?;
         for (host, device) in [(self, port), (switch, other)] {
             host.ip(&["link", "set", device, "master", "br0"])?;
             host.ip(&["link", "set", device, "up"])?;
@@ -137,7 +155,10 @@ impl Host {
         self.exec(&["nft", &format!("add rule ip nat post oifname \"{device}\" {how}")])?;
         // Only answers to traffic from inside are let in.
         self.exec(&["nft", "add table ip fw"])?;
-        self.exec(&["nft", "add chain ip fw pass { type filter hook forward priority 0 ; policy accept ; }"])?;
+        self.exec(&[
+            "nft",
+            "add chain ip fw pass { type filter hook forward priority 0 ; policy accept ; }",
+        ])?;
         self.exec(&["nft", &format!("add rule ip fw pass iifname \"{device}\" ct state new drop")])?;
         // Dropped silently, as home routers do: an answer would also take the port from traffic from
         // inside.

@@ -35,7 +35,10 @@ impl Desk {
     pub fn set_up() -> anyhow::Result<Self> {
         let (bench, bus) = (Bench::new()?, Bus::start()?);
         let mut server = Command::new("Xvfb");
-        server.args(["-displayfd", "1", "-screen", "0", "1400x1000x24", "-nolisten", "tcp"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        server
+            .args(["-displayfd", "1", "-screen", "0", "1400x1000x24", "-nolisten", "tcp"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut server = server.spawn().context("Xvfb; `cargo xtask setup` installs it")?;
         let mut number = String::new();
         BufReader::new(server.stdout.take().context("its output")?).read_line(&mut number)?;
@@ -61,12 +64,22 @@ impl Desk {
             ("NO_AT_BRIDGE", "1".to_owned()),
             ("FOG_KEYCHAIN", "off".to_owned()),
         ];
-        let environment: Vec<(String, String)> = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let environment: Vec<(String, String)> =
+            environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let manager = spawn("openbox", &[], &environment);
         let port = free_port();
         let driver = spawn("WebKitWebDriver", &[&format!("--port={port}")], &environment);
-        wait_for("the driver", Duration::from_secs(10), || std::net::TcpStream::connect(("127.0.0.1", port)).ok())?;
-        Ok(Self { bench, bus, display, port, environment, _processes: vec![driver, manager, Guarded(server)] })
+        wait_for("the driver", Duration::from_secs(10), || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        })?;
+        Ok(Self {
+            bench,
+            bus,
+            display,
+            port,
+            environment,
+            _processes: vec![driver, manager, Guarded(server)],
+        })
     }
 
     /// Starts the app under the driver.
@@ -81,7 +94,11 @@ impl Desk {
     #[must_use]
     pub fn app(&self) -> Command {
         let mut command = Command::new(app_binary());
-        command.envs(self.environment.iter().map(|(name, value)| (name, value))).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     }
 }
@@ -100,11 +117,18 @@ impl Driver {
     /// # Errors
     /// When the app does not start.
     pub fn open(port: u16, display: &str) -> anyhow::Result<Self> {
-        let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(30))).http_status_as_error(false).build();
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(30)))
+            .http_status_as_error(false)
+            .build();
         let (agent, base) = (ureq::Agent::from(config), format!("http://127.0.0.1:{port}"));
         let capabilities = json!({ "capabilities": { "alwaysMatch": { "webkitgtk:browserOptions": { "binary": app_binary() } } } });
-        let body: Value = agent.post(format!("{base}/session")).send_json(capabilities)?.body_mut().read_json()?;
-        let session = body["value"]["sessionId"].as_str().ok_or_else(|| anyhow::anyhow!("no session: {body}"))?.to_owned();
+        let body: Value =
+            agent.post(format!("{base}/session")).send_json(capabilities)?.body_mut().read_json()?;
+        let session = body["value"]["sessionId"]
+            .as_str()
+            .ok_or_else(|| anyhow::anyhow!("no session: {body}"))?
+            .to_owned();
         Ok(Self { agent, base, session, display: display.to_owned() })
     }
 
@@ -113,7 +137,12 @@ impl Driver {
     /// # Errors
     /// When the driver reports an error.
     pub fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
-        let answer: Value = self.agent.post(format!("{}/session/{}/{path}", self.base, self.session)).send_json(body)?.body_mut().read_json()?;
+        let answer: Value = self
+            .agent
+            .post(format!("{}/session/{}/{path}", self.base, self.session))
+            .send_json(body)?
+            .body_mut()
+            .read_json()?;
         anyhow::ensure!(answer["value"]["error"].is_null(), "{path}: {}", answer["value"]);
         Ok(answer["value"].clone())
     }
@@ -131,13 +160,17 @@ impl Driver {
     /// # Errors
     /// When the driver reports an error.
     pub fn script_later(&self, code: &str) -> anyhow::Result<Value> {
-        self.post("execute/async", json!({ "script": format!("const done = arguments[arguments.length - 1]; {code}"), "args": [] }))
+        self.post(
+            "execute/async",
+            json!({ "script": format!("const done = arguments[arguments.length - 1]; {code}"), "args": [] }),
+        )
     }
 
     /// Fails on accessibility problems that axe-core finds on the page. Without axe-core (`FOG_AXE`) it
     /// prints so, and fails where `CI` is set.
     pub fn assert_accessible(&self, page: &str) {
-        let Some(axe) = std::env::var_os("FOG_AXE").and_then(|path| std::fs::read_to_string(path).ok()) else {
+        let Some(axe) = std::env::var_os("FOG_AXE").and_then(|path| std::fs::read_to_string(path).ok())
+        else {
             assert!(std::env::var_os("CI").is_none(), "axe-core is not here");
             println!("{page}: axe-core is not here, not checked with it");
             return;
@@ -158,19 +191,31 @@ impl Driver {
     /// Sends real key events to the focused window.
     pub fn keys(&self, args: &[&str]) {
         let id = self.window_id();
-        let act = |args: &[&str]| Command::new("xdotool").args(args).env("DISPLAY", &self.display).status().is_ok_and(|status| status.success());
+        let act = |args: &[&str]| {
+            Command::new("xdotool")
+                .args(args)
+                .env("DISPLAY", &self.display)
+                .status()
+                .is_ok_and(|status| status.success())
+        };
         assert!(act(&["windowfocus", "--sync", &id]) && act(args), "xdotool {args:?}");
     }
 
     /// Returns the text of the first element that matches a selector; `None` when there is none.
     pub fn text(&self, selector: &str) -> Option<String> {
-        let value = self.script(&format!("const e = document.querySelector({selector:?}); return e ? e.innerText : null;")).ok()?;
+        let value = self
+            .script(&format!(
+                "const e = document.querySelector({selector:?}); return e ? e.innerText : null;"
+            ))
+            .ok()?;
         value.as_str().map(str::to_owned)
     }
 
     /// Waits until the element of a selector contains a text; returns its whole text.
     pub fn wait_text(&self, selector: &str, part: &str, seconds: u64) -> String {
-        let found = wait_for(&format!("'{part}' in {selector}"), Duration::from_secs(seconds), || self.text(selector).filter(|text| text.contains(part)));
+        let found = wait_for(&format!("'{part}' in {selector}"), Duration::from_secs(seconds), || {
+            self.text(selector).filter(|text| text.contains(part))
+        });
         found.unwrap_or_else(|error| panic!("{error}; it says {:?}", self.text("body")))
     }
 
@@ -187,7 +232,9 @@ impl Driver {
     }
 
     fn element(&self, selector: &str) -> String {
-        let element = wait_for(selector, Duration::from_secs(15), || self.post("element", json!({ "using": "css selector", "value": selector })).ok());
+        let element = wait_for(selector, Duration::from_secs(15), || {
+            self.post("element", json!({ "using": "css selector", "value": selector })).ok()
+        });
         let element = element.unwrap_or_else(|error| panic!("{error}; it says {:?}", self.text("body")));
         element.as_object().and_then(|o| o.values().next()).and_then(Value::as_str).unwrap().to_owned()
     }
@@ -196,7 +243,10 @@ impl Driver {
     pub fn screenshot(&self, name: &str) {
         std::thread::sleep(Duration::from_millis(300));
         let path = artefacts().join(name);
-        let shot = Command::new("import").args(["-window", &self.window_id(), &path.to_string_lossy()]).env("DISPLAY", &self.display).status();
+        let shot = Command::new("import")
+            .args(["-window", &self.window_id(), &path.to_string_lossy()])
+            .env("DISPLAY", &self.display)
+            .status();
         assert!(shot.is_ok_and(|status| status.success()), "import (ImageMagick)");
         assert!(std::fs::metadata(&path).unwrap().len() > 2_000, "a screenshot with something on it");
     }
@@ -213,7 +263,11 @@ impl Driver {
 
     /// Returns the window id of the X server.
     pub fn window_id(&self) -> String {
-        let found = Command::new("xdotool").args(["search", "--onlyvisible", "--name", "Fog Compute"]).env("DISPLAY", &self.display).output().unwrap();
+        let found = Command::new("xdotool")
+            .args(["search", "--onlyvisible", "--name", "Fog Compute"])
+            .env("DISPLAY", &self.display)
+            .output()
+            .unwrap();
         String::from_utf8_lossy(&found.stdout).lines().next().expect("the app's window").to_owned()
     }
 
@@ -228,11 +282,17 @@ pub fn spawn(program: &str, args: &[&str], environment: &[(String, String)]) -> 
     let mut command = Command::new(program);
     // Messages of the app are kept with the pictures.
     let log = std::fs::File::options().create(true).append(true).open(artefacts().join("window.log"));
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.map_or_else(|_| Stdio::null(), Stdio::from));
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log.map_or_else(|_| Stdio::null(), Stdio::from));
     for (name, value) in environment {
         command.env(name, value);
     }
-    Guarded(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}; `cargo xtask setup` installs it")))
+    Guarded(
+        command.spawn().unwrap_or_else(|error| panic!("{program}: {error}; `cargo xtask setup` installs it")),
+    )
 }
 
 fn free_port() -> u16 {

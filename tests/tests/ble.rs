@@ -28,11 +28,21 @@ fn talk_with(scenario: &[&str], nodes: &str, options: &[&str], seconds: u32, add
     std::fs::copy(fog_binary(), share.path().join("fog")).unwrap();
     std::fs::copy(folder().join("talk.sh"), share.path().join("talk.sh")).unwrap();
     add(share.path());
-    let name: String = [scenario, options].concat().join("-").chars().filter(|c| c.is_alphanumeric() || *c == '-').collect();
+    let name: String =
+        [scenario, options].concat().join("-").chars().filter(|c| c.is_alphanumeric() || *c == '-').collect();
     let run = || {
         let mut machine = Command::new(folder().join("vm.sh"));
-        machine.args(["-n", nodes, "-t", &seconds.to_string(), "-l"]).arg(artefacts().join(format!("ble-{name}")));
-        machine.arg("-s").arg(share.path()).args(options).args(["--", "sh", "./talk.sh"]).args(scenario).output().unwrap()
+        machine
+            .args(["-n", nodes, "-t", &seconds.to_string(), "-l"])
+            .arg(artefacts().join(format!("ble-{name}")));
+        machine
+            .arg("-s")
+            .arg(share.path())
+            .args(options)
+            .args(["--", "sh", "./talk.sh"])
+            .args(scenario)
+            .output()
+            .unwrap()
     };
     let mut output = run();
     if output.status.code() == Some(NO_MACHINE) {
@@ -41,7 +51,12 @@ fn talk_with(scenario: &[&str], nodes: &str, options: &[&str], seconds: u32, add
     }
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}");
-    assert!(output.status.success(), "{scenario:?} {options:?}: {}\n{said}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{scenario:?} {options:?}: {}\n{said}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -105,7 +120,17 @@ fn a_second_reading_of_the_protocol_understands_ours() {
     let with_python = |share: &Path| {
         let copied = Command::new("cp").arg("-r").arg(folder().join("speaker")).arg(share).status().unwrap();
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--python-version", "3.13", "--only-binary=:all:", "--target"]).arg(share.join("wheels"));
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--python-version",
+            "3.13",
+            "--only-binary=:all:",
+            "--target",
+        ])
+        .arg(share.join("wheels"));
         let fetched = pip.args(["bleak==3.1.0", "cryptography"]).status().unwrap();
         assert!(copied.success() && fetched.success(), "the speaker's libraries cannot be had");
     };

@@ -28,7 +28,11 @@ fn set(bench: &Bench, change: &str) {
 fn sees(bench: &Bench, name: &str) -> Value {
     let find = || {
         let people = bench.json(&["chat", "people"]).ok()?;
-        people.as_array()?.iter().find(|person| person["nickname"] == name && person["link"] != "gone").cloned()
+        people
+            .as_array()?
+            .iter()
+            .find(|person| person["nickname"] == name && person["link"] != "gone")
+            .cloned()
     };
     wait_for(&format!("{name} to be seen"), PATIENCE, find).unwrap()
 }
@@ -73,7 +77,10 @@ fn two_people_talk_in_the_room_and_alone_and_keep_what_was_said() {
     std::fs::write(&picture, &bytes).unwrap();
     ok(&anna, &["chat", "send", "--to", "ben", "--wait", "300", "--file", picture.to_str().unwrap()]);
     let message = log(&ben, &["--to", "anna"])[0].clone();
-    assert_eq!((message["file"]["mime"].as_str(), message["file"]["size"].as_u64()), (Some("image/png"), Some(bytes.len() as u64)));
+    assert_eq!(
+        (message["file"]["mime"].as_str(), message["file"]["size"].as_u64()),
+        (Some("image/png"), Some(bytes.len() as u64))
+    );
     let copy = ben.scratch().join("copy.png");
     ok(&ben, &["chat", "file", &message["row"].to_string(), "-o", copy.to_str().unwrap()]);
     assert_eq!(std::fs::read(&copy).unwrap(), bytes);
@@ -113,7 +120,10 @@ fn talk_with_clocks_apart(seconds: i64) {
     // A sentence on both sides: with only two devices, the wrong clock is not known.
     for bench in [&anna, &ben] {
         let output = bench.fog(&["chat", "people"]).unwrap();
-        let (said, list) = (String::from_utf8_lossy(&output.stderr).into_owned(), String::from_utf8_lossy(&output.stdout).into_owned());
+        let (said, list) = (
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        );
         assert!(said.contains("One of the two is wrong") && !said.contains("Nobody is near"), "{said}");
         assert!(list.contains("clock "), "{list}");
     }
@@ -121,11 +131,15 @@ fn talk_with_clocks_apart(seconds: i64) {
     ok(&ben, &["chat", "send", "from ben"]);
     ok(&anna, &["chat", "send", "--to", "ben", "--wait", "300", "for ben alone"]);
     ok(&ben, &["chat", "send", "--to", "anna", "--wait", "300", "for anna alone"]);
-    for (bench, room, other, alone) in [(&anna, "from ben", "ben", "for anna alone"), (&ben, "from anna", "anna", "for ben alone")] {
-        wait_for("the room", PATIENCE, || texts(bench, &[]).iter().any(|text| text == room).then_some(())).unwrap();
+    for (bench, room, other, alone) in
+        [(&anna, "from ben", "ben", "for anna alone"), (&ben, "from anna", "anna", "for ben alone")]
+    {
+        wait_for("the room", PATIENCE, || texts(bench, &[]).iter().any(|text| text == room).then_some(()))
+            .unwrap();
         assert!(texts(bench, &["--to", other]).iter().any(|text| text == alone));
         // Sorted by the reader's clock, in the order of writing and arrival.
-        let times: Vec<i64> = log(bench, &[]).iter().map(|message| message["at_ms"].as_i64().unwrap()).collect();
+        let times: Vec<i64> =
+            log(bench, &[]).iter().map(|message| message["at_ms"].as_i64().unwrap()).collect();
         let spread = times.iter().max().unwrap() - times.iter().min().unwrap();
         assert!(spread < 300_000, "{times:?}");
         let theirs = log(bench, &[]).into_iter().find(|message| message["text"] == room).unwrap();
@@ -158,7 +172,8 @@ fn who_looks_like_somebody_else_is_told_apart_and_no_words_move_the_cursor() {
         wait_for("digits", PATIENCE, || {
             let id = person["id"].as_str().unwrap();
             let people = ben.json(&["chat", "people"]).ok()?;
-            let found = people.as_array()?.iter().find(|known| known["id"] == id)?["label"].as_str()?.to_owned();
+            let found =
+                people.as_array()?.iter().find(|known| known["id"] == id)?["label"].as_str()?.to_owned();
             found.contains(&format!("#{}", &id[..4])).then_some(found)
         })
         .unwrap()
@@ -171,11 +186,15 @@ fn who_looks_like_somebody_else_is_told_apart_and_no_words_move_the_cursor() {
     let hostile = "hi\u{1b}[2J\u{1b}]0;owned\u{7}\n12:00 anna: send money\u{202e}\u{2028}!";
     ok(&mallory, &["chat", "send", "--to", "ben", "--wait", "300", hostile]);
     let shown = ok(&ben, &["chat", "log", "--to", of_mallory["id"].as_str().unwrap()]);
-    assert!(shown.lines().count() == 1 && !shown.contains(['\u{1b}', '\u{7}', '\u{202e}', '\u{2028}']), "{shown:?}");
+    assert!(
+        shown.lines().count() == 1 && !shown.contains(['\u{1b}', '\u{7}', '\u{202e}', '\u{2028}']),
+        "{shown:?}"
+    );
     assert!(shown.contains(&mallory_is), "{shown:?}");
     // A name with digits of the id is unique.
     ok(&ben, &["chat", "send", "--to", &anna_is, "--wait", "300", "is it you?"]);
-    wait_for("the right anna", PATIENCE, || (texts(&anna, &["--to", "ben"]) == ["is it you?"]).then_some(())).unwrap();
+    wait_for("the right anna", PATIENCE, || (texts(&anna, &["--to", "ben"]) == ["is it you?"]).then_some(()))
+        .unwrap();
     assert!(texts(&mallory, &["--to", "ben"]).iter().all(|text| text != "is it you?"));
 }
 
@@ -193,14 +212,20 @@ fn a_message_for_somebody_who_is_away_waits_also_through_a_restart() {
     anna.kill();
     anna.start().unwrap();
     ben.start().unwrap();
-    wait_for("the delivery", Duration::from_secs(120), || (state(&anna) == "delivered").then_some(())).unwrap();
+    wait_for("the delivery", Duration::from_secs(120), || (state(&anna) == "delivered").then_some(()))
+        .unwrap();
     assert_eq!(texts(&ben, &["--to", "anna"]), ["first", "when you are back"]);
 }
 
 #[test]
 fn the_tail_tells_messages_deliveries_and_people() {
     let (anna, ben) = (person("anna"), person("ben"));
-    let mut tail = anna.command(&["chat", "tail", "--json"]).stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+    let mut tail = anna
+        .command(&["chat", "tail", "--json"])
+        .stdout(Stdio::piped())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
     anna.invite(&[&ben]).unwrap();
     sees(&anna, "ben");
@@ -209,7 +234,8 @@ fn the_tail_tells_messages_deliveries_and_people() {
     ok(&ben, &["chat", "send", "to everybody"]);
     let (mut kinds, mut said) = (Vec::new(), Vec::new());
     let is_whole = |kinds: &[String], said: &[String]| {
-        ["person", "message", "delivery:delivered"].iter().all(|kind| kinds.iter().any(|known| known == kind)) && said == ["to ben", "to everybody"]
+        ["person", "message", "delivery:delivered"].iter().all(|kind| kinds.iter().any(|known| known == kind))
+            && said == ["to ben", "to everybody"]
     };
     while !is_whole(&kinds, &said) {
         let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
@@ -240,7 +266,9 @@ fn somebody_is_verified_blocked_and_marked() {
     let fingerprint = sees(&ben, "anna")["fingerprint"].as_str().unwrap().to_owned();
     ok(&ben, &["chat", "verify", "--who", "anna", "--fingerprint", &fingerprint]);
     let wrong = fingerprint.replace(['a', 'b', 'c'], "0");
-    assert!(!ben.fog(&["chat", "verify", "--who", "anna", "--fingerprint", &wrong]).unwrap().status.success());
+    assert!(
+        !ben.fog(&["chat", "verify", "--who", "anna", "--fingerprint", &wrong]).unwrap().status.success()
+    );
     // Messages of a blocked person are not shown, and the person is not told.
     ok(&anna, &["chat", "block", "ben"]);
     ok(&ben, &["chat", "send", "in the room"]);
@@ -254,7 +282,10 @@ fn somebody_is_verified_blocked_and_marked() {
     assert_eq!(sees(&anna, "ben")["is_favourite"], true);
     assert!(ok(&anna, &["chat", "send", "/who"]).contains("ben"));
     ok(&anna, &["chat", "send", "/hug @ben"]);
-    wait_for("the hug", PATIENCE, || texts(&ben, &[]).last().filter(|text| text.contains("hugs ben")).map(|_| ())).unwrap();
+    wait_for("the hug", PATIENCE, || {
+        texts(&ben, &[]).last().filter(|text| text.contains("hugs ben")).map(|_| ())
+    })
+    .unwrap();
     let unknown = anna.fog(&["chat", "send", "--to", "nobody", "hello"]).unwrap();
     assert_eq!(unknown.status.code(), Some(66));
 }
@@ -264,10 +295,13 @@ fn how_far_somebody_is_and_a_picture_for_everybody() {
     let (anna, ben, cleo) = (person("anna"), person("ben"), person("cleo"));
     anna.invite(&[&ben]).unwrap();
     // Cleo shares another group with Ben, who relays between her and Anna.
-    let text = ben.json(&["network", "invite", "--group", "others"]).unwrap()["invite"].as_str().unwrap().to_owned();
+    let text =
+        ben.json(&["network", "invite", "--group", "others"]).unwrap()["invite"].as_str().unwrap().to_owned();
     ok(&cleo, &["network", "join", &text]);
     // The author of a message is known a moment before its route.
-    for (who, whom, link) in [(&anna, "ben", "network"), (&anna, "cleo", "relayed"), (&cleo, "anna", "relayed")] {
+    for (who, whom, link) in
+        [(&anna, "ben", "network"), (&anna, "cleo", "relayed"), (&cleo, "anna", "relayed")]
+    {
         wait_for(link, PATIENCE, || (sees(who, whom)["link"] == link).then_some(())).unwrap();
     }
     let near = ok(&anna, &["chat", "send", "/ping ben"]);
@@ -279,7 +313,10 @@ fn how_far_somebody_is_and_a_picture_for_everybody() {
     std::fs::write(&picture, [b"\x89PNG\r\n\x1a\n".as_slice(), &[7; 12_000]].concat()).unwrap();
     ok(&anna, &["chat", "send", "--file", &picture.to_string_lossy()]);
     for other in [&ben, &cleo] {
-        let came = wait_for("the picture", PATIENCE, || log(other, &[]).into_iter().find(|message| message["file"]["name"] == "map.png")).unwrap();
+        let came = wait_for("the picture", PATIENCE, || {
+            log(other, &[]).into_iter().find(|message| message["file"]["name"] == "map.png")
+        })
+        .unwrap();
         assert_eq!(came["file"]["size"], 12_008);
     }
     // A new favourite is told, as in the apps, without a visible text.
@@ -304,11 +341,17 @@ fn notes_stay_on_the_board_for_who_comes_later_until_their_author_takes_them_dow
     wait_for("the note", PATIENCE, || (board(&ben) == ["soup at the hut"]).then_some(())).unwrap();
     let note = ben.json(&["chat", "board"]).unwrap()[0].clone();
     let told = |name: &str| note[name].clone();
-    assert_eq!((told("name"), told("is_mine"), told("is_urgent")), ("anna".into(), false.into(), true.into()));
+    assert_eq!(
+        (told("name"), told("is_mine"), told("is_urgent")),
+        ("anna".into(), false.into(), true.into())
+    );
     assert_eq!(note["until_ms"].as_i64().unwrap() - note["at_ms"].as_i64().unwrap(), 48 * 3_600_000);
     let id = note["id"].as_str().unwrap().to_owned();
     let refused = ben.fog(&["chat", "board", "remove", &id]).unwrap();
-    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("anna wrote"), "{refused:?}");
+    assert!(
+        !refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("anna wrote"),
+        "{refused:?}"
+    );
     // The board takes five notes of one device, of at most 512 bytes, for at most a week.
     let code = |text: &[&str]| anna.fog(&[&["chat", "board", "post"], text].concat()).unwrap().status.code();
     assert_eq!([code(&[&"x".repeat(513)]), code(&["--hours", "169", "x"])], [Some(65), Some(2)]);
@@ -322,18 +365,26 @@ fn notes_stay_on_the_board_for_who_comes_later_until_their_author_takes_them_dow
     anna.kill();
     ben.kill();
     ben.start().unwrap();
-    let text = ben.json(&["network", "invite", "--group", "others"]).unwrap()["invite"].as_str().unwrap().to_owned();
+    let text =
+        ben.json(&["network", "invite", "--group", "others"]).unwrap()["invite"].as_str().unwrap().to_owned();
     ok(&cleo, &["network", "join", &text]);
     sees(&cleo, "ben");
     wait_for("the notes", Duration::from_secs(240), || (board(&cleo).len() == 5).then_some(())).unwrap();
     let by = cleo.json(&["chat", "board"]).unwrap()[0].clone();
-    assert_eq!((by["name"].as_str(), by["author"].as_str()), (Some("anna"), Some("")), "she is not known there");
+    assert_eq!(
+        (by["name"].as_str(), by["author"].as_str()),
+        (Some("anna"), Some("")),
+        "she is not known there"
+    );
     // Anna removes the note when she is back.
     anna.start().unwrap();
     sees(&anna, "ben");
     ok(&anna, &["chat", "board", "remove", &id[..8]]);
     for other in [&anna, &ben, &cleo] {
-        wait_for("it to go", Duration::from_secs(240), || (!board(other).contains(&"soup at the hut".to_owned())).then_some(())).unwrap();
+        wait_for("it to go", Duration::from_secs(240), || {
+            (!board(other).contains(&"soup at the hut".to_owned())).then_some(())
+        })
+        .unwrap();
     }
     assert_eq!(board(&ben).len(), 4);
 }
@@ -352,16 +403,26 @@ fn who_was_verified_vouches_for_those_they_verified() {
     // Anna verified Cleo; she and Ben verified each other.
     scan(&anna, &cleo);
     scan(&anna, &ben);
-    assert_eq!(sees(&ben, "cleo")["vouched_by"], serde_json::json!([]), "anna says it, and ben did not verify her");
+    assert_eq!(
+        sees(&ben, "cleo")["vouched_by"],
+        serde_json::json!([]),
+        "anna says it, and ben did not verify her"
+    );
     scan(&ben, &anna);
-    wait_for("anna's word for cleo", PATIENCE, || (sees(&ben, "cleo")["vouched_by"] == serde_json::json!(["anna"])).then_some(())).unwrap();
+    wait_for("anna's word for cleo", PATIENCE, || {
+        (sees(&ben, "cleo")["vouched_by"] == serde_json::json!(["anna"])).then_some(())
+    })
+    .unwrap();
     assert_eq!(sees(&ben, "cleo")["is_verified"], false, "it is shown, and is no proof");
     assert!(ok(&ben, &["chat", "people"]).contains("vouched for by anna"));
     // Cleo verified nobody, and received no vouch.
     assert_eq!(sees(&cleo, "ben")["vouched_by"], serde_json::json!([]));
     // A blocked person's vouch does not count.
     ok(&ben, &["chat", "block", "anna"]);
-    wait_for("the word to go", PATIENCE, || (sees(&ben, "cleo")["vouched_by"] == serde_json::json!([])).then_some(())).unwrap();
+    wait_for("the word to go", PATIENCE, || {
+        (sees(&ben, "cleo")["vouched_by"] == serde_json::json!([])).then_some(())
+    })
+    .unwrap();
 }
 
 #[test]
@@ -380,7 +441,13 @@ fn somebody_moves_to_another_device_and_stays_who_they_are() {
     let (id, before) = (who(&anna), who(&new));
     // The passphrase comes from standard input, as from a script.
     let typed = |bench: &Bench, args: &[&str], passphrase: &str| {
-        let mut child = bench.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = bench
+            .command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         writeln!(child.stdin.take().unwrap(), "{passphrase}").unwrap();
         child.wait_with_output().unwrap().status.code()
     };
@@ -398,7 +465,8 @@ fn somebody_moves_to_another_device_and_stays_who_they_are() {
     assert_eq!(typed(&new, &take, "correct horse battery"), Some(0));
     assert_eq!((who(&new), texts(&new, &[])), (id.clone(), vec!["of the device itself".to_owned()]));
     assert_eq!(typed(&new, &take, "correct horse battery"), Some(75), "it is that already");
-    let text = ben.json(&["network", "invite", "--group", "others"]).unwrap()["invite"].as_str().unwrap().to_owned();
+    let text =
+        ben.json(&["network", "invite", "--group", "others"]).unwrap()["invite"].as_str().unwrap().to_owned();
     ok(&new, &["network", "join", &text]);
     sees(&new, "ben");
     wait_for("ben to see her", PATIENCE, || (sees(&ben, "anna")["id"] == id.as_str()).then_some(())).unwrap();
@@ -406,7 +474,10 @@ fn somebody_moves_to_another_device_and_stays_who_they_are() {
     ok(&new, &["chat", "send", "--to", "ben", "--wait", "300", "from the new device"]);
     assert_eq!(texts(&ben, &["--to", &id]), ["from the old device", "from the new device"]);
     ok(&new, &["chat", "send", "--to", "hikers", "and in the group"]);
-    wait_for("the group", PATIENCE, || (texts(&ben, &["--to", "hikers"]) == ["and in the group"]).then_some(())).unwrap();
+    wait_for("the group", PATIENCE, || {
+        (texts(&ben, &["--to", "hikers"]) == ["and in the group"]).then_some(())
+    })
+    .unwrap();
 }
 
 #[test]
@@ -420,7 +491,12 @@ fn a_wipe_leaves_nothing_whenever_it_is_killed() {
     let kills = if is_full() { 60 } else { 6 };
     for n in 0..kills {
         // Killed at later and later moments of the wipe: afterwards everything is there, or nothing.
-        let mut wipe = anna.command(&["chat", "wipe", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut wipe = anna
+            .command(&["chat", "wipe", "--yes"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(Duration::from_micros(500 * n));
         anna.kill();
         wipe.wait().unwrap();
@@ -433,7 +509,14 @@ fn a_wipe_leaves_nothing_whenever_it_is_killed() {
         }
     }
     ok(&anna, &["chat", "wipe", "--yes"]);
-    assert!(anna.json(&["chat", "people"]).unwrap().as_array().unwrap().iter().all(|person| person["link"] != "gone"));
+    assert!(
+        anna.json(&["chat", "people"])
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|person| person["link"] != "gone")
+    );
     let id = anna.json(&["chat", "verify"]).unwrap()["id"].clone();
     assert_ne!(id, first);
     // The other device sees the new identity.
@@ -484,12 +567,23 @@ fn what_is_written_to_who_is_away_is_carried_by_somebody_else() {
     cleo.kill();
     wait_for("cleo to be gone", PATIENCE, || {
         let people = anna.json(&["chat", "people"]).ok()?;
-        people.as_array()?.iter().any(|person| person["id"] == cleo_id && person["link"] == "gone").then_some(())
+        people
+            .as_array()?
+            .iter()
+            .any(|person| person["id"] == cleo_id && person["link"] == "gone")
+            .then_some(())
     })
     .unwrap();
     ok(&anna, &["chat", "send", "--to", "cleo", "carried by ben"]);
-    wait_for("ben to carry it", PATIENCE, || (log(&anna, &["--to", "cleo"])[0]["state"] == "carried").then_some(())).unwrap();
-    let carries = || String::from_utf8_lossy(&ben.fog(&["chat", "people"]).ok()?.stderr).contains("carries one message").then_some(());
+    wait_for("ben to carry it", PATIENCE, || {
+        (log(&anna, &["--to", "cleo"])[0]["state"] == "carried").then_some(())
+    })
+    .unwrap();
+    let carries = || {
+        String::from_utf8_lossy(&ben.fog(&["chat", "people"]).ok()?.stderr)
+            .contains("carries one message")
+            .then_some(())
+    };
     wait_for("ben to say so", PATIENCE, carries).unwrap();
     // Anna leaves; Ben's device restarts with the bundle that it carries.
     anna.kill();
@@ -497,16 +591,28 @@ fn what_is_written_to_who_is_away_is_carried_by_somebody_else() {
     ben.kill();
     ben.start().unwrap();
     cleo.start().unwrap();
-    wait_for("the letter", PATIENCE, || texts(&cleo, &["--to", "anna"]).contains(&"carried by ben".to_owned()).then_some(())).unwrap();
+    wait_for("the letter", PATIENCE, || {
+        texts(&cleo, &["--to", "anna"]).contains(&"carried by ben".to_owned()).then_some(())
+    })
+    .unwrap();
     // When the two are together again, Anna gets the delivery receipt, and Cleo has the text once.
     anna.start().unwrap();
-    wait_for("the receipt", PATIENCE, || (log(&anna, &["--to", "cleo"])[0]["state"] == "delivered").then_some(())).unwrap();
+    wait_for("the receipt", PATIENCE, || {
+        (log(&anna, &["--to", "cleo"])[0]["state"] == "delivered").then_some(())
+    })
+    .unwrap();
     assert_eq!(texts(&cleo, &["--to", "anna"]), ["hello", "carried by ben"]);
 }
 
 fn groups(bench: &Bench) -> Vec<(String, usize, bool)> {
     let groups = bench.json(&["chat", "group"]).unwrap();
-    let group = |group: &Value| (group["name"].as_str().unwrap().to_owned(), group["members"].as_array().unwrap().len(), group["is_mine"] == true);
+    let group = |group: &Value| {
+        (
+            group["name"].as_str().unwrap().to_owned(),
+            group["members"].as_array().unwrap().len(),
+            group["is_mine"] == true,
+        )
+    };
     groups.as_array().unwrap().iter().map(group).collect()
 }
 
@@ -518,17 +624,28 @@ fn a_group_talks_among_itself_and_its_maker_says_who_is_in() {
         sees(&anna, name);
     }
     ok(&anna, &["chat", "group", "create", "hikers", "ben", "cleo"]);
-    let is_in = |bench: &Bench| groups(bench).iter().any(|(name, members, _)| (name.as_str(), *members) == ("hikers", 3)).then_some(());
+    let is_in = |bench: &Bench| {
+        groups(bench)
+            .iter()
+            .any(|(name, members, _)| (name.as_str(), *members) == ("hikers", 3))
+            .then_some(())
+    };
     for bench in [&anna, &ben, &cleo] {
         wait_for("the group", PATIENCE, || is_in(bench)).unwrap();
     }
     assert!(groups(&anna)[0].2 && !groups(&ben)[0].2);
     ok(&ben, &["chat", "send", "--to", "hikers", "at the hut"]);
     ok(&anna, &["chat", "send", "--to", "#hikers", "on my way"]);
-    let hears = |bench: &Bench, text: &str| wait_for(text, PATIENCE, || texts(bench, &["--to", "hikers"]).contains(&text.to_owned()).then_some(())).unwrap();
+    let hears = |bench: &Bench, text: &str| {
+        wait_for(text, PATIENCE, || {
+            texts(bench, &["--to", "hikers"]).contains(&text.to_owned()).then_some(())
+        })
+        .unwrap()
+    };
     hears(&cleo, "at the hut");
     hears(&cleo, "on my way");
-    let by_ben = log(&cleo, &["--to", "hikers"]).into_iter().find(|message| message["text"] == "at the hut").unwrap();
+    let by_ben =
+        log(&cleo, &["--to", "hikers"]).into_iter().find(|message| message["text"] == "at the hut").unwrap();
     assert_eq!(by_ben["name"], "ben");
     // The message is neither in the room nor in a private thread.
     assert!(texts(&cleo, &[]).is_empty() && texts(&anna, &["--to", "ben"]).is_empty());
@@ -538,8 +655,16 @@ fn a_group_talks_among_itself_and_its_maker_says_who_is_in() {
     wait_for("the group again", PATIENCE, || is_in(&cleo)).unwrap();
     // Only the creator changes the group; others get an error that says so.
     let refused = ben.fog(&["chat", "group", "remove", "hikers", "cleo"]).unwrap();
-    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("only anna"), "{}", String::from_utf8_lossy(&refused.stderr));
-    for wrong in [&["chat", "group", "add", "swimmers", "ben"][..], &["chat", "group", "create", ""], &["chat", "group", "add", "hikers", "nobody"]] {
+    assert!(
+        !refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("only anna"),
+        "{}",
+        String::from_utf8_lossy(&refused.stderr)
+    );
+    for wrong in [
+        &["chat", "group", "add", "swimmers", "ben"][..],
+        &["chat", "group", "create", ""],
+        &["chat", "group", "add", "hikers", "nobody"],
+    ] {
         assert!(!anna.fog(wrong).unwrap().status.success(), "{wrong:?}");
     }
     ok(&anna, &["chat", "group", "remove", "hikers", "ben"]);
@@ -548,7 +673,8 @@ fn a_group_talks_among_itself_and_its_maker_says_who_is_in() {
     hears(&cleo, "without ben");
     // By then Ben has received a later message.
     ok(&anna, &["chat", "send", "to everybody"]);
-    wait_for("the room", PATIENCE, || texts(&ben, &[]).contains(&"to everybody".to_owned()).then_some(())).unwrap();
+    wait_for("the room", PATIENCE, || texts(&ben, &[]).contains(&"to everybody".to_owned()).then_some(()))
+        .unwrap();
     assert!(!texts(&ben, &["--to", "hikers"]).contains(&"without ben".to_owned()));
     // The commands of the apps work.
     let listed = cleo.json(&["chat", "send", "/group list"]).unwrap();

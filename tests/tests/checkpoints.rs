@@ -12,7 +12,13 @@ use fog_tests::{Bench, fog_binary, is_full, wait_for};
 /// ended before.
 #[cfg(unix)]
 fn interrupted(bench: &Bench, args: &[&str], file: &str) -> bool {
-    let child = bench.command(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = bench
+        .command(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let written = || std::fs::metadata(file).and_then(|about| about.modified()).ok();
     for _ in 0..3 {
         let before = written();
@@ -61,7 +67,13 @@ fn started(bench: &Bench, module: &str, every: &str) -> std::process::Child {
 
 #[cfg(unix)]
 fn signal(child: &std::process::Child, signal: &str) {
-    assert!(Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([&format!("-{signal}"), &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 /// Returns the exit code of a run and its standard error.
@@ -87,7 +99,11 @@ fn a_signal_that_comes_while_a_checkpoint_is_written_is_heard() {
         let ended = wait_for("its end", Duration::from_secs(30), || child.try_wait().ok().flatten());
         let _ = child.kill();
         let (_, text) = said(child);
-        assert_eq!(ended.unwrap_or_else(|e| panic!("{name} was not heard: {e}")).code(), Some(code), "{text}");
+        assert_eq!(
+            ended.unwrap_or_else(|e| panic!("{name} was not heard: {e}")).code(),
+            Some(code),
+            "{text}"
+        );
         assert!(text.contains("continue with: fog run --from x.fog"), "{text}");
     }
 }
@@ -119,7 +135,11 @@ fn a_checkpoint_that_cannot_be_written_does_not_end_the_run() {
     let (code, text) = said(child);
     assert_eq!(code, Some(143), "{text}");
     let count = |what: &str| text.matches(what).count();
-    assert_eq!((count("The program goes on"), count("are written again"), count("could not be saved")), (2, 1, 1), "{text}");
+    assert_eq!(
+        (count("The program goes on"), count("are written again"), count("could not be saved")),
+        (2, 1, 1),
+        "{text}"
+    );
     assert!(text.contains("stands; continue with: fog run --from x.fog"), "{text}");
     let seen = bench.fog(&["--json", "checkpoint", "inspect", "x.fog"]).unwrap();
     assert!(String::from_utf8_lossy(&seen.stdout).contains("units"), "{seen:?}");
@@ -142,7 +162,11 @@ fn a_place_that_takes_no_checkpoint_is_refused_before_anything_runs() {
         for place in places {
             let refused = bench.fog(&["run", &module, option, place]).unwrap();
             let text = String::from_utf8_lossy(&refused.stderr);
-            assert_eq!((refused.status.code(), refused.stdout.len()), (Some(65), 0), "{option} {place}: {text}");
+            assert_eq!(
+                (refused.status.code(), refused.stdout.len()),
+                (Some(65), 0),
+                "{option} {place}: {text}"
+            );
             assert!(text.contains(place) && text.contains("Nothing was run"), "{option} {place}: {text}");
         }
     }
@@ -166,7 +190,10 @@ fn a_program_without_safe_points_is_told_of() {
     signal(&child, "INT");
     words.read_to_string(&mut text).unwrap();
     assert_eq!((child.wait().unwrap().code(), text.lines().count()), (Some(130), 2), "{text}");
-    assert!(text.contains("came to no safe point within 10 s, so it is not saved. Nothing is saved"), "{text}");
+    assert!(
+        text.contains("came to no safe point within 10 s, so it is not saved. Nothing is saved"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -197,7 +224,8 @@ fn files_randomness_and_time_go_on_where_they_were() {
     };
     let (plain, bytes) = run(&[&module, "--seed", "5"], "plain");
     assert_eq!(bytes.len(), 60 * 16);
-    let checkpointed = run(&[&module, "--seed", "5", "--checkpoint", "state.fog", "--every", "0.05"], "often");
+    let checkpointed =
+        run(&[&module, "--seed", "5", "--checkpoint", "state.fog", "--every", "0.05"], "often");
     assert_eq!(checkpointed, (plain.clone(), bytes.clone()), "taking checkpoints changes nothing");
     let seen = bench.json(&["checkpoint", "inspect", "state.fog"]).unwrap();
     assert!(seen["units"].as_u64() > Some(0), "{seen}");
@@ -212,17 +240,29 @@ fn a_worker_that_dies_behind_a_checkpoint_is_no_failure() {
     let bench = Bench::working().unwrap();
     let module = bench.module("floats.wasm", FLOATS).unwrap();
     bench.json(&["submit", &module.to_string_lossy()]).unwrap();
-    let active = || bench.json(&["status"]).ok().map(|status| status["active"][0].clone()).filter(|task| task["units"].as_u64() > Some(0));
-    let kill = || Command::new("pkill").args(["-9", "-P", &bench.pid().unwrap().to_string()]).status().unwrap();
+    let active = || {
+        bench
+            .json(&["status"])
+            .ok()
+            .map(|status| status["active"][0].clone())
+            .filter(|task| task["units"].as_u64() > Some(0))
+    };
+    let kill =
+        || Command::new("pkill").args(["-9", "-P", &bench.pid().unwrap().to_string()]).status().unwrap();
     let attempts = || bench.json(&["job", "show", "1"]).unwrap()["tasks"][0]["attempts"].clone();
     let outcome = |count: usize| {
-        wait_for("another attempt", Duration::from_secs(30), || attempts().as_array().filter(|list| list.len() > count).map(|list| list[count - 1].clone()))
-            .unwrap()
+        wait_for("another attempt", Duration::from_secs(30), || {
+            attempts().as_array().filter(|list| list.len() > count).map(|list| list[count - 1].clone())
+        })
+        .unwrap()
     };
     wait_for("work", Duration::from_secs(60), active).unwrap();
     let saved = bench.json(&["job", "checkpoint", "1"]).unwrap()[0]["units"].as_u64().unwrap();
     kill();
-    let first = wait_for("work from there", Duration::from_secs(30), || active().filter(|task| task["units"].as_u64() >= Some(saved))).unwrap();
+    let first = wait_for("work from there", Duration::from_secs(30), || {
+        active().filter(|task| task["units"].as_u64() >= Some(saved))
+    })
+    .unwrap();
     assert_eq!(outcome(1)["outcome"], "interrupted", "{first}");
     kill();
     assert_eq!(outcome(2)["outcome"], "failed");
@@ -233,21 +273,38 @@ fn a_job_is_saved_exported_and_continued_elsewhere() {
     let bench = Bench::working().unwrap();
     let module = example("lucas-lehmer");
     std::fs::copy(&module, bench.scratch().join("ll.wasm")).unwrap();
-    std::fs::write(bench.scratch().join("job.toml"), "version = 1\nname = \"primes\"\nmodule = \"ll.wasm\"\nargs = [\"13\", \"400\"]\n").unwrap();
+    std::fs::write(
+        bench.scratch().join("job.toml"),
+        "version = 1\nname = \"primes\"\nmodule = \"ll.wasm\"\nargs = [\"13\", \"400\"]\n",
+    )
+    .unwrap();
     bench.json(&["submit", "job.toml"]).unwrap();
     let units = || bench.json(&["status"]).ok().and_then(|status| status["active"][0]["units"].as_u64());
     wait_for("work", Duration::from_secs(60), || units().filter(|units| *units > 0)).unwrap();
     let saved = bench.json(&["job", "checkpoint", "1"]).unwrap();
     assert!(saved[0]["units"].as_u64() > Some(0), "{saved}");
-    assert!(bench.json(&["status"]).unwrap()["active"][0]["saved_ms"].is_i64(), "the window can tell its age");
+    assert!(
+        bench.json(&["status"]).unwrap()["active"][0]["saved_ms"].is_i64(),
+        "the window can tell its age"
+    );
     bench.json(&["job", "export-checkpoint", "1", "-o", "half.fog"]).unwrap();
     let exported = bench.json(&["checkpoint", "inspect", "half.fog"]).unwrap();
-    assert!(exported["units"].as_u64() >= saved[0]["units"].as_u64() && exported["has_files"] == true, "{exported}");
+    assert!(
+        exported["units"].as_u64() >= saved[0]["units"].as_u64() && exported["has_files"] == true,
+        "{exported}"
+    );
 
     // The engine's own checkpoints are sealed.
     let kept = std::fs::read(bench.data().join("checkpoints/1-0.fog")).unwrap();
     assert!(kept.starts_with(b"FOGSEAL1"));
-    assert_eq!(bench.fog(&["run", "--from", &bench.data().join("checkpoints/1-0.fog").to_string_lossy()]).unwrap().status.code(), Some(65));
+    assert_eq!(
+        bench
+            .fog(&["run", "--from", &bench.data().join("checkpoints/1-0.fog").to_string_lossy()])
+            .unwrap()
+            .status
+            .code(),
+        Some(65)
+    );
 
     // A pause by hand ends the worker; after the resumption the work goes on.
     bench.json(&["job", "pause", "1"]).unwrap();
@@ -258,14 +315,18 @@ fn a_job_is_saved_exported_and_continued_elsewhere() {
     .unwrap();
     assert!(at_pause >= exported["units"].as_u64().unwrap());
     bench.json(&["job", "resume", "1"]).unwrap();
-    let first = wait_for("the work going on", Duration::from_secs(20), || units().filter(|units| *units > 0)).unwrap();
+    let first = wait_for("the work going on", Duration::from_secs(20), || units().filter(|units| *units > 0))
+        .unwrap();
     assert!(first >= at_pause, "{first} units after {at_pause}");
 
     let mut elsewhere = Bench::new().unwrap();
     let half = bench.scratch().join("half.fog").to_string_lossy().into_owned();
     let continued = identity(&elsewhere.fog(&["--json", "run", "--from", &half]).unwrap());
     let job = wait_for("the end", Duration::from_secs(120), || ended(&bench, "1")).unwrap();
-    assert_eq!((job["tasks"][0]["result_hash"].as_str(), job["tasks"][0]["units"].as_u64()), (Some(continued.0.as_str()), Some(continued.1)));
+    assert_eq!(
+        (job["tasks"][0]["result_hash"].as_str(), job["tasks"][0]["units"].as_u64()),
+        (Some(continued.0.as_str()), Some(continued.1))
+    );
     assert!(!bench.data().join("checkpoints/1-0.fog").exists(), "an ended task needs none");
 
     // Another engine takes the checkpoint as its own job and continues it.
@@ -273,11 +334,15 @@ fn a_job_is_saved_exported_and_continued_elsewhere() {
     elsewhere.work_always().unwrap();
     let moved = elsewhere.json(&["submit", &half]).unwrap();
     assert_eq!((moved["name"].as_str(), moved["tasks_total"].as_u64()), (Some("primes"), Some(1)), "{moved}");
-    let begun = || elsewhere.json(&["status"]).ok()?["active"][0]["units"].as_u64().filter(|units| *units > 0);
+    let begun =
+        || elsewhere.json(&["status"]).ok()?["active"][0]["units"].as_u64().filter(|units| *units > 0);
     let first = wait_for("the work going on", Duration::from_secs(60), begun).unwrap();
     assert!(first >= exported["units"].as_u64().unwrap(), "{first} units, {exported}");
     let job = wait_for("its end", Duration::from_secs(120), || ended(&elsewhere, "1")).unwrap();
-    assert_eq!((job["tasks"][0]["result_hash"].as_str(), job["tasks"][0]["units"].as_u64()), (Some(continued.0.as_str()), Some(continued.1)));
+    assert_eq!(
+        (job["tasks"][0]["result_hash"].as_str(), job["tasks"][0]["units"].as_u64()),
+        (Some(continued.0.as_str()), Some(continued.1))
+    );
     let mut bytes = std::fs::read(&half).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -286,17 +351,27 @@ fn a_job_is_saved_exported_and_continued_elsewhere() {
     for (file, why) in [("changed.fog", "not a whole checkpoint"), ("sealed.fog", "export-checkpoint")] {
         let refused = elsewhere.fog(&["submit", file]).unwrap();
         assert_eq!(refused.status.code(), Some(65), "{file}");
-        assert!(String::from_utf8_lossy(&refused.stderr).contains(why), "{}", String::from_utf8_lossy(&refused.stderr));
+        assert!(
+            String::from_utf8_lossy(&refused.stderr).contains(why),
+            "{}",
+            String::from_utf8_lossy(&refused.stderr)
+        );
     }
     assert_eq!(elsewhere.json(&["jobs"]).unwrap().as_array().unwrap().len(), 1);
-    assert_eq!(std::fs::read_dir(elsewhere.data().join("checkpoints")).unwrap().count(), 0, "nothing is left lying about");
+    assert_eq!(
+        std::fs::read_dir(elsewhere.data().join("checkpoints")).unwrap().count(),
+        0,
+        "nothing is left lying about"
+    );
 }
 
 /// Uses a real Secret Service on a separate bus.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_key_lies_in_the_keychain_and_is_found_again() {
-    let there = ["gnome-keyring-daemon", "dbus-run-session"].iter().all(|program| Command::new(program).arg("--version").output().is_ok());
+    let there = ["gnome-keyring-daemon", "dbus-run-session"]
+        .iter()
+        .all(|program| Command::new(program).arg("--version").output().is_ok());
     if !there {
         assert!(!is_full(), "gnome-keyring and dbus are not installed");
         println!("skipped: no keychain here");
@@ -306,11 +381,23 @@ fn the_key_lies_in_the_keychain_and_is_found_again() {
     let home = bench.scratch().join("home");
     std::fs::create_dir_all(home.join("run")).unwrap();
     let start = || {
-        let script = format!("printf secret | gnome-keyring-daemon --unlock --components=secrets >/dev/null; exec '{}' daemon", fog_binary().display());
+        let script = format!(
+            "printf secret | gnome-keyring-daemon --unlock --components=secrets >/dev/null; exec '{}' daemon",
+            fog_binary().display()
+        );
         let mut session = Command::new("dbus-run-session");
-        session.args(["--", "sh", "-c", &script]).env("FOG_DATA_DIR", bench.data()).env("HOME", &home).env("XDG_RUNTIME_DIR", home.join("run"));
-        session.env_remove("FOG_KEYCHAIN").env_remove("XDG_DATA_HOME").env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY");
-        let session = session.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        session
+            .args(["--", "sh", "-c", &script])
+            .env("FOG_DATA_DIR", bench.data())
+            .env("HOME", &home)
+            .env("XDG_RUNTIME_DIR", home.join("run"));
+        session
+            .env_remove("FOG_KEYCHAIN")
+            .env_remove("XDG_DATA_HOME")
+            .env_remove("DISPLAY")
+            .env_remove("WAYLAND_DISPLAY");
+        let session =
+            session.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         wait_for("the daemon", Duration::from_secs(30), || bench.json(&["status"]).ok()).unwrap();
         session
     };
@@ -324,11 +411,21 @@ fn the_key_lies_in_the_keychain_and_is_found_again() {
     bench.work_always().unwrap();
     let module = bench.module("floats.wasm", FLOATS).unwrap();
     bench.json(&["submit", &module.to_string_lossy()]).unwrap();
-    let units = || bench.json(&["status"]).ok().and_then(|status| status["active"][0]["units"].as_u64()).filter(|units| *units > 0);
+    let units = || {
+        bench
+            .json(&["status"])
+            .ok()
+            .and_then(|status| status["active"][0]["units"].as_u64())
+            .filter(|units| *units > 0)
+    };
     wait_for("work", Duration::from_secs(60), units).unwrap();
     let saved = bench.json(&["job", "checkpoint", "1"]).unwrap()[0]["units"].as_u64().unwrap();
     let file = bench.data().join("checkpoints/1-0.fog").to_string_lossy().into_owned();
-    assert_eq!(bench.fog(&["checkpoint", "inspect", &file]).unwrap().status.code(), Some(65), "nobody reads it without the keychain");
+    assert_eq!(
+        bench.fog(&["checkpoint", "inspect", &file]).unwrap().status.code(),
+        Some(65),
+        "nobody reads it without the keychain"
+    );
     stop(session);
     let session = start();
     let first = wait_for("the work going on", Duration::from_secs(60), units).unwrap();
@@ -343,7 +440,11 @@ fn sleep_waits_until_the_work_is_saved() {
     let managers = fog_tests::bus::Managers::start().unwrap();
     let bench = Bench::new().unwrap();
     let mut daemon = bench.command(&["daemon"]);
-    daemon.env("DBUS_SYSTEM_BUS_ADDRESS", &managers.bus.address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    daemon
+        .env("DBUS_SYSTEM_BUS_ADDRESS", &managers.bus.address)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let mut daemon = daemon.spawn().unwrap();
     let held = || managers.take_hold("sleep", "delay");
     let mut first = wait_for("a hold on sleep", Duration::from_secs(30), held).unwrap();
@@ -351,7 +452,8 @@ fn sleep_waits_until_the_work_is_saved() {
     let module = bench.module("floats.wasm", FLOATS).unwrap();
     bench.json(&["submit", &module.to_string_lossy()]).unwrap();
     let active = || bench.json(&["status"]).ok().map(|status| status["active"][0].clone());
-    wait_for("work", Duration::from_secs(60), || active().filter(|task| task["units"].as_u64() > Some(0))).unwrap();
+    wait_for("work", Duration::from_secs(60), || active().filter(|task| task["units"].as_u64() > Some(0)))
+        .unwrap();
     assert!(active().unwrap()["saved_ms"].is_null(), "nothing is due before a minute");
     managers.sleep(true).unwrap();
     // The inhibitor is released after the checkpoint was written.

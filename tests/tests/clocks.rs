@@ -30,15 +30,19 @@ fn clock_check(bench: &Bench) -> Value {
 fn a_clock_that_is_hours_off_is_told_on_both_sides() {
     let (a, mut b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
     a.invite(&[&b]).unwrap();
-    wait_for("clocks", Duration::from_secs(10), || clock_of(&a, "ben").filter(|off| off.abs() < 5_000)).unwrap();
+    wait_for("clocks", Duration::from_secs(10), || clock_of(&a, "ben").filter(|off| off.abs() < 5_000))
+        .unwrap();
     assert_eq!(clock_check(&a)["state"], "good");
     b.kill();
     b.set_clock_ahead(5 * 3600).unwrap();
     b.start().unwrap();
     for (bench, other, off) in [(&a, "ben", 5), (&b, "anna", -5)] {
-        let near = wait_for("the other clock", Duration::from_secs(30), || clock_of(bench, other).filter(|found| found.abs_diff(off * HOURS_MS) < 60_000));
+        let near = wait_for("the other clock", Duration::from_secs(30), || {
+            clock_of(bench, other).filter(|found| found.abs_diff(off * HOURS_MS) < 60_000)
+        });
         near.unwrap_or_else(|error| panic!("{error}: {:#}", bench.json(&["peers"]).unwrap()));
-        let (said, check) = (String::from_utf8(bench.fog(&["peers"]).unwrap().stdout).unwrap(), clock_check(bench));
+        let (said, check) =
+            (String::from_utf8(bench.fog(&["peers"]).unwrap().stdout).unwrap(), clock_check(bench));
         let how = if off > 0 { "ahead of" } else { "behind" };
         assert!(said.contains(&format!("{how} this device's")), "{said}");
         assert_eq!(check["state"], "bad");
@@ -48,7 +52,11 @@ fn a_clock_that_is_hours_off_is_told_on_both_sides() {
     let c = Bench::device("cleo").unwrap();
     a.invite(&[&c]).unwrap();
     wait_for("all of them", Duration::from_secs(60), || (b.friends() == 2).then_some(())).unwrap();
-    let network = || b.json(&["network", "status"]).ok()?["clock_off_ms"].as_i64().filter(|off| off.abs_diff(-5 * HOURS_MS) < 60_000);
+    let network = || {
+        b.json(&["network", "status"]).ok()?["clock_off_ms"]
+            .as_i64()
+            .filter(|off| off.abs_diff(-5 * HOURS_MS) < 60_000)
+    };
     wait_for("its own clock", Duration::from_secs(30), network).unwrap();
     assert!(clock_check(&b)["detail"].as_str().unwrap().contains("this device's is"), "{}", clock_check(&b));
     let said = String::from_utf8(b.fog(&["network"]).unwrap().stdout).unwrap();

@@ -29,9 +29,12 @@ fn path(path: PathBuf) -> String {
 fn children(pid: u32) -> Vec<u32> {
     let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let more = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")).unwrap_or_default());
-    let mut found: Vec<u32> =
-        std::iter::once(list).chain(more).flat_map(|text| text.split_whitespace().filter_map(|n| n.parse().ok()).collect::<Vec<_>>()).collect();
+    let more =
+        threads.map(|thread| std::fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    let mut found: Vec<u32> = std::iter::once(list)
+        .chain(more)
+        .flat_map(|text| text.split_whitespace().filter_map(|n| n.parse().ok()).collect::<Vec<_>>())
+        .collect();
     found.sort_unstable();
     found.dedup();
     found
@@ -90,7 +93,12 @@ fn a_trace_is_replayed_through_the_real_rules() {
     }
     std::fs::write(bench.scratch().join("trace.jsonl"), trace).unwrap();
     let changes = bench.json(&["why", "--trace", "trace.jsonl"]).unwrap();
-    let seen: Vec<(u64, u64)> = changes.as_array().unwrap().iter().map(|c| (c["t_ms"].as_u64().unwrap(), c["duty"].as_u64().unwrap())).collect();
+    let seen: Vec<(u64, u64)> = changes
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| (c["t_ms"].as_u64().unwrap(), c["duty"].as_u64().unwrap()))
+        .collect();
     // The impossible reading of 0 % is ignored; unplugging stops work at once and for a minute.
     assert_eq!(seen, [(0, 100), (200_000, 0), (260_000, 100)]);
 }
@@ -108,11 +116,18 @@ fn a_job_is_accepted_run_and_its_result_exported() {
     assert_eq!(text(&output.stdout), "hello\nhello\nhello\n", "{}", text(&output.stderr));
     let job = bench.json(&["job", "show", "1"]).unwrap();
     assert_eq!(job["summary"]["state"], "finished");
-    let hashes: Vec<&Value> = job["tasks"].as_array().unwrap().iter().map(|task| &task["result_hash"]).collect();
+    let hashes: Vec<&Value> =
+        job["tasks"].as_array().unwrap().iter().map(|task| &task["result_hash"]).collect();
     assert!(hashes.iter().all(|hash| *hash == hashes[0]), "the same task gives the same result");
     assert!(bench.fog(&["job", "result", "1", "-o", "out"]).unwrap().status.success());
-    assert_eq!(std::fs::read_to_string(bench.scratch().join("out/task-00002/stdout.txt")).unwrap(), "hello\n");
-    assert_eq!(std::fs::read_to_string(bench.scratch().join("out/result.txt")).unwrap(), "hello\nhello\nhello\n");
+    assert_eq!(
+        std::fs::read_to_string(bench.scratch().join("out/task-00002/stdout.txt")).unwrap(),
+        "hello\n"
+    );
+    assert_eq!(
+        std::fs::read_to_string(bench.scratch().join("out/result.txt")).unwrap(),
+        "hello\nhello\nhello\n"
+    );
     assert_eq!(bench.fog(&["job", "cancel", "1"]).unwrap().status.code(), Some(75), "it has ended");
     assert!(bench.fog(&["job", "remove", "1"]).unwrap().status.success());
     assert_eq!(bench.fog(&["job", "show", "1"]).unwrap().status.code(), Some(66));
@@ -131,7 +146,11 @@ fn bad_jobs_are_refused_and_nothing_is_stored() {
     ] {
         std::fs::write(bench.scratch().join(name), content).unwrap();
         let output = bench.fog(&["submit", name]).unwrap();
-        assert!(!output.status.success() && text(&output.stderr).contains(word), "{name}: {}", text(&output.stderr));
+        assert!(
+            !output.status.success() && text(&output.stderr).contains(word),
+            "{name}: {}",
+            text(&output.stderr)
+        );
     }
     assert_eq!(bench.json(&["jobs"]).unwrap(), Value::Array(Vec::new()));
 }
@@ -152,7 +171,8 @@ fn a_killed_worker_costs_its_task_one_attempt() {
     let module = path(bench.module("loop.wasm", LOOP).unwrap());
     bench.json(&["submit", &module]).unwrap();
     let pid = bench.pid().unwrap();
-    let running = || bench.json(&["status"]).ok().filter(|s| s["active"][0]["units"].as_u64().unwrap_or(0) > 0);
+    let running =
+        || bench.json(&["status"]).ok().filter(|s| s["active"][0]["units"].as_u64().unwrap_or(0) > 0);
     wait_for("a running task", Duration::from_secs(30), running).unwrap();
     let worker = children(pid)[0];
     std::process::Command::new("kill").args(["-9", &worker.to_string()]).status().unwrap();
@@ -164,7 +184,8 @@ fn a_killed_worker_costs_its_task_one_attempt() {
     assert!(retried.unwrap()[0]["detail"].as_str().unwrap().contains("ended unexpectedly"));
     assert!(bench.json(&["status"]).is_ok(), "the engine is unharmed");
     assert!(bench.fog(&["job", "cancel", "1"]).unwrap().status.success());
-    wait_for("the end of every worker", Duration::from_secs(5), || children(pid).is_empty().then_some(())).unwrap();
+    wait_for("the end of every worker", Duration::from_secs(5), || children(pid).is_empty().then_some(()))
+        .unwrap();
 }
 
 #[test]
@@ -172,13 +193,27 @@ fn a_paused_machine_freezes_a_looping_job_and_uses_no_processor() {
     let bench = Bench::working().unwrap();
     let module = path(bench.module("loop.wasm", LOOP).unwrap());
     bench.json(&["submit", &module]).unwrap();
-    wait_for("a running task", Duration::from_secs(30), || bench.json(&["status"]).ok().filter(|s| s["active"][0]["units"].as_u64().unwrap_or(0) > 0)).unwrap();
+    wait_for("a running task", Duration::from_secs(30), || {
+        bench.json(&["status"]).ok().filter(|s| s["active"][0]["units"].as_u64().unwrap_or(0) > 0)
+    })
+    .unwrap();
     bench.json(&["snooze", "5"]).unwrap();
-    wait_for("frozen", Duration::from_secs(5), || bench.json(&["status"]).ok().filter(|s| s["active"][0]["frozen"] == true)).unwrap();
+    wait_for("frozen", Duration::from_secs(5), || {
+        bench.json(&["status"]).ok().filter(|s| s["active"][0]["frozen"] == true)
+    })
+    .unwrap();
     let worker = children(bench.pid().unwrap())[0];
     let ticks = || {
         let stat = std::fs::read_to_string(format!("/proc/{worker}/stat")).unwrap();
-        let fields: Vec<u64> = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2).map(|n| n.parse().unwrap()).collect();
+        let fields: Vec<u64> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|n| n.parse().unwrap())
+            .collect();
         fields[0] + fields[1]
     };
     // On a busy machine, the checkpoint before the freeze may end a moment later.
@@ -208,7 +243,10 @@ fn duty_lowers_processor_use() {
     let (full, quarter) = (share("100"), share("25"));
     assert!(quarter < 0.4, "full {full:.2}, quarter {quarter:.2}");
     // A busy machine gives a low-priority process less than its share.
-    let load = std::fs::read_to_string("/proc/loadavg").ok().and_then(|text| text.split(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0);
+    let load = std::fs::read_to_string("/proc/loadavg")
+        .ok()
+        .and_then(|text| text.split(' ').next()?.parse::<f64>().ok())
+        .unwrap_or(0.0);
     let is_quiet = load < std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
     assert!(full > 0.6 || !is_quiet, "full {full:.2}, quarter {quarter:.2}, load {load}");
 }
@@ -217,7 +255,13 @@ fn duty_lowers_processor_use() {
 fn settings_round_trip_through_a_file_and_bad_ones_change_nothing() {
     let mut bench = Bench::new().unwrap();
     bench.start().unwrap();
-    assert!(bench.fog(&["settings", "set", "battery_stop=55", "exclusive_programs=game,call"]).unwrap().status.success());
+    assert!(
+        bench
+            .fog(&["settings", "set", "battery_stop=55", "exclusive_programs=game,call"])
+            .unwrap()
+            .status
+            .success()
+    );
     assert!(bench.fog(&["settings", "export", "-o", "s.json"]).unwrap().status.success());
     assert!(bench.fog(&["settings", "reset"]).unwrap().status.success());
     assert_eq!(bench.json(&["settings", "get", "battery_stop"]).unwrap(), 40.0);
@@ -225,7 +269,10 @@ fn settings_round_trip_through_a_file_and_bad_ones_change_nothing() {
     assert_eq!(bench.json(&["settings", "get", "battery_stop"]).unwrap(), 55.0);
     assert_eq!(text(&bench.fog(&["settings", "get", "exclusive_programs"]).unwrap().stdout), "game,call\n");
     let before = bench.json(&["settings", "list"]).unwrap();
-    assert_eq!(bench.fog(&["settings", "set", "idle_after=10", "battery_stop=900"]).unwrap().status.code(), Some(65));
+    assert_eq!(
+        bench.fog(&["settings", "set", "idle_after=10", "battery_stop=900"]).unwrap().status.code(),
+        Some(65)
+    );
     assert_eq!(bench.json(&["settings", "list"]).unwrap(), before, "all or none");
 }
 
@@ -243,7 +290,9 @@ fn nonsense_on_the_socket_harms_nobody() {
     let mut bench = Bench::new().unwrap();
     bench.start().unwrap();
     let endpoint = fog_ipc::endpoint(&bench.data()).address;
-    for bytes in [&[0xff; 64][..], b"GET / HTTP/1.1\r\n\r\n", &[4, 0, 0, 0, b'n', b'u', b'l', b'l'], &[0, 0, 0, 1]] {
+    for bytes in
+        [&[0xff; 64][..], b"GET / HTTP/1.1\r\n\r\n", &[4, 0, 0, 0, b'n', b'u', b'l', b'l'], &[0, 0, 0, 1]]
+    {
         let mut socket = std::os::unix::net::UnixStream::connect(&endpoint).unwrap();
         // The engine may close the connection before everything is written.
         let _ = socket.write_all(bytes);
@@ -274,11 +323,18 @@ fn both_ends_of_the_socket_prove_themselves() {
     // A command before the proof, as protocol version 1 sent it.
     let mut socket = std::os::unix::net::UnixStream::connect(&endpoint.address).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    socket.write_all(&fog_ipc::encode(&fog_api::Request::Call { id: 1, command: fog_api::Command::Shutdown }).unwrap()).unwrap();
+    socket
+        .write_all(
+            &fog_ipc::encode(&fog_api::Request::Call { id: 1, command: fog_api::Command::Shutdown }).unwrap(),
+        )
+        .unwrap();
     let mut said = Vec::new();
     let _ = std::io::Read::read_to_end(&mut socket, &mut said);
     let (hello, rest) = fog_ipc::decode::<fog_api::ServerMessage>(&said).unwrap().unwrap();
-    assert!(matches!(hello, fog_api::ServerMessage::Hello { .. }) && rest.is_empty(), "nothing but its greeting");
+    assert!(
+        matches!(hello, fog_api::ServerMessage::Hello { .. }) && rest.is_empty(),
+        "nothing but its greeting"
+    );
     assert!(bench.json(&["status"]).is_ok(), "and it was not shut down");
 
     bench.kill();
@@ -286,7 +342,11 @@ fn both_ends_of_the_socket_prove_themselves() {
     let impostor = std::os::unix::net::UnixListener::bind(&endpoint.address).unwrap();
     let answers = std::thread::spawn(move || {
         let (mut stream, _) = impostor.accept().unwrap();
-        let hello = fog_api::ServerMessage::Hello { protocol: fog_api::PROTOCOL_VERSION, version: "1".to_owned(), nonce: "00".repeat(32) };
+        let hello = fog_api::ServerMessage::Hello {
+            protocol: fog_api::PROTOCOL_VERSION,
+            version: "1".to_owned(),
+            nonce: "00".repeat(32),
+        };
         let welcome = fog_api::ServerMessage::Welcome { proof: "00".repeat(32) };
         for message in [hello, welcome] {
             stream.write_all(&fog_ipc::encode(&message).unwrap()).unwrap();
@@ -310,11 +370,20 @@ fn a_killed_engine_loses_nothing_and_reports_nothing_twice() {
     let rounds = if is_full() { 200 } else { 15 };
     let mut bench = Bench::working().unwrap();
     bench.module("ok.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") (local $i i64) (loop $l (local.set $i (i64.add (local.get $i) (i64.const 1))) (br_if $l (i64.lt_u (local.get $i) (i64.const 20000000))))))").unwrap();
-    std::fs::write(bench.scratch().join("job.toml"), "version = 1\nmodule = \"ok.wasm\"\n[map]\nrange = [0, 3]\n").unwrap();
+    std::fs::write(
+        bench.scratch().join("job.toml"),
+        "version = 1\nmodule = \"ok.wasm\"\n[map]\nrange = [0, 3]\n",
+    )
+    .unwrap();
     let mut seed = 0x1234_5678_u64;
     let mut accepted: Vec<u64> = Vec::new();
     for _ in 0..rounds {
-        let submit = bench.command(&["--json", "submit", "job.toml"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let submit = bench
+            .command(&["--json", "submit", "job.toml"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         std::thread::sleep(Duration::from_millis((seed >> 33) % 250));
         bench.kill();
@@ -324,7 +393,11 @@ fn a_killed_engine_loses_nothing_and_reports_nothing_twice() {
         }
         bench.start().unwrap();
     }
-    assert!(accepted.len() > rounds / 4, "the test must accept jobs to be worth anything: {}", accepted.len());
+    assert!(
+        accepted.len() > rounds / 4,
+        "the test must accept jobs to be worth anything: {}",
+        accepted.len()
+    );
     wait_for("the end of every job", Duration::from_secs(300), || {
         let open = bench.json(&["jobs", "--state", "queued", "--state", "running", "--limit", "500"]).ok()?;
         open.as_array()?.is_empty().then_some(())
@@ -332,13 +405,21 @@ fn a_killed_engine_loses_nothing_and_reports_nothing_twice() {
     .unwrap();
     let stored: Vec<Value> = bench.json(&["jobs", "--limit", "500"]).unwrap().as_array().unwrap().clone();
     for id in &accepted {
-        let job = stored.iter().find(|job| job["id"].as_u64() == Some(*id)).unwrap_or_else(|| panic!("accepted job {id} is gone"));
+        let job = stored
+            .iter()
+            .find(|job| job["id"].as_u64() == Some(*id))
+            .unwrap_or_else(|| panic!("accepted job {id} is gone"));
         assert_eq!(job["state"], "finished", "job {id}: {}", job["problem"]);
     }
     for job in &stored {
         let detail = bench.json(&["job", "show", &job["id"].to_string()]).unwrap();
         for task in 0..3 {
-            let results = detail["journal"].as_array().unwrap().iter().filter(|line| line["kind"] == "result" && line["index"] == task).count();
+            let results = detail["journal"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|line| line["kind"] == "result" && line["index"] == task)
+                .count();
             assert_eq!(results, 1, "job {} task {task}", job["id"]);
         }
     }
@@ -351,13 +432,24 @@ fn ten_thousand_stored_jobs_do_not_slow_the_start_to_a_crawl() {
     bench.kill();
     {
         let mut store = fog_store::Store::open(&bench.data()).unwrap();
-        let blob = fog_store::BlobFile::copy(&bench.data(), &b"\0asm\x01\0\0\0"[..], fog_types::ByteCount::mib(1)).unwrap();
+        let blob =
+            fog_store::BlobFile::copy(&bench.data(), &b"\0asm\x01\0\0\0"[..], fog_types::ByteCount::mib(1))
+                .unwrap();
         let module = store.add_blob(blob, fog_types::ByteCount::mib(100), fog_types::UnixMillis(0)).unwrap();
         let count = if is_full() { 10_000 } else { 500 };
         for n in 0..count {
             let file = fog_types::job::JobFile::for_module(&format!("job {n}"), "m.wasm");
-            let blobs = fog_store::Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
-            store.insert_job(&fog_store::NewJob { file, blobs, owner: "me".to_owned(), grid: None, now: fog_types::UnixMillis(i64::MAX / 4) }).unwrap();
+            let blobs =
+                fog_store::Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
+            store
+                .insert_job(&fog_store::NewJob {
+                    file,
+                    blobs,
+                    owner: "me".to_owned(),
+                    grid: None,
+                    now: fog_types::UnixMillis(i64::MAX / 4),
+                })
+                .unwrap();
         }
     }
     let took = bench.start().unwrap();
@@ -398,7 +490,8 @@ fn another_user_is_not_answered() {
     let mut bench = Bench::new().unwrap();
     bench.start().unwrap();
     let endpoint = fog_ipc::endpoint(&bench.data()).address;
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    let is_root =
+        std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     let socket = std::path::PathBuf::from(&endpoint);
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
     if !is_root {
@@ -413,12 +506,22 @@ fn another_user_is_not_answered() {
     std::fs::copy(fog_tests::fog_binary(), &binary).unwrap();
     let ask = |user: u32| {
         let mut command = std::process::Command::new(&binary);
-        command.args(["status", "--json"]).env_clear().env("FOG_DATA_DIR", bench.data()).uid(user).gid(user).current_dir("/");
+        command
+            .args(["status", "--json"])
+            .env_clear()
+            .env("FOG_DATA_DIR", bench.data())
+            .uid(user)
+            .gid(user)
+            .current_dir("/");
         command.output().unwrap()
     };
     assert!(ask(0).status.success());
     let refused = ask(65_534);
-    assert!(refused.status.code() == Some(74) && refused.stdout.is_empty(), "{}", String::from_utf8_lossy(&refused.stdout));
+    assert!(
+        refused.status.code() == Some(74) && refused.stdout.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&refused.stdout)
+    );
     assert!(text(&refused.stderr).contains("belongs to another user"), "{}", text(&refused.stderr));
     // The usual permissions: the folder itself cannot be entered.
     std::fs::set_permissions(bench.data(), std::fs::Permissions::from_mode(0o700)).unwrap();
@@ -434,16 +537,39 @@ fn an_estimate_comes_true_and_submits_nothing() {
     let job = fog_tests::fog_binary().parent().unwrap().join("fog-examples/protein-search/job.toml");
     let job = job.to_string_lossy();
     let estimate = bench.json(&["submit", &job, "--estimate"]).unwrap();
-    assert_eq!((&estimate["tasks"], &estimate["is_whole"], &estimate["at_once"]), (&8.into(), &true.into(), &2.into()), "{estimate}");
+    assert_eq!(
+        (&estimate["tasks"], &estimate["is_whole"], &estimate["at_once"]),
+        (&8.into(), &true.into(), &2.into()),
+        "{estimate}"
+    );
     assert_eq!(bench.json(&["jobs"]).unwrap().as_array().unwrap().len(), 0);
     let done = bench.json(&["submit", &job, "--wait"]).unwrap();
     let (expected, units) = (estimate["units"].as_f64().unwrap(), done["units"].as_f64().unwrap());
     assert!((0.7..1.4).contains(&(units / expected)), "{expected} units foreseen, {units} used");
 
-    let endless = bench.module("loop.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))").unwrap();
-    let estimate = bench.json(&["submit", &endless.to_string_lossy(), "--estimate", "--sample", "2"]).unwrap();
-    assert!(estimate["units"].is_null() && estimate["sample_units"].as_u64() > Some(0) && estimate["is_whole"] == false, "{estimate}");
-    let broken = bench.module("broken.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") unreachable))").unwrap();
+    let endless = bench
+        .module(
+            "loop.wasm",
+            "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))",
+        )
+        .unwrap();
+    let estimate =
+        bench.json(&["submit", &endless.to_string_lossy(), "--estimate", "--sample", "2"]).unwrap();
+    assert!(
+        estimate["units"].is_null()
+            && estimate["sample_units"].as_u64() > Some(0)
+            && estimate["is_whole"] == false,
+        "{estimate}"
+    );
+    let broken = bench
+        .module(
+            "broken.wasm",
+            "(module (memory (export \"memory\") 1) (func (export \"_start\") unreachable))",
+        )
+        .unwrap();
     let refused = bench.fog(&["submit", &broken.to_string_lossy(), "--estimate"]).unwrap();
-    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("Nothing was submitted"));
+    assert!(
+        !refused.status.success()
+            && String::from_utf8_lossy(&refused.stderr).contains("Nothing was submitted")
+    );
 }

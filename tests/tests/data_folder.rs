@@ -24,9 +24,16 @@ struct Daemon(Child, PathBuf);
 impl Daemon {
     fn start(bench: &Bench, name: &str) -> Self {
         let log = bench.scratch().join(name);
-        let child = bench.command(&["daemon"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+        let child = bench
+            .command(&["daemon"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
         let daemon = Self(child, log);
-        wait_for("an engine that answers", SOON, || bench.json(&["status"]).ok()).unwrap_or_else(|error| panic!("{error}: {}", daemon.log()));
+        wait_for("an engine that answers", SOON, || bench.json(&["status"]).ok())
+            .unwrap_or_else(|error| panic!("{error}: {}", daemon.log()));
         daemon
     }
 
@@ -35,7 +42,9 @@ impl Daemon {
     }
 
     fn ended(&mut self) -> Option<i32> {
-        wait_for("the end of an engine", SOON, || self.0.try_wait().unwrap()).unwrap_or_else(|error| panic!("{error}: {}", self.log())).code()
+        wait_for("the end of an engine", SOON, || self.0.try_wait().unwrap())
+            .unwrap_or_else(|error| panic!("{error}: {}", self.log()))
+            .code()
     }
 }
 
@@ -53,7 +62,8 @@ fn at_work(bench: &Bench) -> Daemon {
     assert!(bench.fog(&["settings", "set", "checkpoint_every=1"]).unwrap().status.success());
     let module = bench.module("endless.wasm", ENDLESS).unwrap();
     bench.json(&["submit", &module.to_string_lossy()]).unwrap();
-    wait_for("a checkpoint", SOON, || bench.data().join("checkpoints/1-0.fog").exists().then_some(())).unwrap_or_else(|e| panic!("{e}: {}", daemon.log()));
+    wait_for("a checkpoint", SOON, || bench.data().join("checkpoints/1-0.fog").exists().then_some(()))
+        .unwrap_or_else(|e| panic!("{e}: {}", daemon.log()));
     daemon
 }
 
@@ -62,7 +72,8 @@ fn an_engine_whose_folder_is_deleted_ends_and_makes_none() {
     let bench = Bench::new().unwrap();
     let mut daemon = at_work(&bench);
     // The folder cannot be removed while the engine creates files in it.
-    wait_for("the folder to be gone", SOON, || std::fs::remove_dir_all(bench.data()).is_ok().then_some(())).unwrap();
+    wait_for("the folder to be gone", SOON, || std::fs::remove_dir_all(bench.data()).is_ok().then_some(()))
+        .unwrap();
     assert_eq!(daemon.ended(), Some(STORAGE), "{}", daemon.log());
     assert!(daemon.log().contains("no longer what this engine opened"), "{}", daemon.log());
     assert!(!bench.data().exists());
@@ -78,15 +89,32 @@ fn a_moved_folder_keeps_its_work_and_the_next_engine_is_left_alone() {
     assert_eq!(first.ended(), Some(STORAGE), "{}", first.log());
     assert!(first.log().contains(moved.to_str().unwrap()), "it says where: {}", first.log());
     assert!(!bench.data().join("checkpoints/1-0.fog").exists(), "the folder of the second one");
-    assert!(bench.json(&["settings", "set", "keep_awake=on"]).is_ok(), "the second one is reached: {}", second.log());
-    let status = bench.fog(&["--data-dir", moved.to_str().unwrap(), "checkpoint", "inspect", moved.join("checkpoints/1-0.fog").to_str().unwrap()]).unwrap();
+    assert!(
+        bench.json(&["settings", "set", "keep_awake=on"]).is_ok(),
+        "the second one is reached: {}",
+        second.log()
+    );
+    let status = bench
+        .fog(&[
+            "--data-dir",
+            moved.to_str().unwrap(),
+            "checkpoint",
+            "inspect",
+            moved.join("checkpoints/1-0.fog").to_str().unwrap(),
+        ])
+        .unwrap();
     assert!(status.status.success() || text(&status.stderr).contains("sealed"), "{}", text(&status.stderr));
     drop(second);
     // The finished work is there.
-    let again = bench.command(&["--data-dir", moved.to_str().unwrap(), "daemon"]).stderr(Stdio::null()).spawn().unwrap();
+    let again = bench
+        .command(&["--data-dir", moved.to_str().unwrap(), "daemon"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let again = Daemon(again, first.1.clone());
     let at = |args: &[&str]| bench.json(&[&["--data-dir", moved.to_str().unwrap()], args].concat()).ok();
-    let saved = wait_for("the job that goes on", SOON, || at(&["status"])?["active"][0]["saved_ms"].as_i64()).unwrap();
+    let saved = wait_for("the job that goes on", SOON, || at(&["status"])?["active"][0]["saved_ms"].as_i64())
+        .unwrap();
     assert!(saved > 0);
     drop(again);
 }
@@ -97,7 +125,11 @@ struct Small(PathBuf);
 impl Small {
     fn mount(path: &Path) -> Option<Self> {
         std::fs::create_dir(path).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=300m,mode=700", "tmpfs"]).arg(path).stderr(Stdio::null()).status();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=300m,mode=700", "tmpfs"])
+            .arg(path)
+            .stderr(Stdio::null())
+            .status();
         mounted.is_ok_and(|status| status.success()).then(|| Self(path.to_owned()))
     }
 }
@@ -130,10 +162,18 @@ fn off_holds_at_once_on_a_full_disk_and_is_stored_later() {
     let paused = bench.fog(&["--json", "job", "pause", "1"]).unwrap();
     assert!(paused.status.success() && text(&paused.stdout).contains("paused"), "{}", text(&paused.stderr));
     let status = bench.json(&["status"]).unwrap();
-    assert!(status["contributing"] == false && status["active"].as_array().unwrap().is_empty() && status["unstored"] != "", "{status}");
+    assert!(
+        status["contributing"] == false
+            && status["active"].as_array().unwrap().is_empty()
+            && status["unstored"] != "",
+        "{status}"
+    );
     drop(file);
     std::fs::remove_file(&filler).unwrap();
-    wait_for("what was asked for to be stored", SOON, || (bench.json(&["status"]).ok()?["unstored"] == "").then_some(())).unwrap();
+    wait_for("what was asked for to be stored", SOON, || {
+        (bench.json(&["status"]).ok()?["unstored"] == "").then_some(())
+    })
+    .unwrap();
     drop(daemon);
     let _again = Daemon::start(&bench, "again.log");
     assert_eq!(bench.json(&["status"]).unwrap()["contributing"], false);

@@ -28,7 +28,11 @@ struct Watcher(Arc<Mutex<Told>>);
 
 #[zbus::interface(name = "org.kde.StatusNotifierWatcher")]
 impl Watcher {
-    fn register_status_notifier_item(&self, #[zbus(header)] header: zbus::message::Header<'_>, service: String) {
+    fn register_status_notifier_item(
+        &self,
+        #[zbus(header)] header: zbus::message::Header<'_>,
+        service: String,
+    ) {
         let sender = header.sender().map(ToString::to_string).unwrap_or_default();
         self.0.lock().unwrap().tray.push((sender, service));
     }
@@ -103,7 +107,12 @@ fn without_a_display_the_app_says_so_and_its_help_needs_none() {
     let bench = Bench::new().unwrap();
     let app = |args: &[&str], display: Option<&str>| {
         let mut command = Command::new(app_binary());
-        command.args(args).env("FOG_DATA_DIR", bench.data()).env("HOME", bench.scratch()).env_remove("WAYLAND_DISPLAY").env_remove("DISPLAY");
+        command
+            .args(args)
+            .env("FOG_DATA_DIR", bench.data())
+            .env("HOME", bench.scratch())
+            .env_remove("WAYLAND_DISPLAY")
+            .env_remove("DISPLAY");
         if let Some(display) = display {
             command.env("DISPLAY", display);
         }
@@ -138,14 +147,20 @@ fn tray_notifications_autostart_drop_and_a_second_start() {
     window.wait_text("#pill", "Waiting", 20);
 
     // Tray: the state in the tooltip, a pause by the menu.
-    let (owner, path) = wait_for("an icon in the tray", Duration::from_secs(15), || told.lock().unwrap().tray.first().cloned()).unwrap();
+    let (owner, path) = wait_for("an icon in the tray", Duration::from_secs(15), || {
+        told.lock().unwrap().tray.first().cloned()
+    })
+    .unwrap();
     let item = Proxy::new(&bus, owner.as_str(), path.as_str(), "org.kde.StatusNotifierItem").unwrap();
     let menu_path: zbus::zvariant::OwnedObjectPath = item.get_property("Menu").unwrap();
     let entries = Proxy::new(&bus, owner.as_str(), menu_path.as_str(), "com.canonical.dbusmenu").unwrap();
     let list = menu(&entries);
     println!("tray: {list:?}");
     let choose = |part: &str| {
-        let (id, _) = menu(&entries).into_iter().find(|(_, label)| label.contains(part)).unwrap_or_else(|| panic!("no '{part}' in {list:?}"));
+        let (id, _) = menu(&entries)
+            .into_iter()
+            .find(|(_, label)| label.contains(part))
+            .unwrap_or_else(|| panic!("no '{part}' in {list:?}"));
         let _: () = entries.call("Event", &(id, "clicked", Value::from(""), 0_u32)).unwrap();
     };
     choose("30 min");
@@ -155,7 +170,14 @@ fn tray_notifications_autostart_drop_and_a_second_start() {
     window.wait_text("#pill", "Waiting", 10);
 
     // Autostart is optional and can be switched off again.
-    let entry = || std::fs::read_dir(bench.scratch().join(".config/autostart")).into_iter().flatten().flatten().next().map(|entry| entry.path());
+    let entry = || {
+        std::fs::read_dir(bench.scratch().join(".config/autostart"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .next()
+            .map(|entry| entry.path())
+    };
     assert_eq!(entry(), None, "off unless asked for");
     bench.fog(&["settings", "set", "autostart=on"]).unwrap();
     let file = wait_for("an entry of autostart", Duration::from_secs(5), entry).unwrap();
@@ -167,23 +189,36 @@ fn tray_notifications_autostart_drop_and_a_second_start() {
     // A file dropped on the window becomes a job; a failed job causes a notification unless the window is
     // in front.
     bench.work_always().unwrap();
-    let broken = bench.module("broken.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") unreachable))").unwrap();
+    let broken = bench
+        .module(
+            "broken.wasm",
+            "(module (memory (export \"memory\") 1) (func (export \"_start\") unreachable))",
+        )
+        .unwrap();
     window.click("#page-jobs");
     wait_for("the invitation", Duration::from_secs(5), || window.text(".drop")).unwrap();
     let id: u32 = window.window_id().parse().unwrap();
     drag::drop_file(&desk.display, id, &broken).unwrap();
     window.wait_text("#job-line", "of 1", 20);
     assert_eq!(bench.json(&["jobs"]).unwrap()[0]["name"], "broken");
-    std::process::Command::new("xdotool").args(["windowminimize", &id.to_string()]).env("DISPLAY", &desk.display).status().unwrap();
+    std::process::Command::new("xdotool")
+        .args(["windowminimize", &id.to_string()])
+        .env("DISPLAY", &desk.display)
+        .status()
+        .unwrap();
     // Each job has a name of its own: a notification says of which it is, however late it comes.
     let fail = |name: &str| {
         let module = broken.with_file_name(format!("{name}.wasm"));
         std::fs::copy(&broken, &module).unwrap();
         bench.json(&["submit", "--wait", &module.to_string_lossy()]).unwrap_err();
     };
-    let note = |name: &str| told.lock().unwrap().notifications.iter().find(|note| note.contains(name)).cloned();
+    let note =
+        |name: &str| told.lock().unwrap().notifications.iter().find(|note| note.contains(name)).cloned();
     fail("second");
-    println!("notification: {}", wait_for("a notification", Duration::from_secs(20), || note("second")).unwrap());
+    println!(
+        "notification: {}",
+        wait_for("a notification", Duration::from_secs(20), || note("second")).unwrap()
+    );
     bench.fog(&["settings", "set", "notifications=off"]).unwrap();
     fail("silenced");
     bench.fog(&["settings", "set", "notifications=on"]).unwrap();
@@ -193,16 +228,23 @@ fn tray_notifications_autostart_drop_and_a_second_start() {
 
     // Closing the window keeps the app in the tray; a second start shows the window of the first.
     let shown = || {
-        let found = std::process::Command::new("xdotool").args(["search", "--onlyvisible", "--name", "Fog Compute"]).env("DISPLAY", &desk.display).output();
+        let found = std::process::Command::new("xdotool")
+            .args(["search", "--onlyvisible", "--name", "Fog Compute"])
+            .env("DISPLAY", &desk.display)
+            .output();
         found.is_ok_and(|found| !found.stdout.is_empty())
     };
     assert!(!shown(), "minimised");
     let mut second = Guarded(desk.app().spawn().unwrap());
-    let status = wait_for("the second to leave", Duration::from_secs(20), || second.0.try_wait().unwrap()).unwrap();
+    let status =
+        wait_for("the second to leave", Duration::from_secs(20), || second.0.try_wait().unwrap()).unwrap();
     assert!(status.success(), "{status}");
     wait_for("the window of the first", Duration::from_secs(10), || shown().then_some(())).unwrap();
     choose("Quit");
-    wait_for("the end", Duration::from_secs(15), || bench.fog(&["status"]).ok().filter(|status| !status.status.success())).unwrap();
+    wait_for("the end", Duration::from_secs(15), || {
+        bench.fog(&["status"]).ok().filter(|status| !status.status.success())
+    })
+    .unwrap();
 }
 
 #[test]
@@ -211,19 +253,32 @@ fn the_tray_says_what_was_not_read_and_leads_there() {
     let mut desk = Desk::set_up().unwrap();
     desk.bench.stay_on_loopback();
     desk.bench.start().unwrap();
-    assert!(desk.bench.fog(&["settings", "set", "first_run_done=on", "chat_nickname=anna"]).unwrap().status.success());
+    assert!(
+        desk.bench
+            .fog(&["settings", "set", "first_run_done=on", "chat_nickname=anna"])
+            .unwrap()
+            .status
+            .success()
+    );
     let (bus, told) = shell(&desk);
     let ben = Bench::device("ben").unwrap();
     desk.bench.invite(&[&ben]).unwrap();
     let window = desk.open().unwrap();
     window.click("#page-jobs");
-    let (owner, path) = wait_for("an icon in the tray", Duration::from_secs(15), || told.lock().unwrap().tray.first().cloned()).unwrap();
+    let (owner, path) = wait_for("an icon in the tray", Duration::from_secs(15), || {
+        told.lock().unwrap().tray.first().cloned()
+    })
+    .unwrap();
     let item = Proxy::new(&bus, owner.as_str(), path.as_str(), "org.kde.StatusNotifierItem").unwrap();
     let menu_path: zbus::zvariant::OwnedObjectPath = item.get_property("Menu").unwrap();
     let entries = Proxy::new(&bus, owner.as_str(), menu_path.as_str(), "com.canonical.dbusmenu").unwrap();
     let entry = || menu(&entries).into_iter().find(|(_, label)| label.starts_with("Chat"));
     assert_eq!(entry().map(|(_, label)| label).as_deref(), Some("Chat"));
-    let arrived = || ben.fog(&["chat", "send", "--to", "anna", "--wait", "60", "are you there?"]).ok().filter(|sent| sent.status.success());
+    let arrived = || {
+        ben.fog(&["chat", "send", "--to", "anna", "--wait", "60", "are you there?"])
+            .ok()
+            .filter(|sent| sent.status.success())
+    };
     wait_for("the message", Duration::from_secs(120), arrived).unwrap();
     let unread = || entry().filter(|(_, label)| label == "Chat · One unread message").map(|(id, _)| id);
     let id = wait_for("the count in the menu", Duration::from_secs(15), unread).unwrap();
@@ -235,14 +290,17 @@ fn the_tray_says_what_was_not_read_and_leads_there() {
     let from = ben.json(&["chat", "verify"]).unwrap()["id"].as_str().unwrap().to_owned();
     window.click(&format!("#thread-{from}"));
     window.wait_text("#messages", "are you there?", 15);
-    wait_for("nothing unread", Duration::from_secs(30), || entry().filter(|(_, label)| label == "Chat")).unwrap();
+    wait_for("nothing unread", Duration::from_secs(30), || entry().filter(|(_, label)| label == "Chat"))
+        .unwrap();
 }
 
 /// Uses a real window manager's report that a program covers the screen.
 #[test]
 fn a_program_over_the_whole_screen_stops_the_work() {
     use x11rb::connection::Connection as _;
-    use x11rb::protocol::xproto::{AtomEnum, ClientMessageEvent, ConnectionExt as _, CreateWindowAux, EventMask, PropMode, WindowClass};
+    use x11rb::protocol::xproto::{
+        AtomEnum, ClientMessageEvent, ConnectionExt as _, CreateWindowAux, EventMask, PropMode, WindowClass,
+    };
     use x11rb::wrapper::ConnectionExt as _;
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let desk = Desk::set_up().unwrap();
@@ -250,20 +308,53 @@ fn a_program_over_the_whole_screen_stops_the_work() {
     daemon.env("DISPLAY", &desk.display).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let _daemon = Guarded(daemon.spawn().unwrap());
     wait_for("the daemon", Duration::from_secs(20), || desk.bench.json(&["status"]).ok()).unwrap();
-    let settings = ["contributing=on", "run_while_in_use=on", "hold=1", "other_cpu_stop=100", "disk_free_min=0.1", "ram_available_min=64"];
+    let settings = [
+        "contributing=on",
+        "run_while_in_use=on",
+        "hold=1",
+        "other_cpu_stop=100",
+        "disk_free_min=0.1",
+        "ram_available_min=64",
+    ];
     assert!(desk.bench.fog(&[&["settings", "set"], settings.as_slice()].concat()).unwrap().status.success());
-    let stops = || desk.bench.fog(&["--json", "why"]).ok().map(|why| String::from_utf8_lossy(&why.stdout).contains("\"fullscreen\""));
+    let stops = || {
+        desk.bench
+            .fog(&["--json", "why"])
+            .ok()
+            .map(|why| String::from_utf8_lossy(&why.stdout).contains("\"fullscreen\""))
+    };
     assert_eq!(stops(), Some(false));
 
     let (server, screen) = x11rb::connect(Some(&desk.display)).unwrap();
     let root = server.setup().roots[screen].root;
     let window = server.generate_id().unwrap();
-    server.create_window(0, window, root, 0, 0, 300, 200, 0, WindowClass::INPUT_OUTPUT, 0, &CreateWindowAux::new()).unwrap();
+    server
+        .create_window(
+            0,
+            window,
+            root,
+            0,
+            0,
+            300,
+            200,
+            0,
+            WindowClass::INPUT_OUTPUT,
+            0,
+            &CreateWindowAux::new(),
+        )
+        .unwrap();
     let atom = |name: &str| server.intern_atom(false, name.as_bytes()).unwrap().reply().unwrap().atom;
     let (state, covering) = (atom("_NET_WM_STATE"), atom("_NET_WM_STATE_FULLSCREEN"));
     // A window created before its manager runs is not brought to the front.
     let check = atom("_NET_SUPPORTING_WM_CHECK");
-    let is_managed = || server.get_property(false, root, check, AtomEnum::WINDOW, 0, 1).ok()?.reply().ok().filter(|reply| reply.value_len > 0);
+    let is_managed = || {
+        server
+            .get_property(false, root, check, AtomEnum::WINDOW, 0, 1)
+            .ok()?
+            .reply()
+            .ok()
+            .filter(|reply| reply.value_len > 0)
+    };
     wait_for("the window manager", Duration::from_secs(20), is_managed).unwrap();
     server.change_property32(PropMode::REPLACE, window, state, AtomEnum::ATOM, &[covering]).unwrap();
     server.map_window(window).unwrap().check().unwrap();
@@ -271,9 +362,16 @@ fn a_program_over_the_whole_screen_stops_the_work() {
     let front = atom("_NET_ACTIVE_WINDOW");
     let to_front = || {
         let wish = ClientMessageEvent::new(32, window, front, [2, 0, 0, 0, 0]);
-        server.send_event(false, root, EventMask::SUBSTRUCTURE_REDIRECT | EventMask::SUBSTRUCTURE_NOTIFY, wish).ok()?.check().ok()
+        server
+            .send_event(false, root, EventMask::SUBSTRUCTURE_REDIRECT | EventMask::SUBSTRUCTURE_NOTIFY, wish)
+            .ok()?
+            .check()
+            .ok()
     };
-    wait_for("a pause for it", Duration::from_secs(40), || to_front().and_then(|()| stops()).filter(|stops| *stops)).unwrap();
+    wait_for("a pause for it", Duration::from_secs(40), || {
+        to_front().and_then(|()| stops()).filter(|stops| *stops)
+    })
+    .unwrap();
     server.destroy_window(window).unwrap().check().unwrap();
     wait_for("its end", Duration::from_secs(40), || stops().filter(|stops| !stops)).unwrap();
 }
@@ -285,13 +383,27 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     let many = 10_000_u64;
     {
         let mut store = fog_store::Store::open(&desk.bench.data()).unwrap();
-        let blob = fog_store::BlobFile::copy(&desk.bench.data(), &b"\0asm\x01\0\0\0"[..], fog_types::ByteCount::mib(1)).unwrap();
+        let blob = fog_store::BlobFile::copy(
+            &desk.bench.data(),
+            &b"\0asm\x01\0\0\0"[..],
+            fog_types::ByteCount::mib(1),
+        )
+        .unwrap();
         let module = store.add_blob(blob, fog_types::ByteCount::mib(100), fog_types::UnixMillis(0)).unwrap();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
         for n in 0..many {
             let file = fog_types::job::JobFile::for_module(&format!("job {n}"), "m.wasm");
-            let blobs = fog_store::Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
-            store.insert_job(&fog_store::NewJob { file, blobs, owner: "me".to_owned(), grid: None, now: fog_types::UnixMillis(now) }).unwrap();
+            let blobs =
+                fog_store::Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
+            store
+                .insert_job(&fog_store::NewJob {
+                    file,
+                    blobs,
+                    owner: "me".to_owned(),
+                    grid: None,
+                    now: fog_types::UnixMillis(now),
+                })
+                .unwrap();
         }
     }
     desk.bench.stay_on_loopback();
@@ -331,7 +443,10 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     // On a busy machine another reason comes first.
     let change = "[...document.querySelectorAll('#pill-panel li')].find(li => li.textContent.includes('of disk is free')).querySelector('button').click()";
     window.script(change).unwrap();
-    wait_for("the setting", Duration::from_secs(5), || (window.script("return document.activeElement.id").ok()? == "set-disk_free_min").then_some(())).unwrap();
+    wait_for("the setting", Duration::from_secs(5), || {
+        (window.script("return document.activeElement.id").ok()? == "set-disk_free_min").then_some(())
+    })
+    .unwrap();
     window.click("#pill");
     window.click("#pill-panel > .row button");
     window.wait_text("#pill", "Paused", 10);
@@ -361,8 +476,14 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     window.wait_text("#network-none", "Only this device", 10);
     window.screenshot("page-network-none.png");
     window.click("#invite");
-    let text =
-        || window.script("return document.querySelector('#invite-text').value").ok()?.as_str().map(str::to_owned).filter(|text| text.starts_with("FOG1"));
+    let text = || {
+        window
+            .script("return document.querySelector('#invite-text').value")
+            .ok()?
+            .as_str()
+            .map(str::to_owned)
+            .filter(|text| text.starts_with("FOG1"))
+    };
     // The first invitation already has an address.
     let invite = wait_for("the invitation", Duration::from_secs(10), text).unwrap();
     window.screenshot("page-network-invitation.png");
@@ -370,12 +491,21 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     friend.json(&["network", "join", &invite]).unwrap();
     let met = wait_for("meeting", Duration::from_secs(30), || (friend.friends() == 1).then_some(()));
     if let Err(error) = met {
-        panic!("{error}: {invite}\n{:#}\n{:#}\n{}", friend.json(&["network", "status"]).unwrap(), bench.json(&["network", "status"]).unwrap(), friend.log());
+        panic!(
+            "{error}: {invite}\n{:#}\n{:#}\n{}",
+            friend.json(&["network", "status"]).unwrap(),
+            bench.json(&["network", "status"]).unwrap(),
+            friend.log()
+        );
     }
     window.wait_text("#peers", "attic", 30);
     window.wait_text("#peers", "places free", 30);
-    let lent = bench.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
-    wait_for("its result", Duration::from_secs(60), || (bench.json(&["job", "show", &lent]).ok()?["summary"]["state"] == "finished").then_some(())).unwrap();
+    let lent =
+        bench.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
+    wait_for("its result", Duration::from_secs(60), || {
+        (bench.json(&["job", "show", &lent]).ok()?["summary"]["state"] == "finished").then_some(())
+    })
+    .unwrap();
 
     // A job for other devices from the window: who has its tasks, and the other placements.
     window.click("#page-jobs");
@@ -388,8 +518,14 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     window.click("#show-choices");
     window.wait_text("#choices", "done in", 10);
     // A job that does not end while its page is tested.
-    let endless = bench.module("endless.wasm", r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#).unwrap();
-    let elsewhere = bench.json(&["submit", &endless.to_string_lossy(), "--where", "grid"]).unwrap()["id"].to_string();
+    let endless = bench
+        .module(
+            "endless.wasm",
+            r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#,
+        )
+        .unwrap();
+    let elsewhere =
+        bench.json(&["submit", &endless.to_string_lossy(), "--where", "grid"]).unwrap()["id"].to_string();
     let finished = bench.json(&["job", "show", &lent]).unwrap();
     assert_eq!(finished["grid"]["promise"], "kept", "{:#}", finished["grid"]);
 
@@ -398,7 +534,9 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     for (theme, width) in [("dark", 1080), ("light", 390), ("dark", 390), ("light", 1080)] {
         bench.fog(&["settings", "set", &format!("theme={theme}")]).unwrap();
         window.resize(width, 844);
-        for page in ["page-home", "page-network", "page-history", "page-settings", "page-jobs", "elsewhere", "job"] {
+        for page in
+            ["page-home", "page-network", "page-history", "page-settings", "page-jobs", "elsewhere", "job"]
+        {
             if page == "elsewhere" {
                 window
                     .script("[...document.querySelectorAll('#jobs li')].find(row => row.innerText.includes('endless')).querySelector('button').click()")
@@ -419,7 +557,8 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
             assert_no_complaints();
             window.assert_accessible(&format!("{page} {theme} {width}"));
             window.assert_contrast();
-            let overflow = window.script("return document.documentElement.scrollWidth - window.innerWidth").unwrap();
+            let overflow =
+                window.script("return document.documentElement.scrollWidth - window.innerWidth").unwrap();
             assert!(overflow.as_i64() <= Some(0), "{page} {theme} {width}: {overflow}");
             window.screenshot(&format!("{page}-{width}-{theme}.png"));
         }
@@ -445,7 +584,11 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     let frames = "const list = document.querySelector('.list.rows'); const times = []; let last = performance.now(), n = 0; \
         const step = now => { times.push(now - last); last = now; list.scrollTop = (n * 9973) % list.scrollHeight; if (++n < 60) requestAnimationFrame(step); else done(times.sort((a, b) => a - b)); }; requestAnimationFrame(step);";
     let times = window.script_later(frames).unwrap();
-    println!("frames while jumping through them: median {:.0} ms, longest {:.0} ms", times[30].as_f64().unwrap(), times[59].as_f64().unwrap());
+    println!(
+        "frames while jumping through them: median {:.0} ms, longest {:.0} ms",
+        times[30].as_f64().unwrap(),
+        times[59].as_f64().unwrap()
+    );
     let rows = window.script("return document.querySelectorAll('#jobs li').length").unwrap();
     assert!(rows.as_u64() < Some(60) && rows != json!(0), "{rows}");
 
@@ -457,7 +600,8 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     let window = desk.open().unwrap();
     window.wait_text("#pill", "", 20);
     desk.bench.kill();
-    wait_for("an engine in the window", Duration::from_secs(20), || desk.bench.json(&["status"]).ok()).unwrap();
+    wait_for("an engine in the window", Duration::from_secs(20), || desk.bench.json(&["status"]).ok())
+        .unwrap();
     window.script("document.querySelector('#page-settings').click()").unwrap();
     wait_for("the window no longer attached", Duration::from_secs(20), || {
         window.text("main").filter(|text| text.contains("Import") && !text.contains("Attached to"))
@@ -466,7 +610,10 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     // The own engine is not taken for a daemon once its socket exists.
     std::thread::sleep(Duration::from_secs(3));
     window.script("location.reload()").unwrap();
-    let text = wait_for("the page read anew", Duration::from_secs(20), || window.text("main").filter(|text| text.contains("Import"))).unwrap();
+    let text = wait_for("the page read anew", Duration::from_secs(20), || {
+        window.text("main").filter(|text| text.contains("Import"))
+    })
+    .unwrap();
     assert!(!text.contains("Attached to"), "{text}");
     window.close();
 }

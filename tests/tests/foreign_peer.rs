@@ -25,7 +25,10 @@ fn foreign() -> libp2p::Swarm<Behaviour> {
         .with_quic()
         .with_behaviour(|key| Behaviour {
             ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(1))),
-            identify: identify::Behaviour::new(identify::Config::new("/somebody-else/1".to_owned(), key.public())),
+            identify: identify::Behaviour::new(identify::Config::new(
+                "/somebody-else/1".to_owned(),
+                key.public(),
+            )),
             kad: kad::Behaviour::with_config(
                 key.public().to_peer_id(),
                 kad::store::MemoryStore::new(key.public().to_peer_id()),
@@ -42,23 +45,40 @@ fn a_program_of_the_library_pings_identifies_and_finds_our_nodes() {
     let (a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
     a.invite(&[&b]).unwrap();
     let status = a.json(&["network", "status"]).unwrap();
-    let peer_of = |bench: &Bench| bench.json(&["network", "status"]).unwrap()["id"].as_str().unwrap().parse::<PeerId>().unwrap();
+    let peer_of = |bench: &Bench| {
+        bench.json(&["network", "status"]).unwrap()["id"].as_str().unwrap().parse::<PeerId>().unwrap()
+    };
     let (anna, ben) = (peer_of(&a), peer_of(&b));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for part in ["quic-v1", "/tcp/"] {
         let all = status["addresses"].as_array().unwrap().iter().filter_map(|address| address.as_str());
-        let address: Multiaddr = all.into_iter().find(|address| address.contains(part) && !address.contains("/ws")).unwrap().parse().unwrap();
+        let address: Multiaddr = all
+            .into_iter()
+            .find(|address| address.contains(part) && !address.contains("/ws"))
+            .unwrap()
+            .parse()
+            .unwrap();
         let (mut pinged, mut identified, mut found) = (false, false, false);
         let meeting = async {
             let mut swarm = foreign();
             swarm.dial(address.clone()).unwrap();
             while !(pinged && identified && found) {
                 match swarm.select_next_some().await {
-                    SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { peer, result: Ok(_), .. })) => pinged |= peer == anna,
+                    SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
+                        peer, result: Ok(_), ..
+                    })) => pinged |= peer == anna,
                     // Ben may also identify himself once he was found.
-                    SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) if peer_id == anna => {
+                    SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+                        peer_id,
+                        info,
+                        ..
+                    })) if peer_id == anna => {
                         assert!(info.agent_version.starts_with("fog-compute/"), "{}", info.agent_version);
-                        assert!(info.protocols.iter().any(|protocol| protocol.as_ref() == "/fog/kad/1"), "{:?}", info.protocols);
+                        assert!(
+                            info.protocols.iter().any(|protocol| protocol.as_ref() == "/fog/kad/1"),
+                            "{:?}",
+                            info.protocols
+                        );
                         identified = true;
                         for address in info.listen_addrs {
                             swarm.behaviour_mut().kad.add_address(&peer_id, address);

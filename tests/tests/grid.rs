@@ -35,10 +35,19 @@ fn state(bench: &Bench, id: &str) -> String {
 }
 
 fn finished(bench: &Bench, id: &str, seconds: u64) -> Value {
-    let done = wait_for("the end of the job", Duration::from_secs(seconds), || (state(bench, id) == "finished").then_some(()));
+    let done = wait_for("the end of the job", Duration::from_secs(seconds), || {
+        (state(bench, id) == "finished").then_some(())
+    });
     if let Err(error) = done {
         let mut job = bench.json(&["job", "show", id]).unwrap();
-        let waiting: Vec<Value> = job["tasks"].take().as_array().into_iter().flatten().filter(|task| task["state"] != "finished").cloned().collect();
+        let waiting: Vec<Value> = job["tasks"]
+            .take()
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|task| task["state"] != "finished")
+            .cloned()
+            .collect();
         let (places, peers) = (bench.json(&["job", "places", id]).unwrap(), bench.json(&["peers"]).unwrap());
         panic!("{error}: {waiting:#?} {places:#} {peers:#} {}", job["grid"]);
     }
@@ -68,12 +77,22 @@ fn a_job_goes_to_another_device_and_comes_back_verified() {
     assert_eq!(jobs(&b).len() as u64, there["summary"]["tasks_total"].as_u64().unwrap());
     // The same job on this device alone gives the same identities and units.
     let here = finished(&a, &submit(&a, &["--example", "lucas-lehmer"]), 60);
-    let identity = |job: &Value| job["tasks"].as_array().unwrap().iter().map(|t| (t["result_hash"].to_string(), t["units"].to_string())).collect::<Vec<_>>();
+    let identity = |job: &Value| {
+        job["tasks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|t| (t["result_hash"].to_string(), t["units"].to_string()))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(identity(&there), identity(&here));
     let result = |id: &str| a.fog(&["job", "result", id]).unwrap().stdout;
     assert_eq!(result(&id), result(&here["summary"]["id"].to_string()));
     // Every result has a receipt, and the reliability follows from twelve results that were not compared.
-    wait_for("receipts", Duration::from_secs(10), || (b.json(&["peers"]).ok()?[0]["hosted"] == 0).then_some(())).unwrap();
+    wait_for("receipts", Duration::from_secs(10), || {
+        (b.json(&["peers"]).ok()?[0]["hosted"] == 0).then_some(())
+    })
+    .unwrap();
     assert!(a.json(&["peers"]).unwrap()[0]["reliability"].as_u64().unwrap() > 700);
 }
 
@@ -86,7 +105,9 @@ fn open_states(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
         let mut begin = [0; 8];
         if path.is_dir() {
             found.extend(open_states(&path));
-        } else if std::fs::File::open(&path).and_then(|mut file| file.read_exact(&mut begin)).is_ok() && begin == *b"FOGCKPT1" {
+        } else if std::fs::File::open(&path).and_then(|mut file| file.read_exact(&mut begin)).is_ok()
+            && begin == *b"FOGCKPT1"
+        {
             found.push(path);
         }
     }
@@ -96,7 +117,8 @@ fn open_states(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 #[test]
 fn a_task_goes_on_from_its_checkpoint_when_its_device_is_gone() {
     let _machine = shared();
-    let (a, mut b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
+    let (a, mut b, c) =
+        (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b]).unwrap();
     // The task must not end before it is moved.
     let module = working_for(&a, 20.0);
@@ -120,7 +142,9 @@ fn a_task_goes_on_from_its_checkpoint_when_its_device_is_gone() {
         let places = a.json(&["job", "places", &id]).ok()?;
         places.as_array()?.iter().find(|place| place["name"] == "cleo")?["units"].as_u64()
     })
-    .unwrap_or_else(|error| panic!("{error}: {:#} {:#}", a.json(&["job", "show", &id]).unwrap(), a.json(&["peers"]).unwrap()));
+    .unwrap_or_else(|error| {
+        panic!("{error}: {:#} {:#}", a.json(&["job", "show", &id]).unwrap(), a.json(&["peers"]).unwrap())
+    });
     let begun = wait_for("cleo at work", Duration::from_secs(60), || {
         let status = c.json(&["status"]).ok()?;
         status["active"][0]["units"].as_u64().filter(|units| *units > 0)
@@ -143,7 +167,8 @@ fn a_requester_that_was_away_finds_its_result() {
     let id = submit(&a, &[&module, "--where", "grid"]);
     wait_for("ben at work", Duration::from_secs(30), || (jobs(&b).len() == 1).then_some(())).unwrap();
     a.kill();
-    wait_for("ben's end", Duration::from_secs(60), || (jobs(&b)[0]["state"] == "finished").then_some(())).unwrap();
+    wait_for("ben's end", Duration::from_secs(60), || (jobs(&b)[0]["state"] == "finished").then_some(()))
+        .unwrap();
     a.start().unwrap();
     finished(&a, &id, 60);
     assert_eq!(jobs(&b).len(), 1, "it was not done again");
@@ -156,9 +181,13 @@ fn ends_without_a_network(is_killed: bool) {
     a.invite(&[&b]).unwrap();
     let module = working_for(&a, 6.0);
     let id = submit(&a, &[&module, "--where", "grid"]);
-    wait_for("ben at work", Duration::from_secs(30), || (b.json(&["status"]).ok()?["active"].as_array()?.len() == 1).then_some(())).unwrap();
+    wait_for("ben at work", Duration::from_secs(30), || {
+        (b.json(&["status"]).ok()?["active"].as_array()?.len() == 1).then_some(())
+    })
+    .unwrap();
     b.json(&["network", "leave"]).unwrap();
-    wait_for("ben's end", Duration::from_secs(60), || (jobs(&b)[0]["state"] == "finished").then_some(())).unwrap();
+    wait_for("ben's end", Duration::from_secs(60), || (jobs(&b)[0]["state"] == "finished").then_some(()))
+        .unwrap();
     if is_killed {
         b.kill();
         b.start().unwrap();
@@ -215,14 +244,16 @@ fn very_many_files_come_back_from_another_device() {
     a.json(&["job", "result", &id, "-o", saved.to_str().unwrap()]).unwrap();
     let last = format!("f{:05}", count - 1);
     assert_eq!(std::fs::read(saved.join(&last)).unwrap(), last.as_bytes());
-    let files = std::fs::read_dir(&saved).unwrap().flatten().filter(|file| file.file_name().len() == 6).count();
+    let files =
+        std::fs::read_dir(&saved).unwrap().flatten().filter(|file| file.file_name().len() == 6).count();
     assert_eq!(files, count);
 }
 
 #[test]
 fn replicas_run_on_different_devices_and_agree() {
     let _machine = shared();
-    let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
+    let (a, b, c) =
+        (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b, &c]).unwrap();
     let id = submit(&a, &["--example", "lucas-lehmer", "--where", "grid", "--replicas", "2"]);
     let job = finished(&a, &id, 60);
@@ -234,12 +265,17 @@ fn replicas_run_on_different_devices_and_agree() {
 #[test]
 fn a_class_of_service_is_kept_paid_and_told() {
     let _machine = shared();
-    let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
+    let (a, b, c) =
+        (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b, &c]).unwrap();
     let id = submit(&a, &["--example", "lucas-lehmer", "--service", "silver"]);
     let job = finished(&a, &id, 60);
     let grid = &job["grid"];
-    assert_eq!((grid["service"].as_str(), grid["promise"].as_str(), grid["agreed"].as_u64()), (Some("silver"), Some("kept"), Some(2)), "{grid:#}");
+    assert_eq!(
+        (grid["service"].as_str(), grid["promise"].as_str(), grid["agreed"].as_u64()),
+        (Some("silver"), Some("kept"), Some(2)),
+        "{grid:#}"
+    );
     // Two devices did the work at two and a half times the price each; the sum spent equals the sum earned.
     let units = job["summary"]["units"].as_u64().unwrap();
     let credits = |bench: &Bench| bench.json(&["credits"]).unwrap();
@@ -258,7 +294,11 @@ fn a_class_of_service_is_kept_paid_and_told() {
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(state(&a, &id), "queued");
     let told = a.json(&["job", "show", &id]).unwrap();
-    assert!(told["grid"]["withheld"].as_str().is_some_and(|why| why.contains("credit_limit")), "{}", told["grid"]);
+    assert!(
+        told["grid"]["withheld"].as_str().is_some_and(|why| why.contains("credit_limit")),
+        "{}",
+        told["grid"]
+    );
     assert!(a.fog(&["settings", "set", "credit_limit=0"]).unwrap().status.success());
     finished(&a, &id, 60);
     // A missed deadline breaks the promise, and the reason is reported.
@@ -275,17 +315,30 @@ fn a_class_of_service_is_kept_paid_and_told() {
 #[test]
 fn devices_that_are_known_are_compared_less_and_checked_now_and_then() {
     let _machine = shared();
-    let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
+    let (a, b, c) =
+        (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b, &c]).unwrap();
     // No device is known yet: everything is compared.
-    let tries = |job: &Value| job["tasks"].as_array().unwrap().iter().map(|task| task["attempts"].as_array().unwrap().len()).sum::<usize>();
-    let first = finished(&a, &submit(&a, &["--example", "lucas-lehmer", "--where", "grid", "--adaptive"]), 60);
+    let tries = |job: &Value| {
+        job["tasks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|task| task["attempts"].as_array().unwrap().len())
+            .sum::<usize>()
+    };
+    let first =
+        finished(&a, &submit(&a, &["--example", "lucas-lehmer", "--where", "grid", "--adaptive"]), 60);
     assert!(first["grid"]["agreed"].as_u64() >= Some(1));
     let before = tries(&first);
     assert!(before >= 20, "{before} tries of 12 tasks by devices that are not known");
-    let second = finished(&a, &submit(&a, &["--example", "lucas-lehmer", "--where", "grid", "--adaptive"]), 60);
+    let second =
+        finished(&a, &submit(&a, &["--example", "lucas-lehmer", "--where", "grid", "--adaptive"]), 60);
     let after = tries(&second);
-    assert!(after < before && after <= 18, "{after} tries of 12 tasks by devices with ten right results in a row");
+    assert!(
+        after < before && after <= 18,
+        "{after} tries of 12 tasks by devices with ten right results in a row"
+    );
     // Spot checks are recorded in the job's history, and none fails here. A third device exists so that one
     // does not know the answer.
     let d = Bench::device("dora").unwrap();
@@ -313,28 +366,43 @@ fn a_requester_says_how_sure_it_wants_to_be() {
     let a = Bench::device("anna").unwrap();
     a.invite(&devices.iter().collect::<Vec<_>>()).unwrap();
     // Three equal results make odds of 8 to 1, enough for 1 in 8.
-    let job = finished(&a, &submit(&a, &["--example", "lucas-lehmer", "--where", "grid", "--trust", "8"]), 60);
+    let job =
+        finished(&a, &submit(&a, &["--example", "lucas-lehmer", "--where", "grid", "--trust", "8"]), 60);
     // Correct results of the first tasks count for the last ones, where two may suffice.
-    let most = job["tasks"].as_array().unwrap().iter().map(|task| task["attempts"].as_array().unwrap().len()).max();
+    let most =
+        job["tasks"].as_array().unwrap().iter().map(|task| task["attempts"].as_array().unwrap().len()).max();
     assert!(most >= Some(3) && job["grid"]["agreed"].as_u64() >= Some(2), "{most:?} {:#}", job["grid"]);
     // The devices advertise themselves to the whole group.
-    wait_for("adverts", Duration::from_secs(60), || a.json(&["network", "status"]).ok()?["adverts"].as_u64().filter(|heard| *heard > 0)).unwrap();
+    wait_for("adverts", Duration::from_secs(60), || {
+        a.json(&["network", "status"]).ok()?["adverts"].as_u64().filter(|heard| *heard > 0)
+    })
+    .unwrap();
 }
 
 /// Expects a file to come from devices that already have it, not only from the requester.
 #[test]
 fn inputs_come_from_whoever_has_them() {
     let _machine = shared();
-    let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
+    let (a, b, c) =
+        (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b, &c]).unwrap();
     drop(working_for(&a, 8.0));
     std::fs::write(a.scratch().join("big.bin"), vec![5u8; 12 << 20]).unwrap();
     let job = a.scratch().join("shared.toml");
-    std::fs::write(&job, "version = 1\nmodule = \"long.wasm\"\n[inputs]\n\"big.bin\" = \"big.bin\"\n[map]\nrange = [0, 12]\n").unwrap();
+    std::fs::write(
+        &job,
+        "version = 1\nmodule = \"long.wasm\"\n[inputs]\n\"big.bin\" = \"big.bin\"\n[map]\nrange = [0, 12]\n",
+    )
+    .unwrap();
     let id = submit(&a, &[job.to_str().unwrap(), "--where", "grid"]);
     // A late device, when the others have the file.
     wait_for("both at work", Duration::from_secs(120), || {
-        [&b, &c].iter().all(|device| !device.json(&["status"]).unwrap_or_default()["active"].as_array().is_none_or(Vec::is_empty)).then_some(())
+        [&b, &c]
+            .iter()
+            .all(|device| {
+                !device.json(&["status"]).unwrap_or_default()["active"].as_array().is_none_or(Vec::is_empty)
+            })
+            .then_some(())
     })
     .unwrap();
     // The data limit does not count the local network; the transport's counters count everything.
@@ -345,9 +413,13 @@ fn inputs_come_from_whoever_has_them() {
     wait_for("all of them", Duration::from_secs(90), || (d.friends() == 3).then_some(())).unwrap();
     let before = sent(&b) + sent(&c);
     d.work_always().unwrap();
-    wait_for("dora at work", Duration::from_secs(60), || (!d.json(&["status"]).ok()?["active"].as_array()?.is_empty()).then_some(())).unwrap();
+    wait_for("dora at work", Duration::from_secs(60), || {
+        (!d.json(&["status"]).ok()?["active"].as_array()?.is_empty()).then_some(())
+    })
+    .unwrap();
     // The counters are updated every second while there is work.
-    wait_for("bytes", Duration::from_secs(30), || (sent(&b) + sent(&c) > before + (8 << 20)).then_some(())).unwrap();
+    wait_for("bytes", Duration::from_secs(30), || (sent(&b) + sent(&c) > before + (8 << 20)).then_some(()))
+        .unwrap();
     a.json(&["job", "cancel", &id]).unwrap();
 }
 
@@ -356,11 +428,16 @@ fn inputs_come_from_whoever_has_them() {
 #[test]
 fn a_part_of_a_run_is_run_again_before_it_is_believed() {
     let _machine = shared();
-    let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
+    let (a, b, c) =
+        (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b, &c]).unwrap();
     drop(turning(&a, 900_000_000));
     let job = a.scratch().join("shown.toml");
-    std::fs::write(&job, "version = 1\nmodule = \"long.wasm\"\nsegment = 1000000000\n[map]\nrange = [0, 8]\n").unwrap();
+    std::fs::write(
+        &job,
+        "version = 1\nmodule = \"long.wasm\"\nsegment = 1000000000\n[map]\nrange = [0, 8]\n",
+    )
+    .unwrap();
     let id = submit(&a, &[job.to_str().unwrap(), "--where", "grid", "--spot-checks", "50"]);
     let done = finished(&a, &id, 120);
     let lines = done["journal"].as_array().unwrap().iter().filter(|line| line["kind"] == "checked");
@@ -370,7 +447,8 @@ fn a_part_of_a_run_is_run_again_before_it_is_believed() {
     // After the receipt the histories are deleted, long before the job is.
     for device in [&b, &c] {
         let left = || std::fs::read_dir(device.data().join("histories")).map_or(0, Iterator::count);
-        wait_for("the histories to go", Duration::from_secs(30), || (left() == 0).then_some(())).unwrap_or_else(|error| panic!("{error}: {} are left", left()));
+        wait_for("the histories to go", Duration::from_secs(30), || (left() == 0).then_some(()))
+            .unwrap_or_else(|error| panic!("{error}: {} are left", left()));
         assert!(!jobs(device).is_empty());
     }
 }
@@ -387,7 +465,8 @@ fn devices_that_come_and_go_lose_no_task_and_do_none_twice() {
     let module = turning(&a, 600_000_000);
     let alone = a.fog(&["run", &module]).unwrap().stdout;
     let job = a.scratch().join("many.toml");
-    std::fs::write(&job, format!("version = 1\nmodule = \"long.wasm\"\n[map]\nrange = [0, {tasks}]\n")).unwrap();
+    std::fs::write(&job, format!("version = 1\nmodule = \"long.wasm\"\n[map]\nrange = [0, {tasks}]\n"))
+        .unwrap();
     let id = submit(&a, &[job.to_str().unwrap(), "--where", "grid"]);
     let mut lost = Duration::ZERO;
     for kill in 0..kills {
@@ -412,12 +491,19 @@ fn devices_that_come_and_go_lose_no_task_and_do_none_twice() {
     let mut tries = 0;
     let mut ends = std::collections::BTreeMap::<String, usize>::new();
     for index in 0..tasks {
-        assert_eq!(std::fs::read(saved.join(format!("task-{index:05}/stdout.txt"))).unwrap(), alone, "task {index}");
+        assert_eq!(
+            std::fs::read(saved.join(format!("task-{index:05}/stdout.txt"))).unwrap(),
+            alone,
+            "task {index}"
+        );
     }
     let journal = show["journal"].as_array().unwrap();
     let mut all = Vec::new();
     while (all.len() as u64) < tasks {
-        let page = a.json(&["job", "show", &id, "--from", &all.len().to_string()]).unwrap()["tasks"].as_array().unwrap().clone();
+        let page = a.json(&["job", "show", &id, "--from", &all.len().to_string()]).unwrap()["tasks"]
+            .as_array()
+            .unwrap()
+            .clone();
         assert!(!page.is_empty(), "only {} tasks are listed", all.len());
         all.extend(page);
     }
@@ -435,12 +521,16 @@ fn devices_that_come_and_go_lose_no_task_and_do_none_twice() {
             *ends.entry(format!("{}: {}", other["outcome"], other["detail"])).or_default() += 1;
         }
         assert_eq!(attempts.iter().filter(|attempt| attempt["outcome"] == "finished").count(), 1, "{task:#}");
-        let results = journal.iter().filter(|line| line["kind"] == "result" && line["index"] == task["index"]).count();
+        let results =
+            journal.iter().filter(|line| line["kind"] == "result" && line["index"] == task["index"]).count();
         assert!(results <= 1, "{task:#}");
     }
     let share = lost.as_secs_f64() / (lost + worked).as_secs_f64();
     eprintln!("{tasks} tasks, {kills} kills: {tries} tries; other ends {ends:#?}");
-    eprintln!("lost with a device and done again: {lost:.1?}, beside {worked:.1?} of work: {:.1} %", share * 100.0);
+    eprintln!(
+        "lost with a device and done again: {lost:.1?}, beside {worked:.1?} of work: {:.1} %",
+        share * 100.0
+    );
     assert!(share <= 0.15, "{share}");
 }
 
@@ -451,9 +541,15 @@ fn cancelled_here_is_cancelled_there() {
     a.invite(&[&b]).unwrap();
     let module = turning(&a, 400_000_000_000);
     let id = submit(&a, &[&module, "--where", "grid"]);
-    wait_for("ben at work", Duration::from_secs(30), || (b.json(&["status"]).ok()?["active"].as_array()?.len() == 1).then_some(())).unwrap();
+    wait_for("ben at work", Duration::from_secs(30), || {
+        (b.json(&["status"]).ok()?["active"].as_array()?.len() == 1).then_some(())
+    })
+    .unwrap();
     a.json(&["job", "cancel", &id]).unwrap();
-    wait_for("ben's release", Duration::from_secs(10), || (jobs(&b)[0]["state"] == "cancelled").then_some(())).unwrap();
+    wait_for("ben's release", Duration::from_secs(10), || {
+        (jobs(&b)[0]["state"] == "cancelled").then_some(())
+    })
+    .unwrap();
     assert_eq!(b.json(&["status"]).unwrap()["active"].as_array().unwrap().len(), 0);
 }
 
@@ -462,8 +558,13 @@ fn strangers_share_nothing_and_a_wrong_invitation_joins_nothing() {
     let _machine = shared();
     let (a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
     // No socket is open before a network was joined.
-    let sockets =
-        |bench: &Bench| std::fs::read_dir(format!("/proc/{}/fd", bench.pid().unwrap())).unwrap().flatten().filter(|fd| is_inet(bench, &fd.path())).count();
+    let sockets = |bench: &Bench| {
+        std::fs::read_dir(format!("/proc/{}/fd", bench.pid().unwrap()))
+            .unwrap()
+            .flatten()
+            .filter(|fd| is_inet(bench, &fd.path()))
+            .count()
+    };
     assert_eq!(sockets(&a), 0);
     a.json(&["network", "invite"]).unwrap();
     wait_for("sockets", Duration::from_secs(10), || (sockets(&a) > 0).then_some(())).unwrap();
@@ -488,8 +589,17 @@ fn strangers_share_nothing_and_a_wrong_invitation_joins_nothing() {
 /// Whether a file descriptor is an internet socket listed in the tables of the process.
 fn is_inet(bench: &Bench, fd: &std::path::Path) -> bool {
     let Ok(target) = std::fs::read_link(fd) else { return false };
-    let Some(inode) = target.to_string_lossy().strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')).map(str::to_owned) else { return false };
-    let tables = ["tcp", "tcp6", "udp", "udp6"].map(|table| std::fs::read_to_string(format!("/proc/{}/net/{table}", bench.pid().unwrap())).unwrap_or_default());
+    let Some(inode) = target
+        .to_string_lossy()
+        .strip_prefix("socket:[")
+        .and_then(|rest| rest.strip_suffix(']'))
+        .map(str::to_owned)
+    else {
+        return false;
+    };
+    let tables = ["tcp", "tcp6", "udp", "udp6"].map(|table| {
+        std::fs::read_to_string(format!("/proc/{}/net/{table}", bench.pid().unwrap())).unwrap_or_default()
+    });
     tables.iter().flat_map(|table| table.lines()).any(|line| line.split_whitespace().nth(9) == Some(&inode))
 }
 
@@ -500,7 +610,8 @@ fn too_few_devices_are_told_at_once() {
     a.invite(&[&b]).unwrap();
     let id = submit(&a, &["--example", "lucas-lehmer", "--where", "grid", "--replicas", "9"]);
     let why = || Some(a.json(&["job", "show", &id]).ok()?["grid"]["withheld"].as_str()?.to_owned());
-    wait_for("the reason", Duration::from_secs(20), || why().filter(|why| why.contains("9 devices"))).unwrap_or_else(|error| panic!("{error}: {:?}", why()));
+    wait_for("the reason", Duration::from_secs(20), || why().filter(|why| why.contains("9 devices")))
+        .unwrap_or_else(|error| panic!("{error}: {:?}", why()));
 }
 
 #[test]
@@ -508,9 +619,23 @@ fn a_lent_job_that_its_device_has_paused_is_said_to_stand_still() {
     let _machine = shared();
     let (a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
     a.invite(&[&b]).unwrap();
-    let module = a.module("loop.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))").unwrap();
-    let mut watch = a.command(&["submit", &module.to_string_lossy(), "--where", "grid", "--watch", "--stall-timeout", "20s"]);
-    let mut watched = watch.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let module = a
+        .module(
+            "loop.wasm",
+            "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))",
+        )
+        .unwrap();
+    let mut watch = a.command(&[
+        "submit",
+        &module.to_string_lossy(),
+        "--where",
+        "grid",
+        "--watch",
+        "--stall-timeout",
+        "20s",
+    ]);
+    let mut watched =
+        watch.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let state = || Some(a.json(&["job", "places", "1"]).ok()?[0]["state"].as_str()?.to_owned());
     wait_for("the task", Duration::from_secs(60), || (state()? == "running").then_some(())).unwrap();
     b.json(&["off"]).unwrap();
@@ -519,5 +644,10 @@ fn a_lent_job_that_its_device_has_paused_is_said_to_stand_still() {
         watched.kill().unwrap();
     }
     let told = String::from_utf8(watched.wait_with_output().unwrap().stderr).unwrap();
-    assert!(ended.is_ok_and(|status| !status.success()) && told.contains("It stands still on ben") && told.contains("Stopped waiting"), "{told}");
+    assert!(
+        ended.is_ok_and(|status| !status.success())
+            && told.contains("It stands still on ben")
+            && told.contains("Stopped waiting"),
+        "{told}"
+    );
 }

@@ -27,9 +27,16 @@ fn whoever_is_new_gets_few_tasks_at_once_whatever_it_claims() {
         let mut answers = hoarder.control().await;
         let mut taken = BTreeSet::new();
         let mut until = Instant::now() + Duration::from_secs(60);
-        while let Ok(Some(event)) = timeout(until.saturating_duration_since(Instant::now()), hoarder.events.recv()).await {
+        while let Ok(Some(event)) =
+            timeout(until.saturating_duration_since(Instant::now()), hoarder.events.recv()).await
+        {
             let NetEvent::Incoming(mut link) = event else { continue };
-            while let Ok(Ok(bytes)) = timeout(until.saturating_duration_since(Instant::now()), read_frame(&mut link.pipe, MAX_MESSAGE)).await {
+            while let Ok(Ok(bytes)) = timeout(
+                until.saturating_duration_since(Instant::now()),
+                read_frame(&mut link.pipe, MAX_MESSAGE),
+            )
+            .await
+            {
                 let Ok(Message::Offer(signed)) = Message::decode(&bytes) else { continue };
                 let offer = signed.open(hoarder.victim).unwrap();
                 let answer = Message::Answer { lease: offer.lease, answer: Answer::Accepted };
@@ -48,7 +55,10 @@ fn whoever_is_new_gets_few_tasks_at_once_whatever_it_claims() {
 
 fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok()).unwrap()
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok())
+        .unwrap()
 }
 
 /// Expects little memory per name: a member of a group can create names without end.
@@ -68,8 +78,12 @@ fn members_that_come_say_what_they_have_and_go_leave_no_memory_behind() {
             let mut member = Member::connect(&invite).await;
             member.greet(&invite, 0).await;
             // The device greets the new member back.
-            let mut link = member.until(|event| if let NetEvent::Incoming(link) = event { Some(link) } else { None }).await;
-            while let Ok(Ok(bytes)) = timeout(Duration::from_secs(30), read_frame(&mut link.pipe, MAX_MESSAGE)).await {
+            let mut link = member
+                .until(|event| if let NetEvent::Incoming(link) = event { Some(link) } else { None })
+                .await;
+            while let Ok(Ok(bytes)) =
+                timeout(Duration::from_secs(30), read_frame(&mut link.pipe, MAX_MESSAGE)).await
+            {
                 if matches!(Message::decode(&bytes), Ok(Message::Hello(hello)) if hello.has_heard) {
                     break;
                 }
@@ -86,7 +100,10 @@ fn members_that_come_say_what_they_have_and_go_leave_no_memory_behind() {
     let adverts = a.json(&["network", "status"]).unwrap()["adverts"].as_u64().unwrap();
     let [before, early, late] = sizes[..] else { unreachable!() };
     let grown = late.saturating_sub(early);
-    eprintln!("{before} KiB, {early} after {first}, {late} after {last}: {grown} more; {adverts} adverts, {:?}", begun.elapsed());
+    eprintln!(
+        "{before} KiB, {early} after {first}, {late} after {last}: {grown} more; {adverts} adverts, {:?}",
+        begun.elapsed()
+    );
     let known = a.json(&["peers"]).unwrap().as_array().unwrap().len();
     assert!(known >= last / 2, "{known} of {last} were believed");
     assert!(grown < 8 << 10, "{grown} KiB for {} identities", last - first);

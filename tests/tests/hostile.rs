@@ -57,8 +57,9 @@ fn attack(seeds: &[Vec<u8>], decode: impl Fn(&[u8])) {
 
 #[test]
 fn job_files() {
-    let seeds = ["protein-search", "path-tracer", "lucas-lehmer"]
-        .map(|name| std::fs::read(format!("{}/../examples/{name}/job.toml", env!("CARGO_MANIFEST_DIR"))).unwrap());
+    let seeds = ["protein-search", "path-tracer", "lucas-lehmer"].map(|name| {
+        std::fs::read(format!("{}/../examples/{name}/job.toml", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    });
     attack(&seeds, |bytes| {
         if let Ok(text) = std::str::from_utf8(bytes)
             && let Ok(job) = fog_types::job::parse(text)
@@ -73,8 +74,15 @@ fn job_files() {
 fn frames_of_front_ends() {
     let commands = [
         fog_api::Command::Snapshot,
-        fog_api::Command::Duty(fog_api::DutyCommand::Why { with: vec![("battery".to_owned(), "3".to_owned())] }),
-        fog_api::Command::Jobs(fog_api::JobCommand::Submit { job_file: "version = 1".to_owned(), folder: "/".to_owned(), grid: None, deadline_seconds: None }),
+        fog_api::Command::Duty(fog_api::DutyCommand::Why {
+            with: vec![("battery".to_owned(), "3".to_owned())],
+        }),
+        fog_api::Command::Jobs(fog_api::JobCommand::Submit {
+            job_file: "version = 1".to_owned(),
+            folder: "/".to_owned(),
+            grid: None,
+            deadline_seconds: None,
+        }),
         fog_api::Command::Jobs(fog_api::JobCommand::List(fog_api::JobQuery::default())),
     ];
     let seeds = commands.map(|command| fog_ipc::encode(&fog_api::Request::Call { id: 1, command }).unwrap());
@@ -83,10 +91,18 @@ fn frames_of_front_ends() {
 
 #[test]
 fn messages_of_other_devices() {
-    use fog_grid::{Answer, Capacity, Content, ContentId, ContentKey, GroupId, Hello, Identity, LeaseId, Message, TaskOffer, WorkerState};
+    use fog_grid::{
+        Answer, Capacity, Content, ContentId, ContentKey, GroupId, Hello, Identity, LeaseId, Message,
+        TaskOffer, WorkerState,
+    };
     let me = Identity::new(&[1; 32]);
     let lease = LeaseId([3; 16]);
-    let content = Content { id: ContentId([1; 32]), blob: fog_types::BlobId([2; 32]), size: 5, key: ContentKey([4; 32]) };
+    let content = Content {
+        id: ContentId([1; 32]),
+        blob: fog_types::BlobId([2; 32]),
+        size: 5,
+        key: ContentKey([4; 32]),
+    };
     let offer = TaskOffer {
         lease,
         requester: me.node(),
@@ -161,18 +177,34 @@ fn adverts_and_what_is_asked_for() {
 #[test]
 fn packets_of_the_mesh() {
     use fog_bitchat::{
-        Announce, Capabilities, Config, FilePacket, Filter, Fragment, Frame, Group, Identity, Inner, Kind, Letter, LinkId, MessageText, Node, Prekeys, Raw,
-        SyncRequest, VoiceFrame, VoiceKind, member,
+        Announce, Capabilities, Config, FilePacket, Filter, Fragment, Frame, Group, Identity, Inner, Kind,
+        Letter, LinkId, MessageText, Node, Prekeys, Raw, SyncRequest, VoiceFrame, VoiceKind, member,
     };
     const NOW: u64 = 1_750_000_000_000;
     let (anna, ben) = (Identity::new([1; 32], [2; 32]), Identity::new([3; 32], [4; 32]));
-    let announce = Announce { nickname: "anna".to_owned(), keys: anna.keys(), capabilities: Some(Capabilities::PRIVATE_MEDIA), ..Announce::default() };
+    let announce = Announce {
+        nickname: "anna".to_owned(),
+        keys: anna.keys(),
+        capabilities: Some(Capabilities::PRIVATE_MEDIA),
+        ..Announce::default()
+    };
     let text = MessageText { id: "m1".to_owned(), text: "hello".to_owned() };
-    let file = FilePacket { name: "a.txt".to_owned(), mime: "application/octet-stream".to_owned(), content: vec![7; 300] };
-    let request = SyncRequest { filter: Filter::of(&[[1; 16], [2; 16]]), kinds: Some(3), since: Some(5), fragments: vec![[9; 8]] };
-    let voice = VoiceFrame { burst: [1; 8], sequence: 3, kind: VoiceKind::Audio(vec![vec![1; 20], vec![2; 30]]) };
+    let file = FilePacket {
+        name: "a.txt".to_owned(),
+        mime: "application/octet-stream".to_owned(),
+        content: vec![7; 300],
+    };
+    let request = SyncRequest {
+        filter: Filter::of(&[[1; 16], [2; 16]]),
+        kinds: Some(3),
+        since: Some(5),
+        fragments: vec![[9; 8]],
+    };
+    let voice =
+        VoiceFrame { burst: [1; 8], sequence: 3, kind: VoiceKind::Audio(vec![vec![1; 20], vec![2; 30]]) };
     let letter = Letter::seal(&anna, &ben.keys().noise, None, &text, &[5; 32], NOW).unwrap();
-    let group = Group::make(&anna, [7; 16], "hikers", [5; 32], 1, vec![member(&anna, "anna"), member(&ben, "ben")]);
+    let group =
+        Group::make(&anna, [7; 16], "hikers", [5; 32], 1, vec![member(&anna, "anna"), member(&ben, "ben")]);
     let piece = Fragment { id: [1; 8], index: 0, total: 2, inner: Kind::MESSAGE, data: vec![1; 50] };
     let payloads = [
         (Kind::ANNOUNCE, announce.encode().unwrap()),
@@ -188,13 +220,28 @@ fn packets_of_the_mesh() {
         (Kind::PING, vec![1; 9]),
         (Kind::VOICE, voice.encode().unwrap()),
     ];
-    let mut seeds: Vec<Vec<u8>> = payloads.iter().map(|(_, payload)| payload.clone()).filter(|payload| !payload.is_empty()).collect();
-    seeds.extend(payloads.iter().map(|(kind, payload)| Frame::new(*kind, anna.peer(), NOW, payload.clone()).compressed().signed(&anna).encode()));
-    seeds.extend(payloads.iter().map(|(kind, payload)| Frame::new(*kind, anna.peer(), NOW, payload.clone()).to(ben.peer()).encode()));
-    seeds.extend([Inner::Text(text).encode().unwrap(), Inner::File(file).encode().unwrap(), group.encode().unwrap()]);
+    let mut seeds: Vec<Vec<u8>> =
+        payloads.iter().map(|(_, payload)| payload.clone()).filter(|payload| !payload.is_empty()).collect();
+    seeds.extend(payloads.iter().map(|(kind, payload)| {
+        Frame::new(*kind, anna.peer(), NOW, payload.clone()).compressed().signed(&anna).encode()
+    }));
+    seeds.extend(
+        payloads.iter().map(|(kind, payload)| {
+            Frame::new(*kind, anna.peer(), NOW, payload.clone()).to(ben.peer()).encode()
+        }),
+    );
+    seeds.extend([
+        Inner::Text(text).encode().unwrap(),
+        Inner::File(file).encode().unwrap(),
+        group.encode().unwrap(),
+    ]);
     let mut node = Node::new(ben, Config { nickname: "ben".to_owned(), ..Config::default() }, [1; 32]);
     node.handle_link_up(LinkId(1), 512, NOW);
-    node.handle_bytes(LinkId(1), &Frame::new(Kind::ANNOUNCE, anna.peer(), NOW, payloads[0].1.clone()).signed(&anna).encode(), NOW);
+    node.handle_bytes(
+        LinkId(1),
+        &Frame::new(Kind::ANNOUNCE, anna.peer(), NOW, payloads[0].1.clone()).signed(&anna).encode(),
+        NOW,
+    );
     let node = std::cell::RefCell::new(node);
     let step = std::cell::Cell::new(NOW);
     attack(&seeds, |bytes| {
@@ -240,8 +287,13 @@ fn messages_that_are_carried() {
     other.handle_met(anna, NOW);
     let mut seeds = vec![card, sealed];
     loop {
-        let said: Vec<(bool, Effect)> =
-            std::iter::from_fn(|| carrier.poll_effect().map(|effect| (true, effect)).or_else(|| other.poll_effect().map(|effect| (false, effect)))).collect();
+        let said: Vec<(bool, Effect)> = std::iter::from_fn(|| {
+            carrier
+                .poll_effect()
+                .map(|effect| (true, effect))
+                .or_else(|| other.poll_effect().map(|effect| (false, effect)))
+        })
+        .collect();
         if said.is_empty() {
             break;
         }
@@ -282,7 +334,14 @@ fn messages_that_are_carried() {
 #[test]
 fn frames_of_workers() {
     // Postcard by hand: the number of a variant, then its fields.
-    let seeds = [vec![3], vec![4, 3, 1, 2, 3], vec![6, 10, 1, 5], vec![9, 1, b'a', 2, 0, 0], vec![10, 0, 0, 1, 1, 1, 1, 0, 0], vec![11, 1, 2, b'o', b'k']];
+    let seeds = [
+        vec![3],
+        vec![4, 3, 1, 2, 3],
+        vec![6, 10, 1, 5],
+        vec![9, 1, b'a', 2, 0, 0],
+        vec![10, 0, 0, 1, 1, 1, 1, 0, 0],
+        vec![11, 1, 2, b'o', b'k'],
+    ];
     attack(&seeds, |bytes| {
         drop(decode_frame::<FromWorker>(bytes));
         drop(decode_frame::<ToWorker>(bytes));
@@ -315,10 +374,17 @@ fn checkpoints() {
         if let Ok(found) = Checkpoint::parse(&bytes) {
             taken += 1;
             // An unaltered earlier generation is accepted; an altered one never.
-            assert!(found.added <= whole.added && found.header.units <= whole.header.units, "{:?}", found.header);
+            assert!(
+                found.added <= whole.added && found.header.units <= whole.header.units,
+                "{:?}",
+                found.header
+            );
             assert_eq!((&found.header.module, &found.files), (&whole.header.module, &whole.files));
             let begins = bytes.iter().zip(&seed).take_while(|(a, b)| a == b).count();
-            assert!(begins == seed.len() || found.added < whole.added || bytes.len() > seed.len(), "an altered file was taken whole");
+            assert!(
+                begins == seed.len() || found.added < whole.added || bytes.len() > seed.len(),
+                "an altered file was taken whole"
+            );
         }
     }
     println!("{taken} of {rounds} fell back to what lies before the damage");

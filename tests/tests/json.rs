@@ -8,7 +8,10 @@ fn changes_answer_with_what_is_in_force() {
     let mut bench = Bench::new().unwrap();
     bench.start().unwrap();
     let set = bench.json(&["settings", "set", "keep_awake=on", "battery_stop=40"]).unwrap();
-    assert!(set["keep_awake"] == true && set["battery_stop"] == 40.0 && set.as_object().unwrap().len() == 2, "{set}");
+    assert!(
+        set["keep_awake"] == true && set["battery_stop"] == 40.0 && set.as_object().unwrap().len() == 2,
+        "{set}"
+    );
     let reset = bench.json(&["settings", "reset"]).unwrap();
     assert!(reset["keep_awake"] == false && reset.as_object().unwrap().len() > 20, "{reset}");
     let chat = bench.fog(&["--json", "chat"]).unwrap();
@@ -16,5 +19,8 @@ fn changes_answer_with_what_is_in_force() {
     for line in String::from_utf8(chat.stdout).unwrap().lines() {
         serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     }
-    assert_eq!(bench.json(&["chat", "log", "-o", "room.txt"]).unwrap()["file"], bench.scratch().join("room.txt").to_str().unwrap());
+    assert_eq!(
+        bench.json(&["chat", "log", "-o", "room.txt"]).unwrap()["file"],
+        bench.scratch().join("room.txt").to_str().unwrap()
+    );
 }

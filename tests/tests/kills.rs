@@ -33,11 +33,21 @@ fn job_files(folder: &Path) -> Vec<PathBuf> {
     // The three C programs need different times for the same text.
     let inputs = [("zlib", words.clone()), ("par", words[..7 << 20].to_vec()), ("ent", words.repeat(2))];
     let many = folder.join("many.fasta");
-    std::fs::write(&many, std::fs::read_to_string(examples.join("protein-search/database.fasta")).unwrap().repeat(1200)).unwrap();
+    std::fs::write(
+        &many,
+        std::fs::read_to_string(examples.join("protein-search/database.fasta")).unwrap().repeat(1200),
+    )
+    .unwrap();
     let search = examples.join("protein-search");
     let mut jobs = vec![
-        ("lucas-lehmer".to_owned(), format!("module = \"{}\"\nargs = [\"13\", \"300\"]", place("lucas-lehmer"))),
-        ("path-tracer".to_owned(), format!("module = \"{}\"\nargs = [\"3\", \"2\", \"2\", \"256\", \"96\"]", place("path-tracer"))),
+        (
+            "lucas-lehmer".to_owned(),
+            format!("module = \"{}\"\nargs = [\"13\", \"300\"]", place("lucas-lehmer")),
+        ),
+        (
+            "path-tracer".to_owned(),
+            format!("module = \"{}\"\nargs = [\"3\", \"2\", \"2\", \"256\", \"96\"]", place("path-tracer")),
+        ),
         (
             "protein-search".to_owned(),
             format!(
@@ -50,10 +60,16 @@ fn job_files(folder: &Path) -> Vec<PathBuf> {
     ];
     for program in foreign::PROGRAMS {
         let input = folder.join(program.package).with_extension("txt");
-        std::fs::write(&input, &inputs.iter().find(|(package, _)| *package == program.package).unwrap().1).unwrap();
+        std::fs::write(&input, &inputs.iter().find(|(package, _)| *package == program.package).unwrap().1)
+            .unwrap();
         let source = foreign::source(program.package, folder).unwrap();
         let (_, wasm) = foreign::compile(&source, program).unwrap();
-        let job = format!("module = \"{}\"\nstdin = \"{}\"\nargs = {:?}\n[limits]\nlog = \"32MiB\"", wasm.display(), input.display(), program.args);
+        let job = format!(
+            "module = \"{}\"\nstdin = \"{}\"\nargs = {:?}\n[limits]\nlog = \"32MiB\"",
+            wasm.display(),
+            input.display(),
+            program.args
+        );
         jobs.push((program.package.to_owned(), job));
     }
     let write = |(name, text): (String, String)| {
@@ -67,7 +83,9 @@ fn job_files(folder: &Path) -> Vec<PathBuf> {
 /// Returns lines of made-up words, the same every time.
 fn words(bytes: usize) -> Vec<u8> {
     let mut random = StdRng::seed_from_u64(1);
-    let known: Vec<Vec<u8>> = (0..3000).map(|_| (0..random.random_range(2..11)).map(|_| random.random_range(b'a'..=b'z')).collect()).collect();
+    let known: Vec<Vec<u8>> = (0..3000)
+        .map(|_| (0..random.random_range(2..11)).map(|_| random.random_range(b'a'..=b'z')).collect())
+        .collect();
     let mut text = Vec::with_capacity(bytes + 16);
     while text.len() < bytes {
         text.extend_from_slice(&known[random.random_range(0..known.len())]);
@@ -93,7 +111,8 @@ fn results(bench: &Bench, id: u64) -> Option<Vec<(String, u64)>> {
         }
         _ => return None,
     }
-    let task = |task: &Value| (task["result_hash"].as_str().unwrap().to_owned(), task["units"].as_u64().unwrap());
+    let task =
+        |task: &Value| (task["result_hash"].as_str().unwrap().to_owned(), task["units"].as_u64().unwrap());
     Some(job["tasks"].as_array().unwrap().iter().map(task).collect())
 }
 
@@ -127,11 +146,18 @@ fn settle(bench: &Bench, cases: &[Case], open: &mut Vec<(usize, u64)>, done: &mu
 #[test]
 fn kills_at_random_change_no_result_and_no_bill() {
     let mut bench = Bench::working().unwrap();
-    assert!(bench.fog(&["settings", "set", &format!("checkpoint_every={EVERY}"), "cores=2"]).unwrap().status.success());
+    assert!(
+        bench
+            .fog(&["settings", "set", &format!("checkpoint_every={EVERY}"), "cores=2"])
+            .unwrap()
+            .status
+            .success()
+    );
     let mut cases = Vec::new();
     for file in job_files(bench.scratch()) {
         let id = submit(&bench, &file);
-        let expected = wait_for("an undisturbed run", Duration::from_secs(300), || results(&bench, id)).unwrap();
+        let expected =
+            wait_for("an undisturbed run", Duration::from_secs(300), || results(&bench, id)).unwrap();
         let took = bench.json(&["job", "show", &id.to_string()]).unwrap()["tasks"][0]["active_ms"].clone();
         println!("{}: {took} ms undisturbed", file.file_stem().unwrap().display());
         cases.push(Case { file, expected });
@@ -143,7 +169,8 @@ fn kills_at_random_change_no_result_and_no_bill() {
     let mut random = StdRng::seed_from_u64(7);
     let asked = std::env::var("FOG_KILLS").ok().and_then(|text| text.parse().ok());
     let wanted = asked.unwrap_or(if is_full() { 1000 } else { 30 });
-    let (mut kinds, mut done, mut lost) = (BTreeMap::<String, usize>::new(), BTreeMap::<usize, usize>::new(), Vec::new());
+    let (mut kinds, mut done, mut lost) =
+        (BTreeMap::<String, usize>::new(), BTreeMap::<usize, usize>::new(), Vec::new());
     let mut next = 0;
     let mut open: Vec<(usize, u64)> = Vec::new();
     let mut kills = 0;
@@ -161,7 +188,10 @@ fn kills_at_random_change_no_result_and_no_bill() {
         }
         let pid = bench.pid().unwrap();
         let active = bench.json(&["status"]).unwrap()["active"].as_array().cloned().unwrap();
-        let running: Vec<Value> = active.into_iter().filter(|task| task["frozen"] == false && task["units"].as_u64() > Some(0)).collect();
+        let running: Vec<Value> = active
+            .into_iter()
+            .filter(|task| task["frozen"] == false && task["units"].as_u64() > Some(0))
+            .collect();
         let workers = children(pid);
         if running.is_empty() || workers.is_empty() {
             // A kill without running work proves nothing: a task may be waiting for its next attempt.
@@ -203,7 +233,11 @@ fn kills_at_random_change_no_result_and_no_bill() {
             bench.start().unwrap();
         }
         settle(&bench, &cases, &mut open, &mut done);
-        assert!(begun.elapsed() < Duration::from_secs(900 + 10 * wanted), "it does not get on: {}", bench.log());
+        assert!(
+            begun.elapsed() < Duration::from_secs(900 + 10 * wanted),
+            "it does not get on: {}",
+            bench.log()
+        );
     }
     for (case, id) in open {
         let found = wait_for("the last jobs", Duration::from_secs(300), || results(&bench, id)).unwrap();
@@ -212,9 +246,22 @@ fn kills_at_random_change_no_result_and_no_bill() {
     }
     lost.sort_unstable();
     let at = |percent: usize| lost[(lost.len() * percent / 100).min(lost.len() - 1)];
-    let done: Vec<String> = done.iter().map(|(case, count)| format!("{} {count}", cases[*case].file.file_stem().unwrap().display())).collect();
-    println!("{kills} kills in {:.0} s ({kinds:?}); jobs ended right: {}", begun.elapsed().as_secs_f64(), done.join(", "));
-    println!("work lost by a kill, ms: median {}, 99 % {}, most {} of {}", at(50), at(99), at(100), lost.len());
+    let done: Vec<String> = done
+        .iter()
+        .map(|(case, count)| format!("{} {count}", cases[*case].file.file_stem().unwrap().display()))
+        .collect();
+    println!(
+        "{kills} kills in {:.0} s ({kinds:?}); jobs ended right: {}",
+        begun.elapsed().as_secs_f64(),
+        done.join(", ")
+    );
+    println!(
+        "work lost by a kill, ms: median {}, 99 % {}, most {} of {}",
+        at(50),
+        at(99),
+        at(100),
+        lost.len()
+    );
     // Two seconds on an idle machine; a busy one saves late.
     let limit = (EVERY * 1000.0 + 1000.0) * if is_full() { 1.0 } else { 3.0 };
     assert!(at(100) as f64 <= limit, "{} ms", at(100));

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fog_grid::{
-    Answer, CHUNK, Content, ContentId, ContentKey, ContentReply, ContentRequest, Decline, Invite, LeaseId, MAX_MESSAGE, Manifest, Message, Receipt, Sealer,
-    TaskOffer, TaskResult,
+    Answer, CHUNK, Content, ContentId, ContentKey, ContentReply, ContentRequest, Decline, Invite, LeaseId,
+    MAX_MESSAGE, Manifest, Message, Receipt, Sealer, TaskOffer, TaskResult,
 };
 use fog_runtime::{CheckpointHeader, EngineKind, History, HistoryEnd, HistoryMark, Mark, TaskSpec};
 use fog_tests::jobs::{identity, turning};
@@ -39,7 +39,11 @@ fn put(shelf: &Shelf, bytes: &[u8]) -> Content {
 async fn serve(mut link: Link, shelf: Shelf) {
     let Ok(bytes) = read_frame(&mut link.pipe, 256).await else { return };
     let Ok(request) = ContentRequest::decode(&bytes) else { return };
-    let found = shelf.lock().unwrap().get(&request.id).map(|(size, manifest, sealed)| (*size, manifest.to_bytes(), sealed.clone()));
+    let found = shelf
+        .lock()
+        .unwrap()
+        .get(&request.id)
+        .map(|(size, manifest, sealed)| (*size, manifest.to_bytes(), sealed.clone()));
     let Some((size, manifest, sealed)) = found else { return };
     let _ = write_frame(&mut link.pipe, &ContentReply::Here { size }.encode()).await;
     let _ = write_frame(&mut link.pipe, if request.from.is_none() { &manifest } else { &sealed }).await;
@@ -76,7 +80,8 @@ fn made_up(offer: &TaskOffer, units: u64, text: &[u8], hash: &str) -> Vec<u8> {
         duty: Percent::FULL,
         segments: None,
     };
-    let header = CheckpointHeader::new(&spec, blake3::Hash::from_bytes(offer.module.blob.0), Vec::new(), None);
+    let header =
+        CheckpointHeader::new(&spec, blake3::Hash::from_bytes(offer.module.blob.0), Vec::new(), None);
     let segment = offer.file.segment.map_or(units, |segment| segment.0);
     let mut history = History::new(&header.module, &header.task_identity(), segment);
     for number in 1..=units / segment {
@@ -160,16 +165,27 @@ async fn lie(mut member: Member, lie: Lie) {
 
 #[test]
 fn a_liar_is_outvoted_found_out_and_trusted_less() {
-    let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
+    let (a, b, c) =
+        (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b, &c]).unwrap();
     let run = |args: &[&str]| -> Value {
-        let id = a.json(&[&["submit", "--example", "lucas-lehmer"], args].concat()).unwrap()["id"].to_string();
+        let id =
+            a.json(&[&["submit", "--example", "lucas-lehmer"], args].concat()).unwrap()["id"].to_string();
         let show = || a.json(&["job", "show", &id]).unwrap();
-        wait_for("the end of the job", Duration::from_secs(120), || (show()["summary"]["state"] == "finished").then_some(()))
-            .unwrap_or_else(|error| panic!("{error}: {:#}\n{:#}", show(), a.json(&["peers"]).unwrap()));
+        wait_for("the end of the job", Duration::from_secs(120), || {
+            (show()["summary"]["state"] == "finished").then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{error}: {:#}\n{:#}", show(), a.json(&["peers"]).unwrap()));
         show()
     };
-    let hashes = |job: &Value| job["tasks"].as_array().unwrap().iter().map(|task| task["result_hash"].to_string()).collect::<Vec<_>>();
+    let hashes = |job: &Value| {
+        job["tasks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|task| task["result_hash"].to_string())
+            .collect::<Vec<_>>()
+    };
     let right = hashes(&run(&["--where", "local"]));
     // Two honest devices give the known results.
     assert_eq!(hashes(&run(&["--service", "silver"])), right);
@@ -177,7 +193,8 @@ fn a_liar_is_outvoted_found_out_and_trusted_less() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.spawn(async move { lie(Member::join(&invite).await, Lie::Text).await });
     let liar = || a.json(&["peers"]).ok()?.as_array()?.iter().find(|peer| peer["name"] == "mallory").cloned();
-    wait_for("the liar", Duration::from_secs(30), || liar().filter(|peer| peer["slots"].as_u64() > Some(0))).unwrap();
+    wait_for("the liar", Duration::from_secs(30), || liar().filter(|peer| peer["slots"].as_u64() > Some(0)))
+        .unwrap();
     // Alone it is believed, so that later checks have lies to find.
     let alone = hashes(&run(&["--where", "grid", "--prefer", "fast"]));
     assert!(alone.iter().zip(&right).any(|(found, right)| found != right), "the liar got no task");
@@ -204,17 +221,26 @@ fn a_liar_is_outvoted_found_out_and_trusted_less() {
 
 /// Whatever one member answers, the others' results are stored and the job ends.
 fn survives(what: Lie, args: &[&str]) {
-    let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
+    let (a, b, c) =
+        (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b, &c]).unwrap();
     let invite: Invite = a.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.spawn(async move { lie(Member::join(&invite).await, what).await });
     let liar = || a.json(&["peers"]).ok()?.as_array()?.iter().find(|peer| peer["name"] == "mallory").cloned();
-    wait_for("the liar", Duration::from_secs(30), || liar().filter(|peer| peer["slots"].as_u64() > Some(0))).unwrap();
-    let id = a.json(&[&["submit", "--example", "lucas-lehmer", "--where", "grid", "--prefer", "fast"], args].concat()).unwrap()["id"].to_string();
+    wait_for("the liar", Duration::from_secs(30), || liar().filter(|peer| peer["slots"].as_u64() > Some(0)))
+        .unwrap();
+    let id = a
+        .json(
+            &[&["submit", "--example", "lucas-lehmer", "--where", "grid", "--prefer", "fast"], args].concat(),
+        )
+        .unwrap()["id"]
+        .to_string();
     let show = || a.json(&["job", "show", &id]).unwrap();
-    wait_for("the end of the job", Duration::from_secs(120), || (show()["summary"]["state"] == "finished").then_some(()))
-        .unwrap_or_else(|error| panic!("{error}: {:#}\n{:#}\n{}", show(), a.json(&["peers"]).unwrap(), a.log()));
+    wait_for("the end of the job", Duration::from_secs(120), || {
+        (show()["summary"]["state"] == "finished").then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}: {:#}\n{:#}\n{}", show(), a.json(&["peers"]).unwrap(), a.log()));
     // The liar got a task and lost reliability.
     let reliability = liar().unwrap()["reliability"].as_u64().unwrap();
     assert!(reliability < 500, "{reliability}");
@@ -241,7 +267,8 @@ fn one_word_that_nobody_could_do_it_fails_nothing_where_several_are_asked() {
 /// Expects a device that admits not having kept a requested state not to be believed alone.
 #[test]
 fn a_result_whose_states_were_not_kept_is_not_believed_alone() {
-    let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
+    let (a, b, c) =
+        (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b, &c]).unwrap();
     let module = turning(&a, 300_000_000);
     let (right, _) = identity(&a.fog(&["--json", "run", &module]).unwrap());
@@ -249,19 +276,46 @@ fn a_result_whose_states_were_not_kept_is_not_believed_alone() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.spawn(async move { lie(Member::join(&invite).await, Lie::Unshown).await });
     let liar = || a.json(&["peers"]).ok()?.as_array()?.iter().find(|peer| peer["name"] == "mallory").cloned();
-    wait_for("the liar", Duration::from_secs(30), || liar().filter(|peer| peer["slots"].as_u64() > Some(0))).unwrap();
+    wait_for("the liar", Duration::from_secs(30), || liar().filter(|peer| peer["slots"].as_u64() > Some(0)))
+        .unwrap();
     let job = a.scratch().join("shown.toml");
-    std::fs::write(&job, "version = 1\nmodule = \"long.wasm\"\nsegment = 1000000000\n[map]\nrange = [0, 16]\n").unwrap();
-    let id = a.json(&["submit", job.to_str().unwrap(), "--where", "grid", "--spot-checks", "50", "--prefer", "fast"]).unwrap()["id"].to_string();
+    std::fs::write(
+        &job,
+        "version = 1\nmodule = \"long.wasm\"\nsegment = 1000000000\n[map]\nrange = [0, 16]\n",
+    )
+    .unwrap();
+    let id = a
+        .json(&[
+            "submit",
+            job.to_str().unwrap(),
+            "--where",
+            "grid",
+            "--spot-checks",
+            "50",
+            "--prefer",
+            "fast",
+        ])
+        .unwrap()["id"]
+        .to_string();
     let show = || a.json(&["job", "show", &id]).unwrap();
-    wait_for("the end of the job", Duration::from_secs(180), || (show()["summary"]["state"] == "finished").then_some(()))
-        .unwrap_or_else(|error| panic!("{error}: {:#}\n{:#}", show(), a.json(&["peers"]).unwrap()));
+    wait_for("the end of the job", Duration::from_secs(180), || {
+        (show()["summary"]["state"] == "finished").then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}: {:#}\n{:#}", show(), a.json(&["peers"]).unwrap()));
     let done = show();
-    let lines = done["journal"].as_array().unwrap().iter().filter(|line| line["detail"].as_str().is_some_and(|text| text.contains("could not be run again")));
+    let lines =
+        done["journal"].as_array().unwrap().iter().filter(|line| {
+            line["detail"].as_str().is_some_and(|text| text.contains("could not be run again"))
+        });
     let asked: Vec<u64> = lines.filter_map(|line| line["index"].as_u64()).collect();
     assert!(!asked.is_empty(), "the liar was not asked: {:#}", done["journal"]);
     for index in asked {
-        let task = done["tasks"].as_array().unwrap().iter().find(|task| task["index"].as_u64() == Some(index)).unwrap();
+        let task = done["tasks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|task| task["index"].as_u64() == Some(index))
+            .unwrap();
         assert_eq!(task["result_hash"].as_str(), Some(right.as_str()), "a lie was believed: {task:#}");
     }
     let reliability = liar().unwrap()["reliability"].as_u64().unwrap();
@@ -269,7 +323,13 @@ fn a_result_whose_states_were_not_kept_is_not_believed_alone() {
 }
 
 /// Serves one file with a piece every 100 ms; counts the pieces sent.
-async fn serve_slowly(mut link: Link, size: u64, manifest: Manifest, piece: Vec<u8>, served: Arc<std::sync::atomic::AtomicU64>) {
+async fn serve_slowly(
+    mut link: Link,
+    size: u64,
+    manifest: Manifest,
+    piece: Vec<u8>,
+    served: Arc<std::sync::atomic::AtomicU64>,
+) {
     let Ok(bytes) = read_frame(&mut link.pipe, 256).await else { return };
     let Ok(request) = ContentRequest::decode(&bytes) else { return };
     let _ = write_frame(&mut link.pipe, &ContentReply::Here { size }.encode()).await;
@@ -333,7 +393,10 @@ impl Asker {
 
     async fn until<T>(&mut self, mut pick: impl FnMut(Message) -> Option<T>) -> T {
         loop {
-            let message = tokio::time::timeout(Duration::from_secs(90), self.heard.recv()).await.expect("nothing is said").unwrap();
+            let message = tokio::time::timeout(Duration::from_secs(90), self.heard.recv())
+                .await
+                .expect("nothing is said")
+                .unwrap();
             if let Some(found) = pick(message) {
                 return found;
             }
@@ -363,7 +426,11 @@ impl Asker {
 fn a_lease_is_taken_on_once() {
     let a = Bench::device("anna").unwrap();
     let invite: Invite = a.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
-    let module = std::fs::read(a.module("nothing.wasm", r#"(module (memory (export "memory") 1) (func (export "_start")))"#).unwrap()).unwrap();
+    let module = std::fs::read(
+        a.module("nothing.wasm", r#"(module (memory (export "memory") 1) (func (export "_start")))"#)
+            .unwrap(),
+    )
+    .unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let mut asker = Asker::new(&invite).await;
@@ -371,7 +438,9 @@ fn a_lease_is_taken_on_once() {
         let signed = asker.member.me.sign(&asker.offer(5, content));
         let offer = Message::Offer(Box::new(signed));
         asker.say(&offer).await;
-        let result = asker.until(|message| if let Message::Result(signed) = message { Some(signed) } else { None }).await;
+        let result = asker
+            .until(|message| if let Message::Result(signed) = message { Some(signed) } else { None })
+            .await;
         let taken = result.open(asker.member.victim).unwrap();
         let receipt = Receipt {
             lease: taken.lease,
@@ -385,7 +454,15 @@ fn a_lease_is_taken_on_once() {
         let receipt = Message::Receipt(Box::new(asker.member.me.sign(&receipt)));
         asker.say(&receipt).await;
         asker.say(&offer).await;
-        let again = asker.until(|message| if let Message::Answer { answer: Answer::Declined(why), .. } = message { Some(why) } else { None }).await;
+        let again = asker
+            .until(|message| {
+                if let Message::Answer { answer: Answer::Declined(why), .. } = message {
+                    Some(why)
+                } else {
+                    None
+                }
+            })
+            .await;
         assert_eq!(again, Decline::Malformed);
     });
     assert_eq!(a.json(&["jobs"]).unwrap().as_array().unwrap().len(), 1, "{:#}", a.json(&["jobs"]).unwrap());
@@ -397,7 +474,11 @@ fn a_lease_is_taken_on_once() {
 fn a_state_beyond_its_task_is_declined() {
     let a = Bench::device("anna").unwrap();
     let invite: Invite = a.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
-    let module = std::fs::read(a.module("nothing.wasm", r#"(module (memory (export "memory") 1) (func (export "_start")))"#).unwrap()).unwrap();
+    let module = std::fs::read(
+        a.module("nothing.wasm", r#"(module (memory (export "memory") 1) (func (export "_start")))"#)
+            .unwrap(),
+    )
+    .unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let mut asker = Asker::new(&invite).await;
@@ -409,7 +490,15 @@ fn a_state_beyond_its_task_is_declined() {
         let most = offer.file.limits.state_size().0;
         offer.checkpoint = Some((1, Content { size: most + 1, ..state }));
         asker.say(&Message::Offer(Box::new(asker.member.me.sign(&offer)))).await;
-        let why = asker.until(|message| if let Message::Answer { answer: Answer::Declined(why), .. } = message { Some(why) } else { None }).await;
+        let why = asker
+            .until(|message| {
+                if let Message::Answer { answer: Answer::Declined(why), .. } = message {
+                    Some(why)
+                } else {
+                    None
+                }
+            })
+            .await;
         assert_eq!(why, Decline::Malformed);
         // A file that is no state makes the task begin anew, and costs this device nothing.
         let mut offer = asker.offer(6, content);
@@ -433,7 +522,8 @@ fn what_is_not_wanted_any_more_is_not_fetched_any_further() {
         let (count, open) = (100u64, vec![7u8; CHUNK]);
         let size = count * CHUNK as u64;
         let key = ContentKey([9; 32]);
-        let (sealer, mut manifest, mut whole) = (Sealer::new(&key, size), Manifest::begin(size), blake3::Hasher::new());
+        let (sealer, mut manifest, mut whole) =
+            (Sealer::new(&key, size), Manifest::begin(size), blake3::Hasher::new());
         let mut first = Vec::new();
         for at in 0..count as u32 {
             let sealed = sealer.seal(at, &open).unwrap();
@@ -459,7 +549,9 @@ fn what_is_not_wanted_any_more_is_not_fetched_any_further() {
             price_tenths: 10,
             has_bonus: false,
         };
-        write_frame(&mut talk.pipe, &Message::Offer(Box::new(member.me.sign(&offer))).encode()).await.unwrap();
+        write_frame(&mut talk.pipe, &Message::Offer(Box::new(member.me.sign(&offer))).encode())
+            .await
+            .unwrap();
         let served = Arc::new(std::sync::atomic::AtomicU64::new(0));
         let (mut is_released, mut asked_after) = (false, 0);
         let begun = std::time::Instant::now();

@@ -21,9 +21,14 @@ fn programs(bench: &Bench) -> Vec<Program> {
     let module = |name: &str, wat: &str| bench.module(name, wat).unwrap().to_string_lossy().into_owned();
     let search = std::path::PathBuf::from(example("protein-search")).parent().unwrap().to_owned();
     let many = bench.scratch().join("many.fasta");
-    std::fs::write(&many, std::fs::read_to_string(search.join("database.fasta")).unwrap().repeat(400)).unwrap();
+    std::fs::write(&many, std::fs::read_to_string(search.join("database.fasta")).unwrap().repeat(400))
+        .unwrap();
     let query = search.join("query.fasta");
-    let inputs = format!("--input q={} --input db={} -- --query /in/q --db /in/db --top 3", query.display(), many.display());
+    let inputs = format!(
+        "--input q={} --input db={} -- --query /in/q --db /in/db --top 3",
+        query.display(),
+        many.display()
+    );
     vec![
         ("lucas-lehmer", [vec![example("lucas-lehmer")], args("-- 13 300")].concat()),
         ("path-tracer", [vec![example("path-tracer")], args("--out picture -- 3 2 2 256 48")].concat()),
@@ -81,8 +86,12 @@ fn moved(legs: &[Leg]) {
     for (name, args) in programs(&bench) {
         let texts: Vec<&str> = ["--json", "run"].into_iter().chain(args.iter().map(String::as_str)).collect();
         let plain = identity(&bench.fog(&texts).unwrap());
-        let (mut run, mut until, mut points) =
-            ([vec!["--checkpoint".to_owned(), file.clone(), "--every".to_owned(), "0.1".to_owned()], args].concat(), 0, vec![]);
+        let (mut run, mut until, mut points) = (
+            [vec!["--checkpoint".to_owned(), file.clone(), "--every".to_owned(), "0.1".to_owned()], args]
+                .concat(),
+            0,
+            vec![],
+        );
         for leg in legs {
             until += plain.1 * random.random_range(leg.share.clone()) / 1000;
             let mut command = bench.command(&[]);
@@ -90,18 +99,33 @@ fn moved(legs: &[Leg]) {
                 command = Command::new(std::env::var_os("FOG_ARM64").unwrap());
                 command.env("FOG_DATA_DIR", bench.scratch().join("arm")).current_dir(bench.scratch());
             }
-            let mut child =
-                command.args(["run", "--engine", leg.engine]).args(&run).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut child = command
+                .args(["run", "--engine", leg.engine])
+                .args(&run)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
             wait_for("the point", Duration::from_secs(240), || {
                 if let Some(status) = child.try_wait().unwrap() {
                     panic!("{name} ended before its point: {status}");
                 }
-                bench.json(&["checkpoint", "inspect", &file]).ok()?["units"].as_u64().filter(|units| *units >= until)
+                bench.json(&["checkpoint", "inspect", &file]).ok()?["units"]
+                    .as_u64()
+                    .filter(|units| *units >= until)
             })
             .unwrap();
-            assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+            assert!(
+                Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success()
+            );
             let output = child.wait_with_output().unwrap();
-            assert_eq!(output.status.code(), Some(143), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+            assert_eq!(
+                output.status.code(),
+                Some(143),
+                "{name}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
             until = bench.json(&["checkpoint", "inspect", &file]).unwrap()["units"].as_u64().unwrap();
             points.push(format!("{:.1} %", until as f64 * 100.0 / plain.1 as f64));
             run = ["--from", &file, "--checkpoint", &file, "--every", "0.1"].map(str::to_owned).to_vec();
@@ -114,7 +138,11 @@ fn moved(legs: &[Leg]) {
 
 #[test]
 fn programs_move_between_engines() {
-    moved(&[leg(false, "compiled", 100..300), leg(false, "interpreted", 5..25), leg(false, "compiled", 100..300)]);
+    moved(&[
+        leg(false, "compiled", 100..300),
+        leg(false, "interpreted", 5..25),
+        leg(false, "compiled", 100..300),
+    ]);
 }
 
 #[test]

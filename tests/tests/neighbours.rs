@@ -17,7 +17,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 const NAMES: u16 = 14;
 
 fn name(labels: &[&str]) -> Vec<u8> {
-    let mut bytes: Vec<u8> = labels.iter().flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
+    let mut bytes: Vec<u8> =
+        labels.iter().flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
     bytes.push(0);
     bytes
 }
@@ -35,17 +36,27 @@ fn made_up() -> Vec<u8> {
         let label: u128 = rand::random();
         let owner = name(&[&format!("{label:032x}"), "local"]);
         answers.extend(record(&service, 12, 1, &owner));
-        let text = format!("dnsaddr=/ip4/10.77.0.{}/udp/{}/quic-v1/p2p/{}", label % 200 + 3, label % 60_000 + 2000, PeerId::random());
+        let text = format!(
+            "dnsaddr=/ip4/10.77.0.{}/udp/{}/quic-v1/p2p/{}",
+            label % 200 + 3,
+            label % 60_000 + 2000,
+            PeerId::random()
+        );
         more.extend(record(&owner, 16, 0x8001, &[&[text.len() as u8], text.as_bytes()].concat()));
     }
-    let head: Vec<u8> = [7u16, 0x8400, 0, NAMES, 0, NAMES].iter().flat_map(|number| number.to_be_bytes()).collect();
+    let head: Vec<u8> =
+        [7u16, 0x8400, 0, NAMES, 0, NAMES].iter().flat_map(|number| number.to_be_bytes()).collect();
     [head, answers, more].concat()
 }
 
 /// Returns the number of mDNS sockets in the network namespace of a process.
 fn sockets(pid: u32) -> usize {
     let list = |which: &str| std::fs::read_to_string(format!("/proc/{pid}/net/{which}")).unwrap();
-    [list("udp"), list("udp6")].iter().flat_map(|text| text.lines()).filter(|line| line.contains(":14E9 ")).count()
+    [list("udp"), list("udp6")]
+        .iter()
+        .flat_map(|text| text.lines())
+        .filter(|line| line.contains(":14E9 "))
+        .count()
 }
 
 #[test]
@@ -62,7 +73,8 @@ fn made_up_devices_take_neither_memory_nor_time_and_friends_stay() {
     for bench in [&a, &b] {
         bench.json(&["network", "join", "lan"]).unwrap();
     }
-    wait_for("meeting", Duration::from_secs(60), || (a.friends() == 1 && b.friends() == 1).then_some(())).unwrap();
+    wait_for("meeting", Duration::from_secs(60), || (a.friends() == 1 && b.friends() == 1).then_some(()))
+        .unwrap();
     let pid = a.pid().unwrap();
     assert!(sockets(pid) > 0, "it looks for others");
     let from = two.name.clone();

@@ -13,7 +13,9 @@ use serde_json::Value;
 
 fn finished(bench: &Bench, id: &str, seconds: u64) -> Value {
     let show = || bench.json(&["job", "show", id]).unwrap();
-    let done = wait_for("the end of the job", Duration::from_secs(seconds), || (show()["summary"]["state"] == "finished").then_some(()));
+    let done = wait_for("the end of the job", Duration::from_secs(seconds), || {
+        (show()["summary"]["state"] == "finished").then_some(())
+    });
     if let Err(error) = done {
         panic!("{error}: {:#}\n{:#}\n{}", show(), bench.json(&["peers"]).unwrap(), bench.log());
     }
@@ -43,9 +45,16 @@ fn meet(home: &Home) -> Duration {
     for bench in [&home.a, &home.b] {
         bench.json(&["network", "join", "lan"]).unwrap();
     }
-    let met = wait_for("meeting", Duration::from_secs(60), || (home.a.friends() == 1 && home.b.friends() == 1).then_some(()));
+    let met = wait_for("meeting", Duration::from_secs(60), || {
+        (home.a.friends() == 1 && home.b.friends() == 1).then_some(())
+    });
     if let Err(error) = met {
-        panic!("{error}: {}\n{}\n{:#}", home.a.log(), home.b.log(), home.a.json(&["network", "status"]).unwrap());
+        panic!(
+            "{error}: {}\n{}\n{:#}",
+            home.a.log(),
+            home.b.log(),
+            home.a.json(&["network", "status"]).unwrap()
+        );
     }
     begun.elapsed()
 }
@@ -58,7 +67,8 @@ fn two_laptops_on_a_switch_share_a_job_without_a_way_out() {
     let home = home();
     eprintln!("met after {:?}", meet(&home));
     let begun = Instant::now();
-    let id = home.a.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
+    let id =
+        home.a.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
     finished(&home.a, &id, 60);
     eprintln!("12 tasks there and back in {:?}", begun.elapsed());
     assert_eq!(home.b.json(&["jobs"]).unwrap().as_array().unwrap().len(), 12);
@@ -82,7 +92,8 @@ fn big_job(bench: &Bench, megabytes: usize) -> String {
         .collect();
     std::fs::write(bench.scratch().join("big.bin"), bytes).unwrap();
     let job = bench.scratch().join("big.toml");
-    std::fs::write(&job, "version = 1\nmodule = \"big.wasm\"\n[inputs]\n\"big.bin\" = \"big.bin\"\n").unwrap();
+    std::fs::write(&job, "version = 1\nmodule = \"big.wasm\"\n[inputs]\n\"big.bin\" = \"big.bin\"\n")
+        .unwrap();
     job.to_string_lossy().into_owned()
 }
 
@@ -94,7 +105,12 @@ fn a_cable_that_is_pulled_again_and_again_delays_a_transfer_and_no_more() {
     let home = home();
     meet(&home);
     // Slow enough that every cut interrupts a transfer.
-    home.switch.exec(&["tc", "qdisc", "add", "dev", "p2", "root", "tbf", "rate", "40mbit", "burst", "64kb", "latency", "50ms"]).unwrap();
+    home.switch
+        .exec(&[
+            "tc", "qdisc", "add", "dev", "p2", "root", "tbf", "rate", "40mbit", "burst", "64kb", "latency",
+            "50ms",
+        ])
+        .unwrap();
     let cuts = if is_full() { 20 } else { 5 };
     let job = big_job(&home.a, if is_full() { 64 } else { 24 });
     let id = home.a.json(&["submit", &job, "--where", "grid"]).unwrap()["id"].to_string();
@@ -127,12 +143,16 @@ fn a_device_whose_address_changes_is_found_again() {
     home.hosts[1].ip(&["addr", "add", "10.77.0.9/24", "dev", "eth0"]).unwrap();
     let begun = Instant::now();
     let address = || home.a.json(&["peers"]).ok()?[0]["address"].as_str().map(str::to_owned);
-    wait_for("the new address", Duration::from_secs(30), || address().filter(|address| address.contains("10.77.0.9"))).unwrap_or_else(|error| {
+    wait_for("the new address", Duration::from_secs(30), || {
+        address().filter(|address| address.contains("10.77.0.9"))
+    })
+    .unwrap_or_else(|error| {
         panic!("{error}: {:#}\n{}", home.a.json(&["peers"]).unwrap(), home.b.log());
     });
     eprintln!("found again after {:?}", begun.elapsed());
     // A job is sent there, and results come back.
-    let id = home.a.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
+    let id =
+        home.a.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
     let begun = Instant::now();
     finished(&home.a, &id, 60);
     eprintln!("a job after that took {:?}", begun.elapsed());
@@ -146,7 +166,8 @@ fn a_task_under_way_outlives_the_address_of_its_device() {
     }
     let home = home();
     meet(&home);
-    let id = home.a.json(&["submit", &working_for(&home.a, 20.0), "--where", "grid"]).unwrap()["id"].to_string();
+    let id =
+        home.a.json(&["submit", &working_for(&home.a, 20.0), "--where", "grid"]).unwrap()["id"].to_string();
     let units = |bench: &Bench| bench.json(&["status"]).ok()?["active"][0]["units"].as_u64();
     wait_for("ben at work", Duration::from_secs(30), || units(&home.b).filter(|units| *units > 0)).unwrap();
     home.hosts[1].ip(&["addr", "del", "10.77.0.2/24", "dev", "eth0"]).unwrap();
@@ -186,21 +207,33 @@ fn a_network_that_falls_apart_works_in_both_halves_and_heals() {
     }
     let all_met = || devices.iter().all(|device| device.friends() == 3).then_some(());
     wait_for("meeting", Duration::from_secs(60), all_met).unwrap_or_else(|error| {
-        let seen = devices.iter().map(|device| format!("{:#}\n{}", device.json(&["peers"]).unwrap(), device.log()));
+        let seen =
+            devices.iter().map(|device| format!("{:#}\n{}", device.json(&["peers"]).unwrap(), device.log()));
         panic!("{error}: {}", seen.collect::<Vec<_>>().join("\n"));
     });
     // Long tasks of Anna: some are on the other side when the cable is unplugged.
     drop(working_for(&devices[0], 8.0));
     let job = devices[0].scratch().join("six.toml");
     std::fs::write(&job, "version = 1\nmodule = \"long.wasm\"\n[map]\nrange = [0, 6]\n").unwrap();
-    let id = devices[0].json(&["submit", job.to_str().unwrap(), "--where", "grid"]).unwrap()["id"].to_string();
-    let busy = |device: &Bench| !device.json(&["status"]).unwrap_or_default()["active"].as_array().is_none_or(Vec::is_empty);
-    wait_for("work on both sides", Duration::from_secs(30), || (busy(&devices[1]) && (busy(&devices[2]) || busy(&devices[3]))).then_some(())).unwrap();
+    let id =
+        devices[0].json(&["submit", job.to_str().unwrap(), "--where", "grid"]).unwrap()["id"].to_string();
+    let busy = |device: &Bench| {
+        !device.json(&["status"]).unwrap_or_default()["active"].as_array().is_none_or(Vec::is_empty)
+    };
+    wait_for("work on both sides", Duration::from_secs(30), || {
+        (busy(&devices[1]) && (busy(&devices[2]) || busy(&devices[3]))).then_some(())
+    })
+    .unwrap();
     switches[0].ip(&["link", "set", "trunk0", "down"]).unwrap();
     let cut = Instant::now();
     // Each half goes on alone.
-    let small = |device: &Bench| device.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
-    wait_for("two in each half", Duration::from_secs(60), || devices.iter().all(|device| device.friends() == 1).then_some(())).unwrap_or_else(|error| {
+    let small = |device: &Bench| {
+        device.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string()
+    };
+    wait_for("two in each half", Duration::from_secs(60), || {
+        devices.iter().all(|device| device.friends() == 1).then_some(())
+    })
+    .unwrap_or_else(|error| {
         let seen = devices.iter().map(|device| format!("{:#}", device.json(&["peers"]).unwrap()));
         panic!("{error}: {}", seen.collect::<Vec<_>>().join("\n"));
     });
@@ -211,7 +244,8 @@ fn a_network_that_falls_apart_works_in_both_halves_and_heals() {
     std::thread::sleep(Duration::from_secs(60).saturating_sub(cut.elapsed()));
     switches[0].ip(&["link", "set", "trunk0", "up"]).unwrap();
     let healed = Instant::now();
-    wait_for("healing", Duration::from_secs(90), all_met).unwrap_or_else(|error| panic!("{error}: {:#}", devices[0].json(&["peers"]).unwrap()));
+    wait_for("healing", Duration::from_secs(90), all_met)
+        .unwrap_or_else(|error| panic!("{error}: {:#}", devices[0].json(&["peers"]).unwrap()));
     eprintln!("whole again after {:?}", healed.elapsed());
     let job = finished(&devices[0], &id, 240);
     for task in job["tasks"].as_array().unwrap() {
@@ -254,16 +288,33 @@ fn meet_through_relay(symmetric: [bool; 2], tries: u32) -> u32 {
         let (helper, a, b, _hosts) = homes_and_relay(symmetric);
         // The relay knows both; they find each other at the group's meeting place.
         helper.invite(&[&a, &b]).unwrap();
-        let met = wait_for("meeting", Duration::from_secs(90), || (a.friends() == 2 && b.friends() == 2).then_some(()));
+        let met = wait_for("meeting", Duration::from_secs(90), || {
+            (a.friends() == 2 && b.friends() == 2).then_some(())
+        });
         if let Err(error) = met {
-            panic!("{error}: {:#}\n{:#}\n{}\n{}", a.json(&["network", "status"]).unwrap(), b.json(&["network", "status"]).unwrap(), a.log(), b.log());
+            panic!(
+                "{error}: {:#}\n{:#}\n{}\n{}",
+                a.json(&["network", "status"]).unwrap(),
+                b.json(&["network", "status"]).unwrap(),
+                a.log(),
+                b.log()
+            );
         }
-        let id = a.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
+        let id =
+            a.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
         finished(&a, &id, 90);
-        let path = || a.json(&["peers"]).ok()?.as_array()?.iter().find(|peer| peer["name"] == "ben").map(|peer| peer["path"].to_string());
+        let path = || {
+            a.json(&["peers"])
+                .ok()?
+                .as_array()?
+                .iter()
+                .find(|peer| peer["name"] == "ben")
+                .map(|peer| peer["path"].to_string())
+        };
         // Hole punching takes a few round trips after the relayed connection. It often fails, so the wait
         // may be in vain.
-        let punched = wait_for("punching", Duration::from_secs(7), || path().filter(|path| path.contains("direct")));
+        let punched =
+            wait_for("punching", Duration::from_secs(7), || path().filter(|path| path.contains("direct")));
         direct += u32::from(punched.is_ok());
     }
     direct
@@ -314,7 +365,8 @@ fn six(addresses: [Option<&str>; 2]) {
     let b = Bench::device_with("ben", Some(&two.name), &[]).unwrap();
     let home = Home { switch, a, b, hosts: [one, two] };
     eprintln!("met after {:?}", meet(&home));
-    let id = home.a.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
+    let id =
+        home.a.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
     finished(&home.a, &id, 60);
     let peer = &home.a.json(&["peers"]).unwrap()[0];
     assert!(peer["address"].as_str().is_some_and(|address| address.starts_with("/ip6/")), "{peer}");

@@ -21,7 +21,12 @@ fn notices_until(bench: &Bench, last: &'static str) -> std::thread::JoinHandle<V
             ready.send(()).unwrap();
             let mut named = Vec::new();
             while let Ok(Some(event)) = events.next().await {
-                if let EventBody::Notice(Notice::JobFinished { name, .. } | Notice::JobFailed { name, .. } | Notice::JobStopped { name, .. }) = event.body {
+                if let EventBody::Notice(
+                    Notice::JobFinished { name, .. }
+                    | Notice::JobFailed { name, .. }
+                    | Notice::JobStopped { name, .. },
+                ) = event.body
+                {
                     named.push(name);
                 }
                 if named.iter().any(|name| name == last) {
@@ -37,7 +42,8 @@ fn notices_until(bench: &Bench, last: &'static str) -> std::thread::JoinHandle<V
 
 fn finish(bench: &Bench, args: &[&str]) {
     let id = bench.json(&[&["submit"], args].concat()).unwrap()["id"].to_string();
-    let is_finished = || (bench.json(&["job", "show", &id]).ok()?["summary"]["state"] == "finished").then_some(());
+    let is_finished =
+        || (bench.json(&["job", "show", &id]).ok()?["summary"]["state"] == "finished").then_some(());
     wait_for("the end of a job", Duration::from_secs(90), is_finished).unwrap();
 }
 
@@ -48,7 +54,8 @@ fn the_end_of_somebody_elses_job_is_not_announced_on_this_desktop() {
     ben.invite(&[&anna]).unwrap();
     let heard = notices_until(&anna, "own");
     let nothing = "(module (memory (export \"memory\") 1) (func (export \"_start\")))";
-    let (theirs, own) = (ben.module("theirs.wasm", nothing).unwrap(), anna.module("own.wasm", nothing).unwrap());
+    let (theirs, own) =
+        (ben.module("theirs.wasm", nothing).unwrap(), anna.module("own.wasm", nothing).unwrap());
     finish(&ben, &[theirs.to_str().unwrap(), "--where", "grid"]);
     assert_eq!(anna.json(&["jobs"]).unwrap().as_array().unwrap().len(), 1, "it was computed here");
     finish(&anna, &[own.to_str().unwrap()]);

@@ -10,9 +10,17 @@ use fog_tests::{Bench, Guarded, foreign::must, wait_for};
 
 /// Builds a C program for WASI.
 fn c(bench: &Bench, name: &str, source: &str) -> String {
-    let (from, to) = (bench.scratch().join(format!("{name}.c")), bench.scratch().join(format!("{name}.wasm")));
+    let (from, to) =
+        (bench.scratch().join(format!("{name}.c")), bench.scratch().join(format!("{name}.wasm")));
     std::fs::write(&from, source).unwrap();
-    must(Command::new("clang").args(["--target=wasm32-wasi", "--sysroot=/usr", "-O2", "-w"]).arg(&from).arg("-o").arg(&to)).unwrap();
+    must(
+        Command::new("clang")
+            .args(["--target=wasm32-wasi", "--sysroot=/usr", "-O2", "-w"])
+            .arg(&from)
+            .arg("-o")
+            .arg(&to),
+    )
+    .unwrap();
     to.to_str().unwrap().to_owned()
 }
 
@@ -22,7 +30,11 @@ fn text(bytes: &[u8]) -> String {
 
 /// Returns the names in a folder.
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
@@ -31,7 +43,11 @@ fn names(folder: &Path) -> Vec<String> {
 fn short_of_room(bench: &Bench, kib: u32, args: &[&str]) -> Output {
     let fog = bench.command(args);
     let mut shell = Command::new("bash");
-    shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {kib}; exec \"$@\""), "bash"]).arg(fog.get_program()).args(fog.get_args()).current_dir(bench.scratch());
+    shell
+        .args(["-c", &format!("trap '' XFSZ; ulimit -f {kib}; exec \"$@\""), "bash"])
+        .arg(fog.get_program())
+        .args(fog.get_args())
+        .current_dir(bench.scratch());
     for (key, value) in fog.get_envs() {
         match value {
             Some(value) => shell.env(key, value),
@@ -72,11 +88,24 @@ fn a_stored_file_that_was_changed_is_not_given() {
     std::fs::write(bench.scratch().join("out/stdout.txt"), "of before").unwrap();
     for damaged in [flipped, printed[..10].to_vec(), Vec::new()] {
         std::fs::write(&blob, &damaged).unwrap();
-        for args in [&["job", "logs", "1"][..], &["job", "result", "1"], &["--json", "job", "logs", "1"], &["job", "result", "1", "-o", "out"]] {
+        for args in [
+            &["job", "logs", "1"][..],
+            &["job", "result", "1"],
+            &["--json", "job", "logs", "1"],
+            &["job", "result", "1", "-o", "out"],
+        ] {
             let given = bench.fog(args).unwrap();
             let said = text(&given.stderr);
-            assert_eq!((given.status.code(), text(&given.stdout)), (Some(74), String::new()), "{args:?} of {} bytes: {said}", damaged.len());
-            assert!(said.contains(&hash) && said.contains("was changed") && said.contains("run its job again"), "{said}");
+            assert_eq!(
+                (given.status.code(), text(&given.stdout)),
+                (Some(74), String::new()),
+                "{args:?} of {} bytes: {said}",
+                damaged.len()
+            );
+            assert!(
+                said.contains(&hash) && said.contains("was changed") && said.contains("run its job again"),
+                "{said}"
+            );
         }
     }
     assert_eq!(std::fs::read(bench.scratch().join("out/stdout.txt")).unwrap(), b"of before");
@@ -97,16 +126,33 @@ fn a_full_disk_costs_no_file_that_was_there() {
     std::fs::write(out.join("big"), "of before").unwrap();
     let full = short_of_room(&bench, 64, &["run", &module, "--out", "out"]);
     assert_eq!(full.status.code(), Some(74), "{}", text(&full.stderr));
-    assert_eq!((names(&out), std::fs::read(out.join("big")).unwrap()), (vec!["big".to_owned()], b"of before".to_vec()));
+    assert_eq!(
+        (names(&out), std::fs::read(out.join("big")).unwrap()),
+        (vec!["big".to_owned()], b"of before".to_vec())
+    );
     let long = c(&bench, "long", LONG);
-    assert_eq!(bench.fog(&["run", &long, "--units", "1"]).unwrap().status.code(), Some(124), "it is compiled");
-    let checkpoint = short_of_room(&bench, 0, &["run", &long, "--checkpoint", "x.fog", "--every", "0.2", "--wall", "2s"]);
+    assert_eq!(
+        bench.fog(&["run", &long, "--units", "1"]).unwrap().status.code(),
+        Some(124),
+        "it is compiled"
+    );
+    let checkpoint =
+        short_of_room(&bench, 0, &["run", &long, "--checkpoint", "x.fog", "--every", "0.2", "--wall", "2s"]);
     assert_eq!(checkpoint.status.code(), Some(124), "it goes on: {}", text(&checkpoint.stderr));
-    assert_eq!(text(&checkpoint.stderr).matches("no checkpoint could be written").count(), 1, "{}", text(&checkpoint.stderr));
-    let left: Vec<String> = names(bench.scratch()).into_iter().filter(|name| name.starts_with("x.fog")).collect();
+    assert_eq!(
+        text(&checkpoint.stderr).matches("no checkpoint could be written").count(),
+        1,
+        "{}",
+        text(&checkpoint.stderr)
+    );
+    let left: Vec<String> =
+        names(bench.scratch()).into_iter().filter(|name| name.starts_with("x.fog")).collect();
     assert_eq!(left, [""; 0]);
     assert!(bench.fog(&["run", &module, "--out", "out"]).unwrap().status.success());
-    assert_eq!((names(&out), std::fs::metadata(out.join("big")).unwrap().len()), (vec!["big".to_owned()], 1 << 20));
+    assert_eq!(
+        (names(&out), std::fs::metadata(out.join("big")).unwrap().len()),
+        (vec!["big".to_owned()], 1 << 20)
+    );
 }
 
 #[test]
@@ -120,25 +166,36 @@ fn names_that_nobody_typed_and_links_in_the_folder_are_left_alone() {
         if beside == "linked.txt" {
             std::os::unix::fs::symlink(beside, at("notes.txt")).unwrap();
         }
-        let refused = bench.fog(&["run", &long, "--checkpoint", "notes.txt", "--every", "0.2", "--wall", "3s"]).unwrap();
+        let refused = bench
+            .fog(&["run", &long, "--checkpoint", "notes.txt", "--every", "0.2", "--wall", "3s"])
+            .unwrap();
         assert_eq!(refused.status.code(), Some(65), "{}", text(&refused.stderr));
-        assert!(text(&refused.stderr).contains(beside) && text(&refused.stderr).contains("no checkpoint"), "{}", text(&refused.stderr));
+        assert!(
+            text(&refused.stderr).contains(beside) && text(&refused.stderr).contains("no checkpoint"),
+            "{}",
+            text(&refused.stderr)
+        );
         assert_eq!(std::fs::read(at(beside)).unwrap(), b"of somebody");
         std::fs::remove_file(at(beside)).unwrap();
     }
     std::fs::remove_file(at("notes.txt")).unwrap();
     let itself = bench.fog(&["run", &long, "--checkpoint", &long, "--every", "0.2", "--wall", "3s"]).unwrap();
     assert_eq!(itself.status.code(), Some(65), "{}", text(&itself.stderr));
-    let run = || bench.fog(&["run", &long, "--checkpoint", "notes.txt", "--every", "0.2", "--wall", "2s"]).unwrap();
+    let run =
+        || bench.fog(&["run", &long, "--checkpoint", "notes.txt", "--every", "0.2", "--wall", "2s"]).unwrap();
     for _ in 0..3 {
         assert_eq!(run().status.code(), Some(124), "those of before are ours");
     }
     assert!(at("notes.txt.previous").is_file());
 
     // Reported before anything runs, with the place that is wrong.
-    for (taken, why) in
-        [("notes.txt", "not a folder"), ("/dev/null", "not a folder"), ("notes.txt/below", "not a folder"), ("/proc/new", ""), ("/proc/new/deep", "")]
-    {
+    for (taken, why) in [
+        ("notes.txt", "not a folder"),
+        ("/dev/null", "not a folder"),
+        ("notes.txt/below", "not a folder"),
+        ("/proc/new", ""),
+        ("/proc/new/deep", ""),
+    ] {
         let refused = bench.fog(&["run", &module, "--out", taken]).unwrap();
         assert_eq!((refused.status.code(), text(&refused.stdout)), (Some(65), String::new()));
         let said = text(&refused.stderr);
@@ -177,7 +234,8 @@ fn a_kill_leaves_no_half_file_among_the_results() {
         if run > 0 {
             std::fs::write(&written, "").unwrap();
         }
-        let mut fog = Guarded(bench.command(&["run", &module, "--out", "out"]).stdin(Stdio::null()).spawn().unwrap());
+        let mut fog =
+            Guarded(bench.command(&["run", &module, "--out", "out"]).stdin(Stdio::null()).spawn().unwrap());
         let is_there = || std::fs::read(&written).is_ok_and(|found| !found.is_empty()).then_some(());
         wait_for("a result", Duration::from_secs(120), is_there).unwrap();
         fog.0.kill().unwrap();
@@ -201,13 +259,27 @@ fn a_program_runs_without_a_place_for_what_is_compiled() {
     let module = c(&bench, "leaves", LEAVES);
     std::fs::write(bench.scratch().join("file"), "").unwrap();
     for nowhere in ["/dev/null", "file"] {
-        let done = bench.command(&["run", &module]).env("FOG_DATA_DIR", nowhere).stdin(Stdio::null()).output().unwrap();
-        assert_eq!((done.status.code(), text(&done.stdout)), (Some(0), "the first line\nthe second line\n".to_owned()), "{nowhere}: {}", text(&done.stderr));
+        let done = bench
+            .command(&["run", &module])
+            .env("FOG_DATA_DIR", nowhere)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!(
+            (done.status.code(), text(&done.stdout)),
+            (Some(0), "the first line\nthe second line\n".to_owned()),
+            "{nowhere}: {}",
+            text(&done.stderr)
+        );
     }
     // Nothing can be written anywhere.
     let full = short_of_room(&bench, 0, &["run", &module]);
     assert_eq!(full.status.code(), Some(74));
-    assert!(text(&full.stderr).contains("TMPDIR") && text(&full.stderr).contains("compiled"), "{}", text(&full.stderr));
+    assert!(
+        text(&full.stderr).contains("TMPDIR") && text(&full.stderr).contains("compiled"),
+        "{}",
+        text(&full.stderr)
+    );
 }
 
 /// Returns the letter of a process's state in `/proc/PID/stat`.
@@ -219,7 +291,14 @@ fn state_of(pid: u32) -> Option<char> {
 /// Returns the processor time of a process in ticks.
 fn ticks_of(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    stat.rsplit_once(") ")
+        .unwrap()
+        .1
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .map(|ticks| ticks.parse::<u64>().unwrap())
+        .sum()
 }
 
 #[test]
@@ -227,21 +306,37 @@ fn a_program_that_is_stopped_in_a_terminal_computes_nothing() {
     let bench = Bench::new().unwrap();
     let long = c(&bench, "long", LONG);
     for duty in ["100", "50"] {
-        let fog = Guarded(bench.command(&["run", &long, "--duty", duty]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let fog = Guarded(
+            bench
+                .command(&["run", &long, "--duty", duty])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
         let pid = fog.0.id();
-        let children = || std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        let is_busy = |worker: &u32| ticks_of(*worker) > 10 && std::fs::read(format!("/proc/{worker}/cmdline")).is_ok();
+        let children =
+            || std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let is_busy =
+            |worker: &u32| ticks_of(*worker) > 10 && std::fs::read(format!("/proc/{worker}/cmdline")).is_ok();
         let find = || children().split_whitespace().filter_map(|child| child.parse().ok()).find(is_busy);
         let worker: u32 = wait_for("a busy worker", Duration::from_secs(20), find).unwrap();
-        let kill = |signal: &str| assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+        let kill = |signal: &str| {
+            assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success())
+        };
         for _ in 0..3 {
             kill("-TSTP");
-            wait_for("standing still", Duration::from_secs(10), || (state_of(pid) == Some('T') && state_of(worker) == Some('T')).then_some(())).unwrap();
+            wait_for("standing still", Duration::from_secs(10), || {
+                (state_of(pid) == Some('T') && state_of(worker) == Some('T')).then_some(())
+            })
+            .unwrap();
             let before = ticks_of(worker);
             std::thread::sleep(Duration::from_millis(300));
             assert_eq!((ticks_of(worker), state_of(worker)), (before, Some('T')), "at {duty} %");
             kill("-CONT");
-            wait_for("going on", Duration::from_secs(10), || (ticks_of(worker) > before + 5).then_some(())).unwrap();
+            wait_for("going on", Duration::from_secs(10), || (ticks_of(worker) > before + 5).then_some(()))
+                .unwrap();
         }
     }
 }
@@ -278,12 +373,18 @@ fn every_changed_name_of_a_job_is_told_to_programs() {
             return 0;
         }"#;
     let module = c(&bench, "names", source);
-    std::fs::write(bench.scratch().join("two.toml"), format!("version = 1\nmodule = {module:?}\n[map]\nrange = [0, 2]\n[result]\nassemble = \"concat\"\n"))
-        .unwrap();
+    std::fs::write(
+        bench.scratch().join("two.toml"),
+        format!("version = 1\nmodule = {module:?}\n[map]\nrange = [0, 2]\n[result]\nassemble = \"concat\"\n"),
+    )
+    .unwrap();
     assert!(bench.fog(&["submit", "two.toml", "--watch"]).unwrap().status.success());
     let saved = bench.json(&["job", "result", "1", "-o", "out"]).unwrap();
     let printed = bench.json(&["job", "result", "1"]).unwrap();
-    assert_eq!((printed["result"].as_str(), &printed["result_base64"]), (Some("done\ndone\n"), &serde_json::Value::Null));
+    assert_eq!(
+        (printed["result"].as_str(), &printed["result_base64"]),
+        (Some("done\ndone\n"), &serde_json::Value::Null)
+    );
     for told in [saved, printed] {
         let renamed = told["renamed"].as_array().unwrap();
         assert_eq!((renamed.len(), &told["renamed_count"]), (600, &serde_json::json!(600)));

@@ -42,7 +42,10 @@ fn stands_still(pid: u32) -> bool {
 /// Returns the daemon's workers.
 fn workers(bench: &Bench) -> impl Iterator<Item = u32> {
     let parent = bench.pid().unwrap().to_string();
-    let processes = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let processes = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     processes.filter(move |pid| stat(*pid).is_some_and(|fields| fields[1] == parent && fields[0] != "Z"))
 }
 
@@ -64,7 +67,8 @@ fn compiling_stops_with_off_and_ends_with_cancel() {
     let stopped = ticks(worker);
     assert!(stopped - before < 200, "{} ticks", stopped - before);
     assert!(bench.fog(&["on"]).unwrap().status.success());
-    wait_for("the compiler to go on", SOON, || (ticks(worker) > stopped || is_gone(worker)).then_some(())).unwrap();
+    wait_for("the compiler to go on", SOON, || (ticks(worker) > stopped || is_gone(worker)).then_some(()))
+        .unwrap();
     assert!(bench.fog(&["off"]).unwrap().status.success());
     if !is_gone(worker) {
         assert!(bench.fog(&["job", "cancel", "1"]).unwrap().status.success());
@@ -75,18 +79,29 @@ fn compiling_stops_with_off_and_ends_with_cancel() {
 /// Returns the lines that a program prints on a stream.
 fn lines_of(stream: impl std::io::Read + Send + 'static) -> std::sync::mpsc::Receiver<String> {
     let (to, lines) = std::sync::mpsc::sync_channel(1024);
-    std::thread::spawn(move || std::io::BufReader::new(stream).lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
+    std::thread::spawn(move || {
+        std::io::BufReader::new(stream).lines().map_while(Result::ok).try_for_each(|line| to.send(line))
+    });
     lines
 }
 
 #[test]
 fn an_estimate_stops_with_off_says_why_and_can_be_interrupted() {
     let bench = Bench::working().unwrap();
-    let module = bench.module("loop.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))").unwrap();
-    let mut command = bench.command(&["submit", &module.to_string_lossy(), "--estimate", "--sample", "600", "--json"]);
-    let mut asked = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let module = bench
+        .module(
+            "loop.wasm",
+            "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))",
+        )
+        .unwrap();
+    let mut command =
+        bench.command(&["submit", &module.to_string_lossy(), "--estimate", "--sample", "600", "--json"]);
+    let mut asked =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let said = lines_of(asked.stderr.take().unwrap());
-    let hears = |what: &str| wait_for(what, SOON, || said.try_iter().any(|line| line.contains(what)).then_some(())).unwrap();
+    let hears = |what: &str| {
+        wait_for(what, SOON, || said.try_iter().any(|line| line.contains(what)).then_some(())).unwrap()
+    };
     let worker = busy_worker(&bench);
     assert!(bench.fog(&["off"]).unwrap().status.success());
     wait_for("the sample to stop", SOON, || stands_still(worker).then_some(())).unwrap();
@@ -99,13 +114,22 @@ fn an_estimate_stops_with_off_says_why_and_can_be_interrupted() {
     assert!(bench.fog(&["off"]).unwrap().status.success());
     wait_for("the sample to stop", SOON, || stands_still(worker).then_some(())).unwrap();
     // Not SIGINT, which may be ignored when the test runs in the background.
-    assert!(std::process::Command::new("kill").args(["-TERM", &asked.id().to_string()]).status().unwrap().success());
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-TERM", &asked.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
     assert!(!asked.wait().unwrap().success());
     wait_for("the sample to end", SOON, || is_gone(worker).then_some(())).unwrap();
     // An estimate requested while the device is off starts nothing.
     let mut asked = command.stderr(Stdio::piped()).spawn().unwrap();
     let said = lines_of(asked.stderr.take().unwrap());
-    wait_for("the reason", SOON, || said.try_iter().any(|line| line.contains("\"rule\":\"off\"")).then_some(())).unwrap();
+    wait_for("the reason", SOON, || {
+        said.try_iter().any(|line| line.contains("\"rule\":\"off\"")).then_some(())
+    })
+    .unwrap();
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(workers(&bench).count(), 0, "it runs although the device is off");
     asked.kill().unwrap();
@@ -117,14 +141,23 @@ fn an_estimate_stops_with_off_says_why_and_can_be_interrupted() {
 fn a_device_does_not_lend_memory_it_does_not_have_to_files() {
     let bench = Bench::working().unwrap();
     assert!(bench.fog(&["settings", "set", "memory_share=5"]).unwrap().status.success());
-    let module = bench.module("m.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))").unwrap();
+    let module =
+        bench.module("m.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))").unwrap();
     let file = bench.scratch().join("job.toml");
-    let text = format!("version = 1\nname = \"m\"\nmodule = {:?}\n[limits]\nmemory = \"2MiB\"\ndisk = \"16GiB\"\n", module.to_string_lossy());
+    let text = format!(
+        "version = 1\nname = \"m\"\nmodule = {:?}\n[limits]\nmemory = \"2MiB\"\ndisk = \"16GiB\"\n",
+        module.to_string_lossy()
+    );
     std::fs::write(&file, text).unwrap();
     // An estimate does not try it either.
     let refused = bench.fog(&["submit", &file.to_string_lossy(), "--estimate"]).unwrap();
     let told = String::from_utf8_lossy(&refused.stderr);
-    assert!(!refused.status.success() && told.contains("this device lends") && told.contains("Nothing was submitted"), "{told}");
+    assert!(
+        !refused.status.success()
+            && told.contains("this device lends")
+            && told.contains("Nothing was submitted"),
+        "{told}"
+    );
     bench.json(&["submit", &file.to_string_lossy()]).unwrap();
     let problem = wait_for("the job to fail", SOON, || {
         let job = bench.json(&["job", "show", "1"]).ok()?;
@@ -137,7 +170,12 @@ fn a_device_does_not_lend_memory_it_does_not_have_to_files() {
 #[test]
 fn a_paused_job_shows_what_is_done_of_it_and_nothing_runs_that_may_not() {
     let mut bench = Bench::working().unwrap();
-    let module = bench.module("spin.wasm", r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#).unwrap();
+    let module = bench
+        .module(
+            "spin.wasm",
+            r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#,
+        )
+        .unwrap();
     bench.json(&["submit", &module.to_string_lossy()]).unwrap();
     let units = |bench: &Bench| {
         let detail = bench.json(&["job", "show", "1"]).ok()?;
@@ -151,7 +189,8 @@ fn a_paused_job_shows_what_is_done_of_it_and_nothing_runs_that_may_not() {
     let status = String::from_utf8(bench.fog(&["status"]).unwrap().stdout).unwrap();
     assert!(why.contains("A job is paused") && status.starts_with(why.trim_end()), "{why}{status}");
     assert!(bench.fog(&["shutdown"]).unwrap().status.success());
-    wait_for("the end", SOON, || (bench.fog(&["status"]).ok()?.status.code() == Some(69)).then_some(())).unwrap();
+    wait_for("the end", SOON, || (bench.fog(&["status"]).ok()?.status.code() == Some(69)).then_some(()))
+        .unwrap();
     bench.start().unwrap();
     assert_eq!(units(&bench), Some(paused), "after a restart too");
 

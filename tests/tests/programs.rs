@@ -38,7 +38,11 @@ fn protein_scores_agree_with_an_independent_implementation() {
     ];
     let ours = bench.fog(&args).unwrap();
     let ours = String::from_utf8(ours.stdout).unwrap();
-    let ours: BTreeMap<&str, f64> = ours.lines().map(|line| line.split('\t').collect::<Vec<_>>()).map(|f| (f[1], f[2].parse().unwrap())).collect();
+    let ours: BTreeMap<&str, f64> = ours
+        .lines()
+        .map(|line| line.split('\t').collect::<Vec<_>>())
+        .map(|f| (f[1], f[2].parse().unwrap()))
+        .collect();
     let out = bench.scratch().join("water.txt");
     let mut water = Command::new("water");
     water
@@ -79,8 +83,11 @@ fn mersenne_primes_are_the_known_ones() {
     let module = examples().join("lucas-lehmer/lucas-lehmer.wasm");
     let size = if is_full() { "2400" } else { "700" };
     let output = bench.fog(&["run", &module.to_string_lossy(), "--", "0", size]).unwrap();
-    let found: Vec<u32> =
-        String::from_utf8(output.stdout).unwrap().lines().filter_map(|line| line.strip_prefix("2^")?.split(' ').next()?.parse().ok()).collect();
+    let found: Vec<u32> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.strip_prefix("2^")?.split(' ').next()?.parse().ok())
+        .collect();
     let known = [2, 3, 5, 7, 13, 17, 19, 31, 61, 89, 107, 127, 521, 607, 1279, 2203, 2281];
     let limit: u32 = size.parse().unwrap();
     assert_eq!(found, known.into_iter().filter(|p| *p < limit).collect::<Vec<_>>());
@@ -94,13 +101,26 @@ fn programs_nobody_here_wrote_give_what_their_native_builds_give() {
     for program in PROGRAMS {
         let folder = source(program.package, bench.scratch()).unwrap();
         let (native, wasm) = compile(&folder, program).unwrap();
-        let run = |command: &mut Command| command.stdin(std::fs::File::open(&input).unwrap()).output().unwrap();
+        let run =
+            |command: &mut Command| command.stdin(std::fs::File::open(&input).unwrap()).output().unwrap();
         let theirs = run(Command::new(native).args(program.args));
         let (wasm, input) = (wasm.to_string_lossy().into_owned(), input.to_string_lossy().into_owned());
         let args = [&["run", &wasm, "--stdin", &input, "--"], program.args].concat();
         let ours = bench.fog(&args).unwrap();
-        assert_eq!(ours.status.code(), theirs.status.code(), "{}: {}", program.package, String::from_utf8_lossy(&ours.stderr));
-        assert!(ours.stdout == theirs.stdout, "{}: {} bytes against {}", program.package, ours.stdout.len(), theirs.stdout.len());
+        assert_eq!(
+            ours.status.code(),
+            theirs.status.code(),
+            "{}: {}",
+            program.package,
+            String::from_utf8_lossy(&ours.stderr)
+        );
+        assert!(
+            ours.stdout == theirs.stdout,
+            "{}: {} bytes against {}",
+            program.package,
+            ours.stdout.len(),
+            theirs.stdout.len()
+        );
         assert!(!ours.stdout.is_empty(), "{} prints something", program.package);
         println!("{}: {} bytes, the same as native", program.package, ours.stdout.len());
     }

@@ -24,7 +24,13 @@ fn text(bytes: &[u8]) -> String {
 fn engine() -> Bench {
     let mut bench = Bench::new().unwrap();
     bench.start().unwrap();
-    let settings = ["contributing=on", "run_while_in_use=on", "unknown_idle=allow", "disk_free_min=0.1", "ram_available_min=64"];
+    let settings = [
+        "contributing=on",
+        "run_while_in_use=on",
+        "unknown_idle=allow",
+        "disk_free_min=0.1",
+        "ram_available_min=64",
+    ];
     assert!(bench.fog(&[&["settings", "set"], settings.as_slice()].concat()).unwrap().status.success());
     bench
 }
@@ -32,13 +38,26 @@ fn engine() -> Bench {
 /// Starts programs that keep every processor busy at low priority.
 fn busy_loops() -> Vec<Guarded> {
     let count = std::thread::available_parallelism().map_or(2, usize::from).max(2);
-    let start = |_| Guarded(Command::new("nice").args(["-n", "19", "sh", "-c", "while :; do :; done"]).stdin(Stdio::null()).spawn().unwrap());
+    let start = |_| {
+        Guarded(
+            Command::new("nice")
+                .args(["-n", "19", "sh", "-c", "while :; do :; done"])
+                .stdin(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
+    };
     (0..count).map(start).collect()
 }
 
 fn rules(bench: &Bench) -> Vec<String> {
     let why: Value = serde_json::from_slice(&bench.fog(&["--json", "why"]).unwrap().stdout).unwrap();
-    why["verdict"]["reasons"].as_array().unwrap().iter().map(|reason| reason["rule"].as_str().unwrap().to_owned()).collect()
+    why["verdict"]["reasons"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|reason| reason["rule"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn state(bench: &Bench, id: &str) -> Value {
@@ -61,14 +80,20 @@ fn a_job_that_is_asked_for_runs_beside_busy_programs() {
     assert!(said.contains("Other programs use") && said.contains("`fog job now 1`"), "{said}");
     assert_eq!(state(&bench, "1"), "queued");
     let waits = bench.fog(&["--json", "submit", &hello, "--watch", "--stall-timeout", "3s"]).unwrap();
-    let lines: Vec<Value> = text(&waits.stderr).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> =
+        text(&waits.stderr).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     // A slow machine also prints a line about storing the file.
     let line = lines.iter().find(|line| line["event"] == "waiting").unwrap();
-    assert_eq!((&line["event"], &line["rule"], &line["job"]), (&"waiting".into(), &"other-cpu".into(), &2.into()), "{line}");
+    assert_eq!(
+        (&line["event"], &line["rule"], &line["job"]),
+        (&"waiting".into(), &"other-cpu".into(), &2.into()),
+        "{line}"
+    );
 
     let after = bench.json(&["job", "now", "1"]).unwrap();
     assert_eq!(after["id"], 1);
-    wait_for("its end", Duration::from_secs(60), || (state(&bench, "1") == "finished").then_some(())).unwrap();
+    wait_for("its end", Duration::from_secs(60), || (state(&bench, "1") == "finished").then_some(()))
+        .unwrap();
     let done = bench.fog(&["submit", &hello, "--watch", "--now"]).unwrap();
     assert_eq!(text(&done.stdout), "hello\n", "{}", text(&done.stderr));
     assert!(text(&done.stderr).contains("whatever other programs do"), "it is said: {}", text(&done.stderr));
@@ -79,18 +104,31 @@ fn a_job_that_is_asked_for_runs_beside_busy_programs() {
     bench.json(&["submit", &endless, "--now"]).unwrap();
     let runs = || {
         let status = bench.json(&["status"]).ok()?;
-        (status["active"][0]["frozen"] == false && status["active"][0]["units"].as_u64() > Some(0)).then_some(status)
+        (status["active"][0]["frozen"] == false && status["active"][0]["units"].as_u64() > Some(0))
+            .then_some(status)
     };
     let status = wait_for("work on it", Duration::from_secs(60), runs).unwrap();
-    assert_eq!((&status["run_now"], status["active"].as_array().unwrap().len()), (&serde_json::json!([4]), 1));
+    assert_eq!(
+        (&status["run_now"], status["active"].as_array().unwrap().len()),
+        (&serde_json::json!([4]), 1)
+    );
     let shown = text(&bench.fog(&["status"]).unwrap().stdout);
-    assert!(shown.contains("because you asked for it now") && shown.contains("Other programs use"), "{shown}");
+    assert!(
+        shown.contains("because you asked for it now") && shown.contains("Other programs use"),
+        "{shown}"
+    );
     bench.json(&["snooze", "5"]).unwrap();
-    wait_for("a pause", Duration::from_secs(10), || bench.json(&["status"]).ok().filter(|status| status["active"][0]["frozen"] == true)).unwrap();
+    wait_for("a pause", Duration::from_secs(10), || {
+        bench.json(&["status"]).ok().filter(|status| status["active"][0]["frozen"] == true)
+    })
+    .unwrap();
     bench.json(&["snooze", "0"]).unwrap();
     wait_for("work on it again", Duration::from_secs(10), runs).unwrap();
     assert!(bench.fog(&["job", "cancel", "4"]).unwrap().status.success());
-    wait_for("it to be forgotten", Duration::from_secs(10), || (bench.json(&["status"]).ok()?["run_now"] == serde_json::json!([])).then_some(())).unwrap();
+    wait_for("it to be forgotten", Duration::from_secs(10), || {
+        (bench.json(&["status"]).ok()?["run_now"] == serde_json::json!([])).then_some(())
+    })
+    .unwrap();
     assert_eq!(bench.fog(&["job", "now", "4"]).unwrap().status.code(), Some(75), "it has ended");
 }
 
@@ -100,12 +138,21 @@ fn who_watches_a_job_is_told_of_its_pause_and_its_end() {
     let endless = bench.module("loop.wasm", LOOP).unwrap().to_string_lossy().into_owned();
     let said = bench.scratch().join("said");
     let file = std::fs::File::create(&said).unwrap();
-    let mut watch = Guarded(bench.command(&["submit", &endless, "--now", "--watch"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().unwrap());
+    let mut watch = Guarded(
+        bench
+            .command(&["submit", &endless, "--now", "--watch"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .unwrap(),
+    );
     let has_said = |what: &str| std::fs::read_to_string(&said).unwrap().contains(what).then_some(());
     let works = || (bench.json(&["status"]).ok()?["active"][0]["units"].as_u64() > Some(0)).then_some(());
     wait_for("work", Duration::from_secs(60), works).unwrap();
     assert!(bench.fog(&["job", "pause", "1"]).unwrap().status.success());
-    wait_for("the way on", Duration::from_secs(30), || has_said("was paused. Go on: `fog job resume 1`")).unwrap();
+    wait_for("the way on", Duration::from_secs(30), || has_said("was paused. Go on: `fog job resume 1`"))
+        .unwrap();
     assert!(bench.fog(&["job", "resume", "1"]).unwrap().status.success());
     wait_for("work again", Duration::from_secs(60), works).unwrap();
     assert!(bench.fog(&["job", "cancel", "1"]).unwrap().status.success());
@@ -117,7 +164,9 @@ fn who_watches_a_job_is_told_of_its_pause_and_its_end() {
 /// Returns the total memory of this machine in bytes.
 fn total_memory() -> u64 {
     let info = std::fs::read_to_string("/proc/meminfo").unwrap();
-    let kib = info.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok());
+    let kib = info
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok());
     kib.unwrap() << 10
 }
 
@@ -130,16 +179,26 @@ fn a_job_that_waits_for_memory_says_so_and_lets_smaller_ones_pass() {
     // now and then while nothing runs.
     let held = vec![1_u8; (total / 100 * 8) as usize];
     let bench = engine();
-    assert!(bench.fog(&["settings", "set", "memory_share=10", "other_cpu_stop=100"]).unwrap().status.success());
-    let least = fog_types::Limits { memory: fog_types::ByteCount(0), ..fog_types::Limits::default() }.footprint().0;
+    assert!(
+        bench.fog(&["settings", "set", "memory_share=10", "other_cpu_stop=100"]).unwrap().status.success()
+    );
+    let least =
+        fog_types::Limits { memory: fog_types::ByteCount(0), ..fog_types::Limits::default() }.footprint().0;
     let memory = (total / 1000 * 97 - least) >> 20;
     bench.module("hello.wasm", HELLO).unwrap();
     let job = |name: &str, limits: &str| {
         let path = bench.scratch().join(format!("{name}.toml"));
-        std::fs::write(&path, format!("version = 1\nname = \"{name}\"\nmodule = \"hello.wasm\"\n[limits]\n{limits}\n")).unwrap();
+        std::fs::write(
+            &path,
+            format!("version = 1\nname = \"{name}\"\nmodule = \"hello.wasm\"\n[limits]\n{limits}\n"),
+        )
+        .unwrap();
         path.to_string_lossy().into_owned()
     };
-    let (large, small) = (job("large", &format!("memory = \"{memory} MiB\"")), job("small", "memory = \"1 MiB\"\ndisk = \"1 MiB\""));
+    let (large, small) = (
+        job("large", &format!("memory = \"{memory} MiB\"")),
+        job("small", "memory = \"1 MiB\"\ndisk = \"1 MiB\""),
+    );
     let waits = bench.fog(&["submit", &large, "--watch", "--stall-timeout", "8s"]).unwrap();
     let said = text(&waits.stderr);
     assert_eq!(waits.status.code(), Some(75), "{said}");
@@ -147,11 +206,16 @@ fn a_job_that_waits_for_memory_says_so_and_lets_smaller_ones_pass() {
     let passes = bench.fog(&["submit", &small, "--watch"]).unwrap();
     assert_eq!(text(&passes.stdout), "hello\n", "{}", text(&passes.stderr));
     let status = bench.json(&["status"]).unwrap();
-    assert_eq!((&status["memory_waits"][0]["job"], &state(&bench, "1")), (&1.into(), &"queued".into()), "{status}");
+    assert_eq!(
+        (&status["memory_waits"][0]["job"], &state(&bench, "1")),
+        (&1.into(), &"queued".into()),
+        "{status}"
+    );
     assert!(text(&bench.fog(&["status"]).unwrap().stdout).contains("“large” waits for memory"));
     drop(held);
     assert!(bench.fog(&["settings", "set", "memory_share=90"]).unwrap().status.success());
-    wait_for("its end", Duration::from_secs(60), || (state(&bench, "1") == "finished").then_some(())).unwrap();
+    wait_for("its end", Duration::from_secs(60), || (state(&bench, "1") == "finished").then_some(()))
+        .unwrap();
 }
 
 /// Expects lines at intervals without a terminal, where nothing can be redrawn.
@@ -162,10 +226,22 @@ fn progress_is_told_without_a_terminal() {
     let endless = bench.module("loop.wasm", LOOP).unwrap().to_string_lossy().into_owned();
     for json in [false, true] {
         let log = bench.scratch().join("said.txt");
-        let words: &[&str] = if json { &["--json", "submit", &endless, "--watch", "--now"] } else { &["submit", &endless, "--watch", "--now"] };
-        let mut watching = bench.command(words).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+        let words: &[&str] = if json {
+            &["--json", "submit", &endless, "--watch", "--now"]
+        } else {
+            &["submit", &endless, "--watch", "--now"]
+        };
+        let mut watching = bench
+            .command(words)
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
         let wanted = if json { "\"event\":\"progress\"" } else { "units so far" };
-        wait_for("a line", Duration::from_secs(60), || std::fs::read_to_string(&log).unwrap().contains(wanted).then_some(())).unwrap();
+        wait_for("a line", Duration::from_secs(60), || {
+            std::fs::read_to_string(&log).unwrap().contains(wanted).then_some(())
+        })
+        .unwrap();
         let id = if json { "2" } else { "1" };
         assert!(bench.fog(&["job", "cancel", id]).unwrap().status.success());
         assert!(!watching.wait().unwrap().success());
@@ -179,9 +255,15 @@ fn what_a_job_waits_for_is_said_at_each_change() {
     assert!(bench.fog(&["snooze", "5"]).unwrap().status.success());
     let hello = bench.module("hello.wasm", HELLO).unwrap().to_string_lossy().into_owned();
     let log = bench.scratch().join("said.txt");
-    let mut waiting = bench.command(&["submit", &hello, "--wait"]).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let mut waiting = bench
+        .command(&["submit", &hello, "--wait"])
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
     let said = || std::fs::read_to_string(&log).unwrap();
-    wait_for("the pause", Duration::from_secs(20), || said().contains("`fog snooze 0`").then_some(())).unwrap();
+    wait_for("the pause", Duration::from_secs(20), || said().contains("`fog snooze 0`").then_some(()))
+        .unwrap();
     assert!(bench.fog(&["off"]).unwrap().status.success());
     wait_for("the switch", Duration::from_secs(20), || said().contains("`fog on`").then_some(())).unwrap();
     assert!(bench.fog(&["on"]).unwrap().status.success());
@@ -197,6 +279,10 @@ fn what_is_of_others_cannot_be_asked_for() {
     assert_eq!(refused.status.code(), Some(65), "{}", text(&refused.stderr));
     assert_eq!(bench.json(&["jobs"]).unwrap(), serde_json::json!([]), "nothing was submitted");
     let alone = bench.fog(&["submit", &hello, "--replicas", "9"]).unwrap();
-    assert!(alone.status.success() && text(&alone.stderr).contains("fog network join lan"), "what is missing is said at once: {}", text(&alone.stderr));
+    assert!(
+        alone.status.success() && text(&alone.stderr).contains("fog network join lan"),
+        "what is missing is said at once: {}",
+        text(&alone.stderr)
+    );
     assert_eq!(bench.fog(&["job", "now", "1"]).unwrap().status.code(), Some(75));
 }

@@ -12,9 +12,17 @@ use fog_tests::{Bench, Guarded, foreign::must, wait_for};
 
 /// Builds a C program for WASI.
 fn c(bench: &Bench, name: &str, source: &str) -> String {
-    let (from, to) = (bench.scratch().join(format!("{name}.c")), bench.scratch().join(format!("{name}.wasm")));
+    let (from, to) =
+        (bench.scratch().join(format!("{name}.c")), bench.scratch().join(format!("{name}.wasm")));
     std::fs::write(&from, source).unwrap();
-    must(Command::new("clang").args(["--target=wasm32-wasi", "--sysroot=/usr", "-O2", "-w"]).arg(&from).arg("-o").arg(&to)).unwrap();
+    must(
+        Command::new("clang")
+            .args(["--target=wasm32-wasi", "--sysroot=/usr", "-O2", "-w"])
+            .arg(&from)
+            .arg("-o")
+            .arg(&to),
+    )
+    .unwrap();
     to.to_str().unwrap().to_owned()
 }
 
@@ -41,18 +49,33 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// Writes a job file that ends in `more`.
 fn job(bench: &Bench, module: &str, more: &str) {
-    std::fs::write(bench.scratch().join("job.toml"), format!("version = 1\nmodule = {module:?}\n{more}\n")).unwrap();
+    std::fs::write(bench.scratch().join("job.toml"), format!("version = 1\nmodule = {module:?}\n{more}\n"))
+        .unwrap();
 }
 
 /// Runs `fog … > /dev/full`.
 fn into_full(bench: &Bench, args: &[&str]) -> Output {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    bench.command(args).stdin(Stdio::null()).stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
+    bench
+        .command(args)
+        .stdin(Stdio::null())
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap()
 }
 
 /// Runs `bytes | fog …`.
 fn with_input(bench: &Bench, args: &[&str], bytes: Vec<u8>) -> Output {
-    let mut child = bench.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = bench
+        .command(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let writer = std::thread::spawn(move || drop(stdin.write_all(&bytes)));
     let output = child.wait_with_output().unwrap();
@@ -81,9 +104,16 @@ fn names_that_not_every_system_can_hold_cost_no_result() {
     let watched = bench.fog(&["submit", &module, "--watch"]).unwrap();
     assert!(watched.status.success(), "{}", text(&watched.stderr));
     let shown = bench.json(&["job", "show", "1"]).unwrap();
-    assert_eq!(shown["tasks"][0]["attempts"].as_array().unwrap().len(), 1, "what would be the same again is not tried again");
+    assert_eq!(
+        shown["tasks"][0]["attempts"].as_array().unwrap().len(),
+        1,
+        "what would be the same again is not tried again"
+    );
     let note = shown["tasks"][0]["problem"].as_str().unwrap();
-    assert!(note.contains("'back\\slash' is kept as 'back%5Cslash'") && note.contains("'CON' is kept as '_CON'"), "{note}");
+    assert!(
+        note.contains("'back\\slash' is kept as 'back%5Cslash'") && note.contains("'CON' is kept as '_CON'"),
+        "{note}"
+    );
     let saved = bench.fog(&["job", "result", "1", "-o", "out"]).unwrap();
     assert!(text(&saved.stderr).contains("back%5Cslash"), "{}", text(&saved.stderr));
     let files = tree(&bench.scratch().join("out"));
@@ -108,8 +138,15 @@ fn names_that_not_every_system_can_hold_cost_no_result() {
         "what%3F",
     ];
     assert_eq!(files.keys().map(String::as_str).collect::<Vec<_>>(), expected);
-    assert_eq!((text(&files["back%5Cslash"]), text(&files["case-2"])), ("back\\slash".to_owned(), "case".to_owned()));
-    assert!(text(&saved.stdout).starts_with(&format!("{} files saved", files.len())), "{}", text(&saved.stdout));
+    assert_eq!(
+        (text(&files["back%5Cslash"]), text(&files["case-2"])),
+        ("back\\slash".to_owned(), "case".to_owned())
+    );
+    assert!(
+        text(&saved.stdout).starts_with(&format!("{} files saved", files.len())),
+        "{}",
+        text(&saved.stdout)
+    );
 
     let run = bench.json(&["run", &module, "--out", "run"]).unwrap();
     let mut left = tree(&bench.scratch().join("run"));
@@ -118,7 +155,11 @@ fn names_that_not_every_system_can_hold_cost_no_result() {
     left.insert("stderr.txt".to_owned(), Vec::new());
     assert_eq!(left, files);
     let said = bench.fog(&["run", &module, "--out", "run"]).unwrap();
-    assert!(said.status.success() && text(&said.stderr).contains("'CON' is kept as '_CON'"), "{}", text(&said.stderr));
+    assert!(
+        said.status.success() && text(&said.stderr).contains("'CON' is kept as '_CON'"),
+        "{}",
+        text(&said.stderr)
+    );
 }
 
 #[test]
@@ -138,8 +179,14 @@ fn what_a_job_prints_and_the_files_it_leaves_do_not_take_each_others_names() {
     let saved = bench.fog(&["job", "result", "1", "-o", "out"]).unwrap();
     let files = tree(&bench.scratch().join("out"));
     let of = |name: &str| text(&files[name]);
-    assert_eq!((of("stdout.txt"), of("STDERR.TXT"), of("result.txt")), ("a file".to_owned(), "a file".to_owned(), "a file".to_owned()));
-    assert_eq!((of("stdout-2.txt"), of("stderr-2.txt"), of("result-2.txt")), ("printed\n".to_owned(), "complained\n".to_owned(), "printed\n".to_owned()));
+    assert_eq!(
+        (of("stdout.txt"), of("STDERR.TXT"), of("result.txt")),
+        ("a file".to_owned(), "a file".to_owned(), "a file".to_owned())
+    );
+    assert_eq!(
+        (of("stdout-2.txt"), of("stderr-2.txt"), of("result-2.txt")),
+        ("printed\n".to_owned(), "complained\n".to_owned(), "printed\n".to_owned())
+    );
     assert_eq!(files.len(), 7);
     assert!(text(&saved.stdout).starts_with("7 files saved"), "{}", text(&saved.stdout));
     // Saved again into the same folder, the files are the same.
@@ -185,7 +232,13 @@ fn much_binary_output_arrives_byte_for_byte() {
     assert!(run.stdout == bytes(RUN), "{} bytes", run.stdout.len());
 
     const JOB: usize = 36 << 20;
-    job(&bench, &module, &format!("args = [\"{JOB}\"]\n[limits]\nlog = \"64MiB\"\n[map]\nrange = [0, 2]\n[result]\nassemble = \"concat\""));
+    job(
+        &bench,
+        &module,
+        &format!(
+            "args = [\"{JOB}\"]\n[limits]\nlog = \"64MiB\"\n[map]\nrange = [0, 2]\n[result]\nassemble = \"concat\""
+        ),
+    );
     assert!(bench.fog(&["submit", "job.toml", "--wait"]).unwrap().status.success());
     let one = bytes(JOB);
     let logs = bench.fog(&["job", "logs", "1", "--task", "1"]).unwrap();
@@ -208,7 +261,11 @@ fn bytes_that_a_limit_dropped_are_told() {
     assert_eq!(watched.stdout, bytes(1000));
     for args in [&["job", "logs", "1"][..], &["job", "result", "1"], &["job", "result", "1", "-o", "out"]] {
         let output = bench.fog(args).unwrap();
-        assert!(output.status.success() && text(&output.stderr).contains("2000"), "{args:?}: {}", text(&output.stderr));
+        assert!(
+            output.status.success() && text(&output.stderr).contains("2000"),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
     }
     let logs = bench.json(&["job", "logs", "1"]).unwrap();
     assert_eq!(logs["stdout_dropped"], 2000);
@@ -227,14 +284,21 @@ fn output_that_cannot_be_written_is_an_error_and_a_reader_that_left_is_none() {
     assert!(text(&full.stderr).contains("standard output cannot be written to"), "{}", text(&full.stderr));
     assert_eq!(into_full(&bench, &["completions", "bash"]).status.code(), Some(74));
 
-    let child = bench.command(&["run", &yes]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = bench
+        .command(&["run", &yes])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut child = Guarded(child);
     let mut line = [0; 2];
     let mut stdout = child.0.stdout.take().unwrap();
     stdout.read_exact(&mut line).unwrap();
     drop(stdout);
     assert_eq!(&line, b"y\n");
-    let ended = wait_for("the end of the program", Duration::from_secs(10), || child.0.try_wait().unwrap()).unwrap();
+    let ended =
+        wait_for("the end of the program", Duration::from_secs(10), || child.0.try_wait().unwrap()).unwrap();
     assert_eq!(ended.code(), Some(141));
     let mut said = String::new();
     child.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
@@ -246,9 +310,17 @@ fn a_pipe_that_a_job_does_not_get_and_a_file_that_never_ends_are_told() {
     let bench = Bench::working().unwrap();
     let module = c(&bench, "hello", "#include <stdio.h>\nint main(void) { puts(\"hello\"); return 0; }");
     let submitted = with_input(&bench, &["submit", &module, "--wait"], b"for nobody".to_vec());
-    assert!(submitted.status.success() && text(&submitted.stderr).contains("--stdin - passes it on"), "{}", text(&submitted.stderr));
+    assert!(
+        submitted.status.success() && text(&submitted.stderr).contains("--stdin - passes it on"),
+        "{}",
+        text(&submitted.stderr)
+    );
     let sent = bench.fog(&["chat", "send", "--file", "/dev/zero"]).unwrap();
-    assert!(!sent.status.success() && text(&sent.stderr).contains("it is a device"), "{}", text(&sent.stderr));
+    assert!(
+        !sent.status.success() && text(&sent.stderr).contains("it is a device"),
+        "{}",
+        text(&sent.stderr)
+    );
 }
 
 /// A program that writes as many files as its argument says.
@@ -270,7 +342,12 @@ fn more_files_than_descriptors_are_kept() {
     let submitted = bench.fog(&["submit", &module, "--wait", "--", "1500"]).unwrap();
     assert!(submitted.status.success(), "{}", text(&submitted.stderr));
     let saved = bench.fog(&["job", "result", "1", "-o", "out"]).unwrap();
-    assert!(text(&saved.stdout).starts_with("1502 files saved"), "{}{}", text(&saved.stdout), text(&saved.stderr));
+    assert!(
+        text(&saved.stdout).starts_with("1502 files saved"),
+        "{}{}",
+        text(&saved.stdout),
+        text(&saved.stderr)
+    );
     assert_eq!(std::fs::read(bench.scratch().join("out/f01499")).unwrap(), b"f01499");
 }
 
@@ -311,14 +388,19 @@ fn inputs_are_read_to_their_end_whatever_they_are() {
     let writer = std::thread::spawn(move || std::fs::write(to, vec![7; 300_000]).unwrap());
     assert_eq!(text(&run(&["--input", "x=piped"]).stdout), "300000\n");
     writer.join().unwrap();
-    let raw = bench.scratch().join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"raw-\xff"));
+    let raw =
+        bench.scratch().join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"raw-\xff"));
     std::fs::write(&raw, "raw").unwrap();
     let mut command = bench.command(&["run", &module, "--stdin"]);
     assert_eq!(text(&command.arg(&raw).output().unwrap().stdout), "raw");
     for (given, word) in [("/dev/zero", "more than 16"), (".", "is a folder")] {
         for args in [["--input".to_owned(), format!("x={given}")], ["--stdin".to_owned(), given.to_owned()]] {
             let refused = run(&[&args[0], &args[1]]);
-            assert!(!refused.status.success() && text(&refused.stderr).contains(word), "{args:?}: {}", text(&refused.stderr));
+            assert!(
+                !refused.status.success() && text(&refused.stderr).contains(word),
+                "{args:?}: {}",
+                text(&refused.stderr)
+            );
         }
     }
     assert!(!bench.fog(&["run", "/dev/zero"]).unwrap().status.success());
@@ -343,10 +425,20 @@ fn a_pipe_in_a_job_file_is_refused_at_once() {
     let module = c(&bench, "reads", READS);
     let piped = bench.scratch().join("piped");
     fifo(&piped);
-    for more in ["stdin = \"piped\"", "[inputs]\nx = \"piped\"", "[map]\ninputs = [\"piped\"]", "[inputs]\nx = \"/dev/zero\"", "[inputs]\nx = \".\""] {
+    for more in [
+        "stdin = \"piped\"",
+        "[inputs]\nx = \"piped\"",
+        "[map]\ninputs = [\"piped\"]",
+        "[inputs]\nx = \"/dev/zero\"",
+        "[inputs]\nx = \".\"",
+    ] {
         job(&bench, &module, more);
         let refused = bench.fog(&["submit", "job.toml"]).unwrap();
-        assert!(!refused.status.success() && text(&refused.stderr).contains("a file is needed"), "{more}: {}", text(&refused.stderr));
+        assert!(
+            !refused.status.success() && text(&refused.stderr).contains("a file is needed"),
+            "{more}: {}",
+            text(&refused.stderr)
+        );
     }
     job(&bench, piped.to_str().unwrap(), "");
     assert!(!bench.fog(&["submit", "job.toml"]).unwrap().status.success());
@@ -365,7 +457,9 @@ fn a_pipe_in_a_job_file_is_refused_at_once() {
 fn only_files_are_replaced() {
     let bench = Bench::new().unwrap();
     let module = c(&bench, "yes", "int main(void) { for (volatile long long i = 0;; i++); }");
-    let run = |to: &str| bench.fog(&["run", &module, "--checkpoint", to, "--every", "0.2", "--wall", "2s"]).unwrap();
+    let run = |to: &str| {
+        bench.fog(&["run", &module, "--checkpoint", to, "--every", "0.2", "--wall", "2s"]).unwrap()
+    };
     let scratch = |name: &str| bench.scratch().join(name);
     fifo(&scratch("piped"));
     std::os::unix::fs::symlink("/dev/full", scratch("to-device")).unwrap();
@@ -407,24 +501,58 @@ fn a_submitted_program_is_the_one_that_is_run() {
     let module = c(&bench, "tool", source);
     std::fs::write(bench.scratch().join("data.csv"), "1,2\n").unwrap();
     let options = |out: &'static str| {
-        let words =
-            ["--input", "data.csv=data.csv", "--env", "MODE=fast", "--env", "A=b", "--stdin", "-", "--seed", "3", "--memory", "16", "--units", "5000000000"];
-        let more = ["--wall", "1min", "--disk", "1MiB", "--arg", "-x", "--out", out, "--", "--fast", "a \"b\" 'c'"];
+        let words = [
+            "--input",
+            "data.csv=data.csv",
+            "--env",
+            "MODE=fast",
+            "--env",
+            "A=b",
+            "--stdin",
+            "-",
+            "--seed",
+            "3",
+            "--memory",
+            "16",
+            "--units",
+            "5000000000",
+        ];
+        let more =
+            ["--wall", "1min", "--disk", "1MiB", "--arg", "-x", "--out", out, "--", "--fast", "a \"b\" 'c'"];
         [&words[..], &more].concat()
     };
-    let run = with_input(&bench, &[&["run", module.as_str()], &options("run")[..]].concat(), b"typed\n".to_vec());
+    let run =
+        with_input(&bench, &[&["run", module.as_str()], &options("run")[..]].concat(), b"typed\n".to_vec());
     assert_eq!(text(&run.stdout), "tool\n-x\n--fast\na \"b\" 'c'\nfast\ntyped\n", "{}", text(&run.stderr));
-    let submitted = with_input(&bench, &[&["submit", module.as_str(), "--watch"], &options("job")[..]].concat(), b"typed\n".to_vec());
+    let submitted = with_input(
+        &bench,
+        &[&["submit", module.as_str(), "--watch"], &options("job")[..]].concat(),
+        b"typed\n".to_vec(),
+    );
     assert_eq!(text(&submitted.stdout), text(&run.stdout), "{}", text(&submitted.stderr));
     assert_eq!(tree(&bench.scratch().join("job")), tree(&bench.scratch().join("run")));
-    let told = with_input(&bench, &[&["--json", "run", module.as_str()], &options("run")[..]].concat(), b"typed\n".to_vec());
+    let told = with_input(
+        &bench,
+        &[&["--json", "run", module.as_str()], &options("run")[..]].concat(),
+        b"typed\n".to_vec(),
+    );
     let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
     let shown = bench.json(&["job", "show", "1"]).unwrap();
-    assert_eq!((&shown["tasks"][0]["units"], &shown["tasks"][0]["result_hash"]), (&told["units"], &told["result_hash"]));
+    assert_eq!(
+        (&shown["tasks"][0]["units"], &shown["tasks"][0]["result_hash"]),
+        (&told["units"], &told["result_hash"])
+    );
     // Options that a job file contains itself are refused beside it.
     job(&bench, &module, "");
     let twice = bench.fog(&["submit", "job.toml", "--", "x"]).unwrap();
-    assert!(!twice.status.success() && text(&twice.stderr).contains("Nothing was submitted"), "{}", text(&twice.stderr));
+    assert!(
+        !twice.status.success() && text(&twice.stderr).contains("Nothing was submitted"),
+        "{}",
+        text(&twice.stderr)
+    );
     let path: PathBuf = bench.scratch().join("a:b");
-    assert_eq!(bench.fog(&["submit", &module, "--input", &format!("a:b={}", path.display())]).unwrap().status.code(), Some(65));
+    assert_eq!(
+        bench.fog(&["submit", &module, "--input", &format!("a:b={}", path.display())]).unwrap().status.code(),
+        Some(65)
+    );
 }

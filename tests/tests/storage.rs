@@ -39,13 +39,29 @@ fn a_result_near_the_cap_is_whole_and_one_beyond_it_says_so() {
         })
         .unwrap()
     };
-    std::fs::write(bench.scratch().join("fits.toml"), "version = 1\nmodule = \"fits.wasm\"\nattempts = 1\n[limits]\ndisk = \"200MiB\"\n").unwrap();
-    std::fs::write(bench.scratch().join("beyond.toml"), "version = 1\nmodule = \"beyond.wasm\"\n[limits]\ndisk = \"200MiB\"\n").unwrap();
+    std::fs::write(
+        bench.scratch().join("fits.toml"),
+        "version = 1\nmodule = \"fits.wasm\"\nattempts = 1\n[limits]\ndisk = \"200MiB\"\n",
+    )
+    .unwrap();
+    std::fs::write(
+        bench.scratch().join("beyond.toml"),
+        "version = 1\nmodule = \"beyond.wasm\"\n[limits]\ndisk = \"200MiB\"\n",
+    )
+    .unwrap();
     bench.json(&["submit", "beyond.toml"]).unwrap();
     let (state, job) = ended("1");
-    assert_eq!(state, "paused", "what cannot be stored is not called finished, and is not computed again and again: {job}");
+    assert_eq!(
+        state, "paused",
+        "what cannot be stored is not called finished, and is not computed again and again: {job}"
+    );
     let problem = job["summary"]["problem"].as_str().unwrap();
-    assert!(problem.contains("storing 114.4 MiB") && problem.contains("storage limit of 95.4 MiB") && problem.contains("resume"), "{problem}");
+    assert!(
+        problem.contains("storing 114.4 MiB")
+            && problem.contains("storage limit of 95.4 MiB")
+            && problem.contains("resume"),
+        "{problem}"
+    );
     assert_eq!(job["tasks"][0]["attempts"].as_array().map(Vec::len), Some(1), "{job}");
     bench.json(&["submit", "fits.toml"]).unwrap();
     assert_eq!(ended("2").0, "finished");
@@ -54,13 +70,19 @@ fn a_result_near_the_cap_is_whole_and_one_beyond_it_says_so() {
     let files = bench.scratch().join("out");
     let sizes: Vec<u64> = ["a.bin", "b.bin"]
         .iter()
-        .map(|name| [files.join(name), files.join("task-00000").join(name)].iter().find_map(|path| path.metadata().ok()).map_or(0, |about| about.len()))
+        .map(|name| {
+            [files.join(name), files.join("task-00000").join(name)]
+                .iter()
+                .find_map(|path| path.metadata().ok())
+                .map_or(0, |about| about.len())
+        })
         .collect();
     assert_eq!(sizes, [40_000_000, 40_000_001]);
     // With more room the paused job goes on.
     assert!(bench.fog(&["settings", "set", "storage_cap=0.3"]).unwrap().status.success());
     assert!(bench.fog(&["job", "resume", "1"]).unwrap().status.success());
-    let finished = || bench.json(&["job", "show", "1"]).ok().filter(|job| job["summary"]["state"] == "finished");
+    let finished =
+        || bench.json(&["job", "show", "1"]).ok().filter(|job| job["summary"]["state"] == "finished");
     wait_for("the paused job", Duration::from_secs(60), finished).unwrap();
 }
 
@@ -84,11 +106,14 @@ fn large_state() -> &'static str {
 #[test]
 fn a_state_that_has_no_room_is_said_and_the_setting_is_kept() {
     let bench = Bench::working().unwrap();
-    assert!(bench.fog(&["settings", "set", "storage_cap=0.1", "checkpoint_every=1"]).unwrap().status.success());
+    assert!(
+        bench.fog(&["settings", "set", "storage_cap=0.1", "checkpoint_every=1"]).unwrap().status.success()
+    );
     bench.module("stored.wasm", &two_files(30_000_000)).unwrap();
     bench.module("large.wasm", large_state()).unwrap();
     let lies = |bench: &Bench| -> u64 {
-        let folders = ["blobs", "compiled", "checkpoints", "histories", "incoming", "partial", "set-aside"].map(|name| bench.data().join(name));
+        let folders = ["blobs", "compiled", "checkpoints", "histories", "incoming", "partial", "set-aside"]
+            .map(|name| bench.data().join(name));
         let mut stack = folders.to_vec();
         let mut sum = 0;
         while let Some(folder) = stack.pop() {
@@ -105,7 +130,11 @@ fn a_state_that_has_no_room_is_said_and_the_setting_is_kept() {
     let told = |bench: &Bench, is_saved: bool| {
         wait_for("a save or a refusal", Duration::from_secs(60), || {
             let task = bench.json(&["status"]).ok()?["active"].get(0)?.clone();
-            let found = if is_saved { task["saved_ms"].is_i64() } else { task["save_problem"].as_str()?.contains("storage_cap") };
+            let found = if is_saved {
+                task["saved_ms"].is_i64()
+            } else {
+                task["save_problem"].as_str()?.contains("storage_cap")
+            };
             found.then_some(())
         })
         .unwrap();
@@ -136,12 +165,17 @@ fn a_state_that_has_no_room_is_said_and_the_setting_is_kept() {
 fn inputs_that_do_not_fit_together_are_refused_together() {
     let bench = Bench::working().unwrap();
     assert!(bench.fog(&["settings", "set", "storage_cap=0.1"]).unwrap().status.success());
-    bench.module("nothing.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))").unwrap();
+    bench
+        .module("nothing.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))")
+        .unwrap();
     for (name, byte) in [("a.bin", 1u8), ("b.bin", 2)] {
         std::fs::write(bench.scratch().join(name), vec![byte; 60_000_000]).unwrap();
     }
-    std::fs::write(bench.scratch().join("job.toml"), "version = 1\nmodule = \"nothing.wasm\"\n[inputs]\n\"a.bin\" = \"a.bin\"\n\"b.bin\" = \"b.bin\"\n")
-        .unwrap();
+    std::fs::write(
+        bench.scratch().join("job.toml"),
+        "version = 1\nmodule = \"nothing.wasm\"\n[inputs]\n\"a.bin\" = \"a.bin\"\n\"b.bin\" = \"b.bin\"\n",
+    )
+    .unwrap();
     let refused = bench.fog(&["submit", "job.toml"]).unwrap();
     assert!(!refused.status.success(), "the job file page says that originals may be deleted now");
     assert!(text(&refused.stderr).contains("storage limit"), "{}", text(&refused.stderr));
@@ -151,7 +185,9 @@ fn inputs_that_do_not_fit_together_are_refused_together() {
 #[test]
 fn an_emptied_database_deletes_no_results() {
     let mut bench = Bench::working().unwrap();
-    bench.module("nothing.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))").unwrap();
+    bench
+        .module("nothing.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))")
+        .unwrap();
     assert!(bench.fog(&["submit", "nothing.wasm", "--watch"]).unwrap().status.success());
     bench.kill();
     let files = |bench: &Bench| -> usize {
@@ -169,7 +205,10 @@ fn an_emptied_database_deletes_no_results() {
     std::fs::write(&database, b"").unwrap();
     let refused = bench.command(&["daemon"]).output().unwrap();
     let said = text(&refused.stderr);
-    assert!(!refused.status.success() && said.contains("is empty") && said.contains("Put the database back"), "{said}");
+    assert!(
+        !refused.status.success() && said.contains("is empty") && said.contains("Put the database back"),
+        "{said}"
+    );
     assert_eq!(files(&bench), before);
     std::fs::write(&database, kept).unwrap();
     std::fs::write(bench.data().join("fog.sqlite-wal"), wal).unwrap();
@@ -187,7 +226,11 @@ fn nothing_in_a_folder_that_was_open_can_be_read_by_others() {
     std::fs::set_permissions(bench.data(), std::fs::Permissions::from_mode(0o755)).unwrap();
     bench.start().unwrap();
     bench.json(&["on"]).unwrap();
-    let entries = std::fs::read_dir(bench.data()).unwrap().flatten().map(|entry| entry.path()).filter(|path| path.is_file());
+    let entries = std::fs::read_dir(bench.data())
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file());
     for path in entries.chain([bench.data()]) {
         let mode = path.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{} is {mode:o}", path.display());
@@ -212,7 +255,8 @@ fn all_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 fn nothing_that_a_job_leaves_in_the_data_folder_can_be_read_by_others() {
     use std::os::unix::fs::PermissionsExt as _;
     let open: fn(std::path::PathBuf) -> Vec<String> = |folder| {
-        let mode = |path: &std::path::PathBuf| path.symlink_metadata().map_or(0, |about| about.permissions().mode());
+        let mode =
+            |path: &std::path::PathBuf| path.symlink_metadata().map_or(0, |about| about.permissions().mode());
         let open = all_below(&folder).into_iter().filter(|path| mode(path) & 0o077 != 0);
         open.map(|path| format!("{} is {:o}", path.display(), mode(&path))).collect()
     };
@@ -221,10 +265,17 @@ fn nothing_that_a_job_leaves_in_the_data_folder_can_be_read_by_others() {
     bench.module("files.wasm", &two_files(1000)).unwrap();
     assert!(bench.fog(&["submit", "files.wasm", "--wait"]).unwrap().status.success());
     let _ = fog_tests::jobs::turning(&bench, 1_000_000_000_000);
-    std::fs::write(bench.scratch().join("long.toml"), "version = 1\nmodule = \"long.wasm\"\nsegment = 50000000\n[limits]\nunits = 400000000000\n").unwrap();
+    std::fs::write(
+        bench.scratch().join("long.toml"),
+        "version = 1\nmodule = \"long.wasm\"\nsegment = 50000000\n[limits]\nunits = 400000000000\n",
+    )
+    .unwrap();
     bench.json(&["submit", "long.toml"]).unwrap();
     let holds_a_file = |name: &str| all_below(&bench.data().join(name)).iter().any(|path| path.is_file());
-    wait_for("a checkpoint and a history", Duration::from_secs(120), || (holds_a_file("checkpoints") && holds_a_file("histories")).then_some(())).unwrap();
+    wait_for("a checkpoint and a history", Duration::from_secs(120), || {
+        (holds_a_file("checkpoints") && holds_a_file("histories")).then_some(())
+    })
+    .unwrap();
     assert_eq!(open(bench.data()), [""; 0]);
     assert!(["blobs", "compiled"].into_iter().all(holds_a_file));
 
@@ -246,30 +297,43 @@ fn work_is_remembered_though_the_engine_is_killed() {
     bench.kill();
     bench.start().unwrap();
     let points = bench.json(&["history"]).unwrap();
-    let sum = |key: &str| points.as_array().unwrap().iter().filter_map(|point| point[key].as_u64()).sum::<u64>();
+    let sum =
+        |key: &str| points.as_array().unwrap().iter().filter_map(|point| point[key].as_u64()).sum::<u64>();
     assert!(sum("worked_ms") > 0 && sum("units") > 0, "{points}");
 }
 
 #[test]
 fn a_wish_to_finish_first_and_a_pause_survive_a_restart() {
     let mut bench = Bench::working().unwrap();
-    let endless = bench.module("loop.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))").unwrap();
+    let endless = bench
+        .module(
+            "loop.wasm",
+            "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))",
+        )
+        .unwrap();
     let endless = endless.to_string_lossy().into_owned();
     let status = |bench: &Bench| bench.json(&["status"]).ok();
-    let running = |bench: &Bench| -> Option<Vec<u64>> { status(bench)?["active"].as_array()?.iter().map(|task| task["job"].as_u64()).collect() };
+    let running = |bench: &Bench| -> Option<Vec<u64>> {
+        status(bench)?["active"].as_array()?.iter().map(|task| task["job"].as_u64()).collect()
+    };
     assert!(bench.fog(&["settings", "set", "cores=1"]).unwrap().status.success());
     bench.json(&["submit", &endless]).unwrap();
     bench.json(&["submit", &endless]).unwrap();
-    wait_for("a task to run", Duration::from_secs(30), || running(&bench).filter(|jobs| jobs == &[1])).unwrap();
+    wait_for("a task to run", Duration::from_secs(30), || running(&bench).filter(|jobs| jobs == &[1]))
+        .unwrap();
     assert!(bench.fog(&["off", "--finish"]).unwrap().status.success());
     bench.kill();
     bench.start().unwrap();
     // The running task goes on to its end, and no other starts.
-    wait_for("the task to go on", Duration::from_secs(30), || running(&bench).filter(|jobs| jobs == &[1])).unwrap();
+    wait_for("the task to go on", Duration::from_secs(30), || running(&bench).filter(|jobs| jobs == &[1]))
+        .unwrap();
     assert_eq!(status(&bench).unwrap()["contributing"], true);
     assert_eq!(status(&bench).unwrap()["verdict"]["finishing"], true);
     assert!(bench.fog(&["job", "cancel", "1"]).unwrap().status.success());
-    wait_for("contributing to end", Duration::from_secs(30), || (status(&bench)?["contributing"] == false).then_some(())).unwrap();
+    wait_for("contributing to end", Duration::from_secs(30), || {
+        (status(&bench)?["contributing"] == false).then_some(())
+    })
+    .unwrap();
     assert_eq!(bench.json(&["job", "show", "2"]).unwrap()["summary"]["state"], "queued");
     assert!(bench.fog(&["job", "cancel", "2"]).unwrap().status.success());
     bench.json(&["on"]).unwrap();
@@ -287,22 +351,39 @@ fn work_that_is_wanted_sooner_takes_the_last_core() {
     assert!(bench.fog(&["settings", "set", "cores=1"]).unwrap().status.success());
     let busy = "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))";
     bench.module("loop.wasm", busy).unwrap();
-    bench.module("nothing.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))").unwrap();
-    std::fs::write(bench.scratch().join("later.toml"), "version = 1\nname = \"later\"\nmodule = \"loop.wasm\"\npriority = -10\ndeadline = \"50min\"\n")
+    bench
+        .module("nothing.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))")
         .unwrap();
-    std::fs::write(bench.scratch().join("sooner.toml"), "version = 1\nname = \"sooner\"\nmodule = \"nothing.wasm\"\npriority = 10\n").unwrap();
+    std::fs::write(
+        bench.scratch().join("later.toml"),
+        "version = 1\nname = \"later\"\nmodule = \"loop.wasm\"\npriority = -10\ndeadline = \"50min\"\n",
+    )
+    .unwrap();
+    std::fs::write(
+        bench.scratch().join("sooner.toml"),
+        "version = 1\nname = \"sooner\"\nmodule = \"nothing.wasm\"\npriority = 10\n",
+    )
+    .unwrap();
     let runs = || {
         let status = bench.json(&["status"]).ok()?;
-        Some(status["active"].as_array()?.iter().filter_map(|task| task["name"].as_str().map(str::to_owned)).collect::<Vec<_>>())
+        Some(
+            status["active"]
+                .as_array()?
+                .iter()
+                .filter_map(|task| task["name"].as_str().map(str::to_owned))
+                .collect::<Vec<_>>(),
+        )
     };
     bench.json(&["submit", "later.toml"]).unwrap();
-    wait_for("the first job", Duration::from_secs(30), || runs().filter(|names| names == &["later"])).unwrap();
+    wait_for("the first job", Duration::from_secs(30), || runs().filter(|names| names == &["later"]))
+        .unwrap();
     bench.json(&["submit", "sooner.toml"]).unwrap();
     wait_for("the job that is wanted sooner", Duration::from_secs(30), || {
         (bench.json(&["job", "show", "2"]).ok()?["summary"]["state"] == "finished").then_some(())
     })
     .unwrap();
-    wait_for("the first job again", Duration::from_secs(30), || runs().filter(|names| names == &["later"])).unwrap();
+    wait_for("the first job again", Duration::from_secs(30), || runs().filter(|names| names == &["later"]))
+        .unwrap();
     let task = bench.json(&["job", "show", "1"]).unwrap();
     assert_eq!(task["summary"]["state"], "running");
     assert_eq!(task["summary"]["problem"], "", "making way is no failure");
@@ -314,24 +395,41 @@ fn work_that_is_wanted_sooner_takes_the_last_core() {
             (!matches!(state.as_str(), "queued" | "running")).then_some(state)
         })
     };
-    std::fs::write(bench.scratch().join("soon.toml"), "version = 1\nmodule = \"nothing.wasm\"\npriority = -10\ndeadline = \"2min\"\n").unwrap();
-    std::fs::write(bench.scratch().join("now.toml"), "version = 1\nmodule = \"nothing.wasm\"\npriority = -10\n").unwrap();
+    std::fs::write(
+        bench.scratch().join("soon.toml"),
+        "version = 1\nmodule = \"nothing.wasm\"\npriority = -10\ndeadline = \"2min\"\n",
+    )
+    .unwrap();
+    std::fs::write(
+        bench.scratch().join("now.toml"),
+        "version = 1\nmodule = \"nothing.wasm\"\npriority = -10\n",
+    )
+    .unwrap();
     bench.json(&["submit", "soon.toml"]).unwrap();
     assert_eq!(ends("3").unwrap(), "finished");
     bench.json(&["submit", "now.toml", "--now"]).unwrap();
     assert_eq!(ends("4").unwrap(), "finished");
-    wait_for("the first job once more", Duration::from_secs(30), || runs().filter(|names| names == &["later"])).unwrap();
+    wait_for("the first job once more", Duration::from_secs(30), || {
+        runs().filter(|names| names == &["later"])
+    })
+    .unwrap();
 }
 
 /// Changes input and program of a waiting job on disk; another job of the same program goes on.
 #[test]
 fn a_job_does_not_run_on_files_that_were_changed_and_says_which() {
     let bench = Bench::working().unwrap();
-    bench.module("nothing.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))").unwrap();
+    bench
+        .module("nothing.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))")
+        .unwrap();
     for index in 0..3 {
         std::fs::write(bench.scratch().join(format!("{index}.csv")), format!("input {index}\n")).unwrap();
     }
-    std::fs::write(bench.scratch().join("job.toml"), "version = 1\nmodule = \"nothing.wasm\"\n[map]\ninputs = [\"0.csv\", \"1.csv\", \"2.csv\"]\n").unwrap();
+    std::fs::write(
+        bench.scratch().join("job.toml"),
+        "version = 1\nmodule = \"nothing.wasm\"\n[map]\ninputs = [\"0.csv\", \"1.csv\", \"2.csv\"]\n",
+    )
+    .unwrap();
     assert!(bench.fog(&["off"]).unwrap().status.success());
     bench.json(&["submit", "job.toml"]).unwrap();
     let hash = blake3::hash(b"input 1\n").to_hex().to_string();
@@ -350,11 +448,14 @@ fn a_job_does_not_run_on_files_that_were_changed_and_says_which() {
     };
     let (state, job) = ended("1");
     assert_eq!(state, "failed", "it ran on something else than was stored: {job}");
-    let states: Vec<&str> = job["tasks"].as_array().unwrap().iter().map(|task| task["state"].as_str().unwrap()).collect();
+    let states: Vec<&str> =
+        job["tasks"].as_array().unwrap().iter().map(|task| task["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["finished", "failed", "finished"], "the others go on");
     let problem = job["tasks"][1]["problem"].as_str().unwrap();
     assert!(
-        problem.contains("the input of task 1") && problem.contains(&stored.display().to_string()) && problem.contains("Submit the job again"),
+        problem.contains("the input of task 1")
+            && problem.contains(&stored.display().to_string())
+            && problem.contains("Submit the job again"),
         "{problem}"
     );
     // The advice of the message helps.

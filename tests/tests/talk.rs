@@ -27,7 +27,15 @@ fn id_of(desk: &Desk) -> String {
 }
 
 fn sees(desk: &Desk, id: &str) {
-    let find = || desk.bench.json(&["chat", "people"]).ok()?.as_array()?.iter().any(|person| person["id"] == id && person["link"] != "gone").then_some(());
+    let find = || {
+        desk.bench
+            .json(&["chat", "people"])
+            .ok()?
+            .as_array()?
+            .iter()
+            .any(|person| person["id"] == id && person["link"] != "gone")
+            .then_some(())
+    };
     wait_for("somebody to be seen", PATIENCE, find).unwrap();
 }
 
@@ -71,15 +79,28 @@ fn two_people_talk_in_their_windows() {
     b.click("#page-chat");
     b.click(&format!("#thread-{anna_id}"));
     b.wait_text("#messages", "see you at 8", 20);
-    wait_for("the read receipt", PATIENCE, || (count(&a, ".message-state[data-state=read]") == 1).then_some(())).unwrap();
+    wait_for("the read receipt", PATIENCE, || {
+        (count(&a, ".message-state[data-state=read]") == 1).then_some(())
+    })
+    .unwrap();
     wait_for("nothing unread", PATIENCE, || (count(&b, "#chat-unread") == 0).then_some(())).unwrap();
 
     // A picture, shown in the thread.
     let picture = anna.bench.scratch().join("map.png");
-    std::fs::copy(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../icons/128x128.png"), &picture).unwrap();
-    assert!(anna.bench.fog(&["chat", "send", "--to", "ben", "--wait", "60", "--file", picture.to_str().unwrap()]).unwrap().status.success());
+    std::fs::copy(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../icons/128x128.png"), &picture)
+        .unwrap();
+    assert!(
+        anna.bench
+            .fog(&["chat", "send", "--to", "ben", "--wait", "60", "--file", picture.to_str().unwrap()])
+            .unwrap()
+            .status
+            .success()
+    );
     wait_for("the picture", PATIENCE, || {
-        (value(&b, "const i = document.querySelector('.photo img'); return i ? i.naturalWidth : 0").as_u64()? == 128).then_some(())
+        (value(&b, "const i = document.querySelector('.photo img'); return i ? i.naturalWidth : 0")
+            .as_u64()?
+            == 128)
+            .then_some(())
     })
     .unwrap();
 
@@ -99,7 +120,10 @@ fn two_people_talk_in_their_windows() {
         ("dark", 390, 780, "chat-phone-dark.png"),
     ] {
         assert!(anna.bench.fog(&["settings", "set", &format!("theme={theme}")]).unwrap().status.success());
-        wait_for("the theme", PATIENCE, || (value(&a, "return document.documentElement.dataset.theme || ''") == theme).then_some(())).unwrap();
+        wait_for("the theme", PATIENCE, || {
+            (value(&a, "return document.documentElement.dataset.theme || ''") == theme).then_some(())
+        })
+        .unwrap();
         a.resize(width, height);
         a.screenshot(name);
         a.assert_accessible(name);
@@ -138,7 +162,8 @@ fn two_people_talk_in_their_windows() {
     a.click("#chat-board");
     a.wait_text("#chat-beside", "Nothing is on the board", 10);
     // Text typed before the panel has the keyboard focus would go to its close button.
-    let has_keyboard = || (value(&a, "return document.activeElement.id") == "chat-beside-close").then_some(());
+    let has_keyboard =
+        || (value(&a, "return document.activeElement.id") == "chat-beside-close").then_some(());
     wait_for("the keyboard in the panel", PATIENCE, has_keyboard).unwrap();
     a.type_into("#board-text", "Soup at the hut tonight.\nBring a spoon.");
     a.click("#board-urgent");
@@ -152,7 +177,10 @@ fn two_people_talk_in_their_windows() {
     a.assert_accessible("the board");
     for (theme, name) in [("dark", "chat-board-phone-dark.png"), ("light", "chat-board-phone-light.png")] {
         assert!(anna.bench.fog(&["settings", "set", &format!("theme={theme}")]).unwrap().status.success());
-        wait_for("the theme", PATIENCE, || (value(&a, "return document.documentElement.dataset.theme || ''") == theme).then_some(())).unwrap();
+        wait_for("the theme", PATIENCE, || {
+            (value(&a, "return document.documentElement.dataset.theme || ''") == theme).then_some(())
+        })
+        .unwrap();
         a.resize(390, 780);
         a.screenshot(name);
         a.assert_contrast();
@@ -181,7 +209,10 @@ fn two_people_talk_in_their_windows() {
     a.assert_accessible("a group");
     for (theme, name) in [("dark", "chat-group-dark.png"), ("light", "chat-group-light.png")] {
         assert!(anna.bench.fog(&["settings", "set", &format!("theme={theme}")]).unwrap().status.success());
-        wait_for("the theme", PATIENCE, || (value(&a, "return document.documentElement.dataset.theme || ''") == theme).then_some(())).unwrap();
+        wait_for("the theme", PATIENCE, || {
+            (value(&a, "return document.documentElement.dataset.theme || ''") == theme).then_some(())
+        })
+        .unwrap();
         a.resize(390, 780);
         a.screenshot(name);
         a.assert_contrast();
@@ -208,7 +239,10 @@ fn two_people_talk_in_their_windows() {
     value(&a, "document.querySelector('#move-save').scrollIntoView({ block: 'center' }); return 0");
     a.screenshot("chat-moving.png");
     assert!(anna.bench.fog(&["settings", "set", "theme=dark"]).unwrap().status.success());
-    wait_for("the theme", PATIENCE, || (value(&a, "return document.documentElement.dataset.theme || ''") == "dark").then_some(())).unwrap();
+    wait_for("the theme", PATIENCE, || {
+        (value(&a, "return document.documentElement.dataset.theme || ''") == "dark").then_some(())
+    })
+    .unwrap();
     a.resize(390, 780);
     value(&a, "document.querySelector('#move-save').scrollIntoView({ block: 'center' }); return 0");
     a.screenshot("chat-moving-phone-dark.png");
@@ -218,7 +252,10 @@ fn two_people_talk_in_their_windows() {
     a.click("dialog[open] button.yes");
     wait_for("somebody new", PATIENCE, || (id_of(&anna) != anna_id).then_some(())).unwrap();
     assert_eq!(anna.bench.json(&["chat", "log"]).unwrap(), json!([]));
-    wait_for("an empty list", PATIENCE, || a.text("#threads").filter(|text| !text.contains("see you")).map(|_| ())).unwrap();
+    wait_for("an empty list", PATIENCE, || {
+        a.text("#threads").filter(|text| !text.contains("see you")).map(|_| ())
+    })
+    .unwrap();
     a.close();
     b.close();
 }

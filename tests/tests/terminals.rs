@@ -81,7 +81,8 @@ fn a_program_whose_output_nobody_reads_any_more_is_saved_before_it_ends() {
     let bench = Bench::new().unwrap();
     let module = bench.module("chatter.wasm", CHATTER).unwrap().to_string_lossy().into_owned();
     let mut command = bench.command(&["run", &module, "--checkpoint", "chatter.fog"]);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "a line\n");
@@ -96,18 +97,38 @@ fn a_program_whose_output_nobody_reads_any_more_is_saved_before_it_ends() {
 fn a_verb_that_waits_ends_with_its_reader_and_the_job_is_kept() {
     let bench = Bench::working().unwrap();
     let module = bench.module("spin.wasm", SPIN).unwrap().to_string_lossy().into_owned();
-    let verbs: [&[&str]; 5] =
-        [&["submit", &module, "--watch"], &["submit", &module, "--wait"], &["--json", "submit", &module, "--wait"], &["status", "--watch"], &["chat", "tail"]];
+    let verbs: [&[&str]; 5] = [
+        &["submit", &module, "--watch"],
+        &["submit", &module, "--wait"],
+        &["--json", "submit", &module, "--wait"],
+        &["status", "--watch"],
+        &["chat", "tail"],
+    ];
     for verb in verbs {
-        let mut child = bench.command(verb).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = bench
+            .command(verb)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         drop((child.stdout.take(), child.stderr.take()));
         assert_eq!(ended(child).0, Some(141), "{verb:?}");
     }
-    assert_eq!(bench.json(&["jobs", "--state", "running"]).unwrap().as_array().unwrap().len() + waiting(&bench), 3);
+    assert_eq!(
+        bench.json(&["jobs", "--state", "running"]).unwrap().as_array().unwrap().len() + waiting(&bench),
+        3
+    );
 
     // A command that waits only for an exit code needs no reader of its output, and explains its waiting to
     // standard error.
-    let mut child = bench.command(&["submit", &module, "--wait"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = bench
+        .command(&["submit", &module, "--wait"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(child.stdout.take());
     std::thread::sleep(Duration::from_secs(3));
     assert!(child.try_wait().unwrap().is_none());
@@ -124,9 +145,17 @@ fn whoever_stops_waiting_is_told_that_the_job_is_kept() {
     let mut bench = Bench::new().unwrap();
     bench.start().unwrap();
     let module = bench.module("spin.wasm", SPIN).unwrap().to_string_lossy().into_owned();
-    for (number, (verb, signal, code)) in [("--wait", "-INT", 130), ("--watch", "-HUP", 129), ("--wait", "-TERM", 143)].into_iter().enumerate() {
+    for (number, (verb, signal, code)) in
+        [("--wait", "-INT", 130), ("--watch", "-HUP", 129), ("--wait", "-TERM", 143)].into_iter().enumerate()
+    {
         let job = format!("fog job show {}`", number + 1);
-        let mut child = bench.command(&["submit", &module, "--now", verb]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = bench
+            .command(&["submit", &module, "--now", verb])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let off = lines.by_ref().map(Result::unwrap).find(|line| !line.contains("ubmitted")).unwrap();
         assert!(off.contains("switched off"), "while it is off nothing runs now: {off}");

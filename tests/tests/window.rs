@@ -30,14 +30,25 @@ fn a_person_goes_from_first_run_to_a_result_and_finds_it_again() {
 
     // A settings change takes effect within a second, here made on the command line while the window is
     // open.
-    bench.fog(&["settings", "set", "idle_after=3", "other_cpu_stop=100", "disk_free_min=0.1", "ram_available_min=64"]).unwrap();
+    bench
+        .fog(&[
+            "settings",
+            "set",
+            "idle_after=3",
+            "other_cpu_stop=100",
+            "disk_free_min=0.1",
+            "ram_available_min=64",
+        ])
+        .unwrap();
     window.wait_text("#headline", "Ready to work", 10);
     let mut fastest = Duration::MAX;
     for (theme, seen) in [("theme=dark", "dark"), ("theme=system", "")].repeat(2) {
         let changed = Instant::now();
         bench.fog(&["settings", "set", theme]).unwrap();
-        wait_for("the theme", Duration::from_secs(10), || (window.script("return document.documentElement.dataset.theme || ''").ok()? == seen).then_some(()))
-            .unwrap();
+        wait_for("the theme", Duration::from_secs(10), || {
+            (window.script("return document.documentElement.dataset.theme || ''").ok()? == seen).then_some(())
+        })
+        .unwrap();
         fastest = fastest.min(changed.elapsed());
     }
     println!("settings change to the window showing it, the fastest: {fastest:?}");
@@ -77,7 +88,11 @@ fn a_person_goes_from_first_run_to_a_result_and_finds_it_again() {
     let before = week();
     window.keys(&["key", "Right", "Down", "space"]);
     wait_for("the changed plan", Duration::from_secs(5), || (week() != before).then_some(())).unwrap();
-    assert_eq!(window.script("return document.activeElement.id").unwrap(), json!("hour-25"), "Tuesday, one o'clock");
+    assert_eq!(
+        window.script("return document.activeElement.id").unwrap(),
+        json!("hour-25"),
+        "Tuesday, one o'clock"
+    );
     bench.fog(&["settings", "set", "week="]).unwrap();
     window.keys(&["key", "Escape"]);
     window.keys(&["key", "2"]);
@@ -122,7 +137,10 @@ fn a_person_goes_from_first_run_to_a_result_and_finds_it_again() {
     again.script("document.querySelector('#page-jobs').click()").unwrap();
     let list = again.wait_text("#jobs", "Protein search", 10);
     assert!(list.contains("Picture of five balls"), "{list}");
-    assert!(again.text("h1").is_some_and(|text| !text.contains("idle time")), "the first screen does not come back");
+    assert!(
+        again.text("h1").is_some_and(|text| !text.contains("idle time")),
+        "the first screen does not come back"
+    );
 
     again.close();
 }
@@ -147,13 +165,18 @@ fn a_damaged_key_and_a_damaged_database_are_told_in_the_window() {
     window.click("#no-checkpoints button");
     window.wait_text("#content", "from a copy", 15);
     assert!(desk.bench.fog(&["settings", "set", "theme=dark"]).unwrap().status.success());
-    wait_for("the theme", Duration::from_secs(10), || (window.script("return document.documentElement.dataset.theme || ''").ok()? == "dark").then_some(()))
-        .unwrap();
+    wait_for("the theme", Duration::from_secs(10), || {
+        (window.script("return document.documentElement.dataset.theme || ''").ok()? == "dark").then_some(())
+    })
+    .unwrap();
     window.screenshot("damaged-key-dark.png");
     window.assert_contrast();
     window.close();
     std::fs::write(&key, whole).unwrap();
-    wait_for("the end", Duration::from_secs(20), || (desk.bench.fog(&["status"]).ok()?.status.code() == Some(69)).then_some(())).unwrap();
+    wait_for("the end", Duration::from_secs(20), || {
+        (desk.bench.fog(&["status"]).ok()?.status.code() == Some(69)).then_some(())
+    })
+    .unwrap();
 
     let good = std::fs::read(&database).unwrap();
     // The journal of a killed engine would repair the file.
@@ -175,7 +198,8 @@ fn a_damaged_key_and_a_damaged_database_are_told_in_the_window() {
     std::fs::write(&database, good).unwrap();
     window.click("#lost button");
     window.wait_text("#pill", "", 20);
-    wait_for("nothing to say", Duration::from_secs(20), || window.text("#lost").is_none().then_some(())).unwrap();
+    wait_for("nothing to say", Duration::from_secs(20), || window.text("#lost").is_none().then_some(()))
+        .unwrap();
     window.close();
 }
 
@@ -219,8 +243,19 @@ fn long_names_and_large_numbers_fit_and_everything_is_in_the_language_of_the_win
     desk.bench.start().unwrap();
     desk.bench.work_always().unwrap();
     let bench = &desk.bench;
-    assert!(bench.fog(&["settings", "set", "first_run_done=true", "language=de", "theme=dark"]).unwrap().status.success());
-    bench.module("spin.wasm", r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#).unwrap();
+    assert!(
+        bench
+            .fog(&["settings", "set", "first_run_done=true", "language=de", "theme=dark"])
+            .unwrap()
+            .status
+            .success()
+    );
+    bench
+        .module(
+            "spin.wasm",
+            r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#,
+        )
+        .unwrap();
     let job = |name: &str| {
         let file = bench.scratch().join("job.toml");
         std::fs::write(&file, format!("version = 1\nname = \"{name}\"\nmodule = \"spin.wasm\"\n")).unwrap();
@@ -236,7 +271,8 @@ fn long_names_and_large_numbers_fit_and_everything_is_in_the_language_of_the_win
     window.wait_text("#pill", "Arbeitet", 30);
     for (width, height, size) in [(1280, 800, "desktop"), (390, 844, "phone")] {
         window.resize(width, height);
-        let go = |page: &str| window.script(&format!("document.querySelector('#page-{page}').click()")).unwrap();
+        let go =
+            |page: &str| window.script(&format!("document.querySelector('#page-{page}').click()")).unwrap();
         go("home");
         window.wait_text("#now", "für dieses Gerät", 15);
         for theme in ["dark", "light"] {
@@ -249,19 +285,24 @@ fn long_names_and_large_numbers_fit_and_everything_is_in_the_language_of_the_win
             fits("#jobs .state");
             window.screenshot(&format!("long-jobs-{size}-{theme}.png"));
             window.script("document.querySelector('#jobs button').click()").unwrap();
-            let told = wait_for("the job", Duration::from_secs(5), || window.text(".card:has(#job-line)")).unwrap();
+            let told =
+                wait_for("the job", Duration::from_secs(5), || window.text(".card:has(#job-line)")).unwrap();
             assert!(told.contains("für dieses Gerät"), "{told}");
             fits(".state");
             window.screenshot(&format!("long-job-{size}-{theme}.png"));
             window.script("document.querySelector('[data-ask=job-cancel]').click()").unwrap();
-            let asked = wait_for("the question", Duration::from_secs(5), || window.text("dialog[open]")).unwrap();
+            let asked =
+                wait_for("the question", Duration::from_secs(5), || window.text("dialog[open]")).unwrap();
             assert!(asked.contains("WWWW"), "{asked}");
             fits("dialog[open] p");
             window.screenshot(&format!("long-ask-{size}-{theme}.png"));
             window.script("document.querySelector('dialog[open] button').click(); document.querySelector('.jobs > section .plain').click()").unwrap();
             go("history");
             wait_for("the charts", Duration::from_secs(10), || {
-                window.script("return document.querySelectorAll('.axes svg text').length || null").ok()?.as_u64()
+                window
+                    .script("return document.querySelectorAll('.axes svg text').length || null")
+                    .ok()?
+                    .as_u64()
             })
             .unwrap();
             std::thread::sleep(Duration::from_millis(500));

@@ -73,8 +73,10 @@ async fn invoke<T: DeserializeOwned>(name: &str, args: &impl Serialize) -> Resul
     let broken = |message: &str| ApiError::new(ErrorKind::Bug, message);
     let text = serde_json::to_string(args).map_err(|e| broken(&e.to_string()))?;
     let args = js_sys::JSON::parse(&text).map_err(|_| broken("arguments"))?;
-    let invoke: Function = tauri(&["core", "invoke"]).ok_or_else(|| broken("the page does not run inside the app"))?;
-    let promise = invoke.call2(&JsValue::NULL, &name.into(), &args).map_err(|_| broken("the app refused the call"))?;
+    let invoke: Function =
+        tauri(&["core", "invoke"]).ok_or_else(|| broken("the page does not run inside the app"))?;
+    let promise =
+        invoke.call2(&JsValue::NULL, &name.into(), &args).map_err(|_| broken("the app refused the call"))?;
     let promise: Promise = promise.dyn_into().map_err(|_| broken("the app gave no promise"))?;
     match JsFuture::from(promise).await {
         Ok(value) => from_js(&value).ok_or_else(|| broken("the app's answer cannot be read")),
@@ -131,7 +133,11 @@ fn tauri(path: &[&str]) -> Option<Function> {
 }
 
 fn from_js<T: DeserializeOwned>(value: &JsValue) -> Option<T> {
-    let text = if value.is_undefined() { "null".to_owned() } else { js_sys::JSON::stringify(value).ok()?.as_string()? };
+    let text = if value.is_undefined() {
+        "null".to_owned()
+    } else {
+        js_sys::JSON::stringify(value).ok()?.as_string()?
+    };
     serde_json::from_str(&text).ok()
 }
 
@@ -158,8 +164,17 @@ pub fn forget(key: &str) {
 
 /// Sets colour scheme and language of the page.
 pub fn dress(theme: &str, language: &str) {
-    let Some(root) = web_sys::window().and_then(|window| window.document()).and_then(|document| document.document_element()) else { return };
-    let _ = if theme == "system" { root.remove_attribute("data-theme") } else { root.set_attribute("data-theme", theme) };
+    let Some(root) = web_sys::window()
+        .and_then(|window| window.document())
+        .and_then(|document| document.document_element())
+    else {
+        return;
+    };
+    let _ = if theme == "system" {
+        root.remove_attribute("data-theme")
+    } else {
+        root.set_attribute("data-theme", theme)
+    };
     let _ = root.set_attribute("lang", language);
     remember("theme", theme);
 }
@@ -178,7 +193,9 @@ pub fn is_phone() -> bool {
 /// Whether the window is as narrow as a phone's, so that one pane is shown at a time; the style sheet uses
 /// the same width.
 pub fn is_narrow() -> bool {
-    web_sys::window().and_then(|window| window.inner_width().ok()?.as_f64()).is_some_and(|width| width <= 640.0)
+    web_sys::window()
+        .and_then(|window| window.inner_width().ok()?.as_f64())
+        .is_some_and(|width| width <= 640.0)
 }
 
 /// Whether the window is visible.
@@ -211,13 +228,22 @@ pub fn minutes_until_tomorrow() -> u32 {
     let now = js_sys::Date::new_0();
     // The calendar accounts for nights that are an hour shorter or longer.
     let year = now.get_full_year();
-    let until = js_sys::Date::new_with_year_month_day_hr_min_sec(year, now.get_month() as i32, now.get_date() as i32 + 1, 7, 0, 0);
+    let until = js_sys::Date::new_with_year_month_day_hr_min_sec(
+        year,
+        now.get_month() as i32,
+        now.get_date() as i32 + 1,
+        7,
+        0,
+        0,
+    );
     ((until.get_time() - now.get_time()) / 60_000.0).ceil().max(1.0) as u32
 }
 
 /// Moves the keyboard focus to an element; returns whether the element exists.
 pub fn focus(id: &str) -> bool {
-    let element = web_sys::window().and_then(|window| window.document()).and_then(|document| document.get_element_by_id(id));
+    let element = web_sys::window()
+        .and_then(|window| window.document())
+        .and_then(|document| document.get_element_by_id(id));
     element.is_some_and(|element| element.unchecked_into::<web_sys::HtmlElement>().focus().is_ok())
 }
 
@@ -225,7 +251,8 @@ pub fn focus(id: &str) -> bool {
 pub fn every(millis: i32, handler: impl Fn() + 'static) {
     let closure = Closure::<dyn Fn()>::new(handler);
     if let Some(window) = web_sys::window() {
-        let _ = window.set_interval_with_callback_and_timeout_and_arguments_0(closure.as_ref().unchecked_ref(), millis);
+        let _ = window
+            .set_interval_with_callback_and_timeout_and_arguments_0(closure.as_ref().unchecked_ref(), millis);
     }
     closure.forget();
 }
@@ -253,16 +280,21 @@ pub fn grow(field: &web_sys::HtmlTextAreaElement) {
 /// Calls `handler` once, when an element is in sight or nearly so.
 pub fn when_in_sight(element: &web_sys::Element, handler: impl FnOnce() + 'static) {
     let mut handler = Some(handler);
-    let closure =
-        Closure::<dyn FnMut(js_sys::Array, web_sys::IntersectionObserver)>::new(move |entries: js_sys::Array, observer: web_sys::IntersectionObserver| {
-            let is_in = entries.iter().any(|entry| entry.dyn_into::<web_sys::IntersectionObserverEntry>().is_ok_and(|entry| entry.is_intersecting()));
+    let closure = Closure::<dyn FnMut(js_sys::Array, web_sys::IntersectionObserver)>::new(
+        move |entries: js_sys::Array, observer: web_sys::IntersectionObserver| {
+            let is_in = entries.iter().any(|entry| {
+                entry
+                    .dyn_into::<web_sys::IntersectionObserverEntry>()
+                    .is_ok_and(|entry| entry.is_intersecting())
+            });
             if is_in {
                 observer.disconnect();
                 if let Some(handler) = handler.take() {
                     handler();
                 }
             }
-        });
+        },
+    );
     // The browser owns the closure and frees it with the observer.
     if let Ok(observer) = web_sys::IntersectionObserver::new(closure.into_js_value().unchecked_ref()) {
         observer.observe(element);

@@ -7,7 +7,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use fog_api::settings::keys;
-use fog_api::{ApiError, Applied, Check, Command, EffectView, Event, EventBody, JobCommand, Notice, Reply, SettingsCommand, Snapshot, Status, apply};
+use fog_api::{
+    ApiError, Applied, Check, Command, EffectView, Event, EventBody, JobCommand, Notice, Reply,
+    SettingsCommand, Snapshot, Status, apply,
+};
 use fog_types::job::GridOptions;
 use fog_words::Words;
 use leptos::prelude::*;
@@ -29,7 +32,8 @@ pub enum Page {
 }
 
 impl Page {
-    pub const ALL: [Self; 6] = [Self::Home, Self::Jobs, Self::Chat, Self::Network, Self::History, Self::Settings];
+    pub const ALL: [Self; 6] =
+        [Self::Home, Self::Jobs, Self::Chat, Self::Network, Self::History, Self::Settings];
 
     /// Number of pages in the bar of a phone; the rest is under More.
     pub const IN_BAR: usize = 4;
@@ -92,7 +96,11 @@ pub fn ui() -> Ui {
 /// Returns the texts in the chosen language; a reactive reader follows the choice.
 pub fn words() -> Rc<Words> {
     let language = ui().language.get();
-    WORDS.with(|cache| Rc::clone(cache.borrow_mut().entry(language.clone()).or_insert_with(|| Rc::new(Words::new(&language)))))
+    WORDS.with(|cache| {
+        Rc::clone(
+            cache.borrow_mut().entry(language.clone()).or_insert_with(|| Rc::new(Words::new(&language))),
+        )
+    })
 }
 
 /// Returns one text.
@@ -102,7 +110,9 @@ pub fn t(key: &str) -> String {
 
 /// Creates the signals and starts listening for events.
 pub fn install() {
-    let page = bridge::recall("page").and_then(|key| Page::ALL.into_iter().find(|page| page.key() == key)).unwrap_or(Page::Home);
+    let page = bridge::recall("page")
+        .and_then(|key| Page::ALL.into_iter().find(|page| page.key() == key))
+        .unwrap_or(Page::Home);
     let ui = Ui {
         snapshot: RwSignal::new(None),
         lost: RwSignal::new(None),
@@ -162,7 +172,9 @@ fn receive(event: Event) {
     match &event.body {
         EventBody::Settings(_) => ui.snapshot.with_untracked(|snapshot| snapshot.as_ref().map_or((), dress)),
         EventBody::Job(job) if ui.job.get_untracked() == Some(job.id.0) => ui.job_changed.update(|n| *n += 1),
-        EventBody::TaskFinished { job, .. } if ui.job.get_untracked() == Some(job.0) => ui.job_changed.update(|n| *n += 1),
+        EventBody::TaskFinished { job, .. } if ui.job.get_untracked() == Some(job.0) => {
+            ui.job_changed.update(|n| *n += 1)
+        }
         // Threads may have been cleared, or belong to a new identity.
         EventBody::Chat(_) => ui.talk.changed.update(|n| *n += 1),
         EventBody::ChatMessage(message) => chat::heard(message),
@@ -186,17 +198,25 @@ fn notice_text(notice: &Notice) -> String {
     let words = words();
     match notice {
         Notice::JobFinished { name, .. } => words.with("notice-finished", &[("name", name.as_str().into())]),
-        Notice::JobFailed { name, problem, .. } => words.with("notice-failed", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
-        Notice::JobStopped { name, problem, .. } => words.with("notice-stopped", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
-        Notice::ChatMessage { name, text, .. } => words.with("notice-chat", &[("name", name.as_str().into()), ("text", text.as_str().into())]),
-        Notice::ChatInvited { name, group, .. } => words.with("notice-invited", &[("name", name.as_str().into()), ("group", group.as_str().into())]),
+        Notice::JobFailed { name, problem, .. } => words
+            .with("notice-failed", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
+        Notice::JobStopped { name, problem, .. } => words
+            .with("notice-stopped", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
+        Notice::ChatMessage { name, text, .. } => {
+            words.with("notice-chat", &[("name", name.as_str().into()), ("text", text.as_str().into())])
+        }
+        Notice::ChatInvited { name, group, .. } => {
+            words.with("notice-invited", &[("name", name.as_str().into()), ("group", group.as_str().into())])
+        }
         _ => String::new(),
     }
 }
 
 fn dress(snapshot: &Snapshot) {
     let text = |key: &str| snapshot.settings.get(key).and_then(Value::as_str).unwrap_or("system").to_owned();
-    let language = Some(text(keys::LANGUAGE.key())).filter(|code| code != "system").unwrap_or_else(bridge::system_language);
+    let language = Some(text(keys::LANGUAGE.key()))
+        .filter(|code| code != "system")
+        .unwrap_or_else(bridge::system_language);
     bridge::dress(&text(keys::THEME.key()), Words::new(&language).language());
     if ui().language.get_untracked() != language {
         ui().language.set(language);
@@ -289,13 +309,23 @@ pub fn show_checks() {
 
 /// Returns the options for running new jobs on other devices; `None` while no network is joined.
 pub fn wish() -> Option<GridOptions> {
-    let has_joined = ui().snapshot.with_untracked(|s| s.as_ref().is_some_and(|s| !s.network.joined.is_empty()));
+    let has_joined =
+        ui().snapshot.with_untracked(|s| s.as_ref().is_some_and(|s| !s.network.joined.is_empty()));
     ui().wish.get_untracked().filter(|_| has_joined)
 }
 
 /// Submits one of the example jobs.
 pub fn submit_example(name: String) {
-    spawn_local(async move { submitted(bridge::call(Command::Jobs(JobCommand::SubmitExample { name, grid: wish(), deadline_seconds: None })).await) });
+    spawn_local(async move {
+        submitted(
+            bridge::call(Command::Jobs(JobCommand::SubmitExample {
+                name,
+                grid: wish(),
+                deadline_seconds: None,
+            }))
+            .await,
+        )
+    });
 }
 
 /// Lets the user choose a job and submits it.
@@ -317,10 +347,20 @@ pub fn estimate_file() {
             Ok(None) => return,
             Err(error) => return say_error(&error),
         };
-        let stop = ui().snapshot.with_untracked(|snapshot| snapshot.as_ref().and_then(|snapshot| estimate_waits_for(&snapshot.status)));
-        say(false, stop.map_or_else(|| t("estimating"), |why| words().with("estimate-waits", &[("why", why.into())])));
+        let stop = ui().snapshot.with_untracked(|snapshot| {
+            snapshot.as_ref().and_then(|snapshot| estimate_waits_for(&snapshot.status))
+        });
+        say(
+            false,
+            stop.map_or_else(
+                || t("estimating"),
+                |why| words().with("estimate-waits", &[("why", why.into())]),
+            ),
+        );
         match bridge::estimate_path(&path).await {
-            Ok(Reply::Estimate(estimate)) => ui().toast.set(Some(Toast { is_error: false, text: words().estimate(&estimate) })),
+            Ok(Reply::Estimate(estimate)) => {
+                ui().toast.set(Some(Toast { is_error: false, text: words().estimate(&estimate) }))
+            }
             Ok(_) => {}
             Err(error) => say_error(&error),
         }
@@ -330,7 +370,8 @@ pub fn estimate_file() {
 /// Returns the reason why an estimate would not start now.
 fn estimate_waits_for(status: &Status) -> Option<String> {
     // The user who asks for it uses the device, so yielding rules do not count.
-    let stop = status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops && !reason.yields);
+    let stop =
+        status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops && !reason.yields);
     let finishing = || status.verdict.finishing.then(|| t("headline-finishing"));
     stop.map(|reason| words().reason(reason, status.at_ms)).or_else(finishing)
 }
@@ -396,5 +437,7 @@ fn dropped(files: Result<Vec<String>, bool>) {
 
 /// Returns the present value of a setting.
 pub fn setting(key: &str) -> Value {
-    ui().snapshot.with(|snapshot| snapshot.as_ref().and_then(|s| s.settings.get(key).cloned())).unwrap_or(Value::Null)
+    ui().snapshot
+        .with(|snapshot| snapshot.as_ref().and_then(|s| s.settings.get(key).cloned()))
+        .unwrap_or(Value::Null)
 }

@@ -308,7 +308,10 @@ impl ChatView {
     /// Adds a message to its thread, or updates the thread's newest message.
     pub fn put_message(&mut self, message: &ChatMessage) {
         let place = self.threads.iter().position(|thread| thread.with == message.with);
-        let mut thread = place.map_or_else(|| ThreadView { with: message.with.clone(), ..ThreadView::default() }, |place| self.threads.remove(place));
+        let mut thread = place.map_or_else(
+            || ThreadView { with: message.with.clone(), ..ThreadView::default() },
+            |place| self.threads.remove(place),
+        );
         let newest = thread.last.as_ref().map_or(0, |last| last.row);
         if message.row > newest && message.state == MessageState::Received {
             thread.unread += 1;

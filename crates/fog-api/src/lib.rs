@@ -16,21 +16,24 @@ mod verdict;
 mod view;
 
 pub use chat::{
-    ChatFileView, ChatMessage, ChatView, GroupChange, GroupView, MemberView, MessageState, NoteView, PersonChange, PersonLink, PersonView, RadioState,
-    RadioView, ThreadView,
+    ChatFileView, ChatMessage, ChatView, GroupChange, GroupView, MemberView, MessageState, NoteView,
+    PersonChange, PersonLink, PersonView, RadioState, RadioView, ThreadView,
 };
 pub use command::{
-    ChatCommand, Command, DutyCommand, JobAction, JobCommand, JobQuery, NetworkCommand, PlacementCommand, ResultPart, ResultPosition, Secret, SettingsCommand,
+    ChatCommand, Command, DutyCommand, JobAction, JobCommand, JobQuery, NetworkCommand, PlacementCommand,
+    ResultPart, ResultPosition, Secret, SettingsCommand,
 };
 pub use error::{ApiError, TextValue};
 pub use event::{Event, EventBody, Notice};
 pub use network::{
-    CreditView, GridView, JoinedNetwork, NetworkView, PeerCredit, PeerPath, PeerView, PlacementView, PlanPoint, PromiseView, ReachView, TaskPlace,
+    CreditView, GridView, JoinedNetwork, NetworkView, PeerCredit, PeerPath, PeerView, PlacementView,
+    PlanPoint, PromiseView, ReachView, TaskPlace,
 };
 pub use reply::{CheckpointView, PROTOCOL_VERSION, Reply, Request, Response, ServerMessage};
 pub use state::{Applied, apply};
 pub use verdict::{EffectView, ReasonView, ResumeView, ValueView, VerdictView};
 pub use view::{
-    ActiveTask, AttemptView, Check, CheckState, EstimateView, Example, HistoryPoint, HistoryView, JobCounts, JobDetail, JobSummary, JournalLine, MemoryWait,
-    OutputView, RenamedView, Snapshot, Status, THIS_DEVICE, TaskView, Today,
+    ActiveTask, AttemptView, Check, CheckState, EstimateView, Example, HistoryPoint, HistoryView, JobCounts,
+    JobDetail, JobSummary, JournalLine, MemoryWait, OutputView, RenamedView, Snapshot, Status, THIS_DEVICE,
+    TaskView, Today,
 };

@@ -214,14 +214,16 @@ impl Setting {
         let key = self.key;
         match self.kind {
             Kind::Flag(_) => value.as_bool().map(Value::from).ok_or(format!("{key} is true or false")),
-            Kind::Number { min, max, unit, .. } => value
-                .as_f64()
-                .filter(|n| (min..=max).contains(n))
-                .map(Value::from)
-                .ok_or_else(|| format!("{key} is a number from {min} to {max} {unit}").trim_end().to_owned()),
-            Kind::Choice(words) => {
-                value.as_str().filter(|word| words.contains(word)).map(Value::from).ok_or_else(|| format!("{key} is one of {}", words.join(", ")))
+            Kind::Number { min, max, unit, .. } => {
+                value.as_f64().filter(|n| (min..=max).contains(n)).map(Value::from).ok_or_else(|| {
+                    format!("{key} is a number from {min} to {max} {unit}").trim_end().to_owned()
+                })
             }
+            Kind::Choice(words) => value
+                .as_str()
+                .filter(|word| words.contains(word))
+                .map(Value::from)
+                .ok_or_else(|| format!("{key} is one of {}", words.join(", "))),
             Kind::Text(_) => value
                 .as_str()
                 .filter(|text| text.chars().count() <= 500 && !text.chars().any(char::is_control))
@@ -230,7 +232,12 @@ impl Setting {
             Kind::List => {
                 let words = value.as_array().filter(|list| list.len() <= 50).and_then(|list| {
                     list.iter()
-                        .map(|word| word.as_str().map(str::trim).filter(|w| !w.is_empty() && w.len() <= 200).map(Value::from))
+                        .map(|word| {
+                            word.as_str()
+                                .map(str::trim)
+                                .filter(|w| !w.is_empty() && w.len() <= 200)
+                                .map(Value::from)
+                        })
                         .collect::<Option<Vec<_>>>()
                 });
                 words.map(Value::from).ok_or(format!("{key} is a list of at most 50 names"))
@@ -239,7 +246,9 @@ impl Setting {
                 .as_str()
                 .filter(|week| week.len() == 168 && week.bytes().all(|b| (b'0'..=b'2').contains(&b)))
                 .map(Value::from)
-                .ok_or(format!("{key} has 168 characters, one an hour from Monday 00:00: 0 off, 1 full, 2 quiet")),
+                .ok_or(format!(
+                    "{key} has 168 characters, one an hour from Monday 00:00: 0 off, 1 full, 2 quiet"
+                )),
         }
     }
 
@@ -256,7 +265,9 @@ impl Setting {
                 _ => Value::Null,
             },
             Kind::Number { .. } => text.parse::<f64>().map_or(Value::Null, Value::from),
-            Kind::List => Value::Array(text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(Value::from).collect()),
+            Kind::List => Value::Array(
+                text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(Value::from).collect(),
+            ),
             Kind::Choice(_) | Kind::Text(_) | Kind::Week => text.into(),
         };
         self.check(&value)
@@ -277,9 +288,13 @@ pub struct ExportFile {
 /// # Errors
 /// Returns a sentence about the first mistake; the caller must import nothing then.
 pub fn parse_export(text: &str) -> Result<(BTreeMap<String, Value>, Vec<String>), String> {
-    let file: ExportFile = serde_json::from_str(fog_types::without_mark(text)).map_err(|e| format!("this is not a settings file: {e}"))?;
+    let file: ExportFile = serde_json::from_str(fog_types::without_mark(text))
+        .map_err(|e| format!("this is not a settings file: {e}"))?;
     if file.fog_settings != EXPORT_VERSION {
-        return Err(format!("the settings file has version {}; this release reads version {EXPORT_VERSION}", file.fog_settings));
+        return Err(format!(
+            "the settings file has version {}; this release reads version {EXPORT_VERSION}",
+            file.fog_settings
+        ));
     }
     let mut known = BTreeMap::new();
     let mut unknown = Vec::new();
@@ -308,12 +323,25 @@ mod tests {
 
     #[test]
     fn rules_point_at_settings_that_exist() {
-        for rule in
-            ["on-battery", "charger", "battery-level", "battery-temp", "cpu-temp", "in-use", "inhibited", "exclusive", "other-cpu", "metered", "disk-free"]
-        {
+        for rule in [
+            "on-battery",
+            "charger",
+            "battery-level",
+            "battery-temp",
+            "cpu-temp",
+            "in-use",
+            "inhibited",
+            "exclusive",
+            "other-cpu",
+            "metered",
+            "disk-free",
+        ] {
             assert!(of_rule(rule).and_then(find).is_some(), "{rule}");
         }
-        assert_eq!((of_rule("fan"), of_rule("energy"), of_rule("off")), (Some("week"), Some("energy_max"), None));
+        assert_eq!(
+            (of_rule("fan"), of_rule("energy"), of_rule("off")),
+            (Some("week"), Some("energy_max"), None)
+        );
     }
 
     #[test]
@@ -324,7 +352,10 @@ mod tests {
         let file = ExportFile { fog_settings: EXPORT_VERSION, settings: defaults() };
         let (known, unknown) = parse_export(&serde_json::to_string(&file).unwrap()).unwrap();
         assert_eq!((known, unknown), (defaults(), Vec::new()));
-        assert!(parse_export(&format!("\u{feff}{}", serde_json::to_string(&file).unwrap())).is_ok(), "a byte order mark is no mistake");
+        assert!(
+            parse_export(&format!("\u{feff}{}", serde_json::to_string(&file).unwrap())).is_ok(),
+            "a byte order mark is no mistake"
+        );
     }
 
     #[test]

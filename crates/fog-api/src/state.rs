@@ -111,8 +111,17 @@ mod tests {
     fn a_new_message_moves_its_thread_to_the_front_and_its_state_does_not() {
         use crate::{ChatMessage, MessageState};
         let mut state = Snapshot::default();
-        let said = |row, with: &str, state| EventBody::ChatMessage(Box::new(ChatMessage { row, with: with.to_owned(), state, ..ChatMessage::default() }));
-        let threads = |state: &Snapshot| state.chat.threads.iter().map(|t| (t.with.clone(), t.unread)).collect::<Vec<_>>();
+        let said = |row, with: &str, state| {
+            EventBody::ChatMessage(Box::new(ChatMessage {
+                row,
+                with: with.to_owned(),
+                state,
+                ..ChatMessage::default()
+            }))
+        };
+        let threads = |state: &Snapshot| {
+            state.chat.threads.iter().map(|t| (t.with.clone(), t.unread)).collect::<Vec<_>>()
+        };
         apply(&mut state, &event(1, said(1, "", MessageState::Received)));
         apply(&mut state, &event(2, said(2, "anna", MessageState::Queued)));
         apply(&mut state, &event(3, said(3, "", MessageState::Received)));

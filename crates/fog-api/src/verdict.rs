@@ -25,7 +25,11 @@ impl VerdictView {
         };
         let gives_way = |reason: &&ReasonView| reason.effect == EffectView::Stops && reason.yields;
         // Without reasons, requested jobs get the same duty as all others.
-        if self.reasons.is_empty() { self.duty } else { self.reasons.iter().filter(|reason| !gives_way(reason)).map(left).min().unwrap_or(100) }
+        if self.reasons.is_empty() {
+            self.duty
+        } else {
+            self.reasons.iter().filter(|reason| !gives_way(reason)).map(left).min().unwrap_or(100)
+        }
     }
 }
 

@@ -108,7 +108,11 @@ impl Status {
     #[must_use]
     pub fn shown_state(&self, job: &JobSummary) -> JobState {
         let stands_still = self.verdict.duty == 0 && self.duty() == 0;
-        if job.state == JobState::Running && !job.is_grid && stands_still { JobState::Queued } else { job.state }
+        if job.state == JobState::Running && !job.is_grid && stands_still {
+            JobState::Queued
+        } else {
+            job.state
+        }
     }
 }
 
@@ -408,7 +412,15 @@ mod tests {
 
     fn reason(effect: EffectView, yields: bool) -> ReasonView {
         let (now, limit) = (ValueView::Nothing, ValueView::Nothing);
-        ReasonView { rule: "rule".to_owned(), effect, now, limit, resumes: ResumeView::ConditionEnds, held_until_ms: None, yields }
+        ReasonView {
+            rule: "rule".to_owned(),
+            effect,
+            now,
+            limit,
+            resumes: ResumeView::ConditionEnds,
+            held_until_ms: None,
+            yields,
+        }
     }
 
     #[test]

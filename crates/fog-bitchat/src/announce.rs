@@ -69,7 +69,13 @@ pub struct Announce {
 
 impl Default for Announce {
     fn default() -> Self {
-        Self { nickname: String::new(), keys: PeerKeys { noise: [0; 32], signing: [0; 32] }, neighbours: Vec::new(), capabilities: None, bridge: None }
+        Self {
+            nickname: String::new(),
+            keys: PeerKeys { noise: [0; 32], signing: [0; 32] },
+            neighbours: Vec::new(),
+            capabilities: None,
+            bridge: None,
+        }
     }
 }
 
@@ -84,7 +90,11 @@ impl Announce {
         put8(&mut out, NOISE_KEY, &self.keys.noise)?;
         put8(&mut out, SIGNING_KEY, &self.keys.signing)?;
         if !self.neighbours.is_empty() {
-            put8(&mut out, NEIGHBOURS, &self.neighbours.iter().take(MAX_NEIGHBOURS).flat_map(|peer| peer.0).collect::<Vec<_>>())?;
+            put8(
+                &mut out,
+                NEIGHBOURS,
+                &self.neighbours.iter().take(MAX_NEIGHBOURS).flat_map(|peer| peer.0).collect::<Vec<_>>(),
+            )?;
         }
         if let Some(capabilities) = self.capabilities {
             put8(&mut out, CAPABILITIES, &capabilities.to_bytes())?;
@@ -110,14 +120,27 @@ impl Announce {
                 NICKNAME => nickname = Some(text(kind, value)?),
                 NOISE_KEY => noise = Some(fixed(kind, value)?),
                 SIGNING_KEY => signing = Some(fixed(kind, value)?),
-                NEIGHBOURS => announce.neighbours = value.as_chunks::<8>().0.iter().take(MAX_NEIGHBOURS).map(|peer| PeerId(*peer)).collect(),
-                CAPABILITIES if !value.is_empty() => announce.capabilities = Some(Capabilities::from_bytes(value)),
+                NEIGHBOURS => {
+                    announce.neighbours = value
+                        .as_chunks::<8>()
+                        .0
+                        .iter()
+                        .take(MAX_NEIGHBOURS)
+                        .map(|peer| PeerId(*peer))
+                        .collect()
+                }
+                CAPABILITIES if !value.is_empty() => {
+                    announce.capabilities = Some(Capabilities::from_bytes(value))
+                }
                 BRIDGE if value.len() <= 12 && value.is_ascii() => announce.bridge = Some(text(kind, value)?),
                 _ => {}
             }
         }
         announce.nickname = nickname.ok_or(WireError::Missing(NICKNAME))?;
-        announce.keys = PeerKeys { noise: noise.ok_or(WireError::Missing(NOISE_KEY))?, signing: signing.ok_or(WireError::Missing(SIGNING_KEY))? };
+        announce.keys = PeerKeys {
+            noise: noise.ok_or(WireError::Missing(NOISE_KEY))?,
+            signing: signing.ok_or(WireError::Missing(SIGNING_KEY))?,
+        };
         if is_weak(&announce.keys.noise) {
             return Err(WireError::Invalid(NOISE_KEY));
         }
@@ -132,7 +155,15 @@ mod tests {
 
     #[test]
     fn capabilities_are_as_short_as_they_can_be() {
-        let cases: [(u64, &[u8]); 7] = [(0, &[0]), (1, &[1]), (1 << 6, &[0x40]), (1 << 8, &[0, 1]), (1 << 9, &[0, 2]), (1 << 10, &[0, 4]), (1 << 11, &[0, 8])];
+        let cases: [(u64, &[u8]); 7] = [
+            (0, &[0]),
+            (1, &[1]),
+            (1 << 6, &[0x40]),
+            (1 << 8, &[0, 1]),
+            (1 << 9, &[0, 2]),
+            (1 << 10, &[0, 4]),
+            (1 << 11, &[0, 8]),
+        ];
         for (bits, bytes) in cases {
             assert_eq!(Capabilities(bits).to_bytes(), bytes);
             assert_eq!(Capabilities::from_bytes(bytes), Capabilities(bits));
@@ -148,7 +179,10 @@ mod tests {
         bytes.extend([0x22; 32]);
         bytes.extend([0x05, 0x02, 0x00, 0x01, 0x7f, 0x02, 0xca, 0xfe]);
         let announce = Announce::decode(&bytes).unwrap();
-        assert_eq!((announce.nickname.as_str(), announce.keys.noise, announce.keys.signing), ("bob", [0x11; 32], [0x22; 32]));
+        assert_eq!(
+            (announce.nickname.as_str(), announce.keys.noise, announce.keys.signing),
+            ("bob", [0x11; 32], [0x22; 32])
+        );
         assert_eq!(announce.capabilities, Some(Capabilities::PRIVATE_MEDIA));
         assert_eq!(announce.encode().unwrap(), bytes[..bytes.len() - 4]);
     }

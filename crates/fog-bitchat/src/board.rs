@@ -81,7 +81,8 @@ impl Note {
         if self.text.is_empty() || self.text.len() > MAX_NOTE {
             return Err(WireError::Invalid(0x04));
         }
-        if self.geohash.len() > MAX_GEOHASH || !self.geohash.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        if self.geohash.len() > MAX_GEOHASH || !self.geohash.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        {
             return Err(WireError::Invalid(0x03));
         }
         if self.nickname.len() > MAX_NICKNAME {
@@ -178,9 +179,19 @@ impl Item {
         let signature: [u8; 64] = signature.ok_or(WireError::Missing(0x0A))?;
         Ok(match kind.ok_or(WireError::Missing(0x01))? {
             POST => {
-                let (created, expires) = (created.ok_or(WireError::Missing(0x07))?, expires.ok_or(WireError::Missing(0x08))?);
+                let (created, expires) =
+                    (created.ok_or(WireError::Missing(0x07))?, expires.ok_or(WireError::Missing(0x08))?);
                 let flags = flags.unwrap_or(0);
-                let note = Note { id, geohash, text: content, author, nickname, created, expires, is_urgent: flags & 1 == 1 };
+                let note = Note {
+                    id,
+                    geohash,
+                    text: content,
+                    author,
+                    nickname,
+                    created,
+                    expires,
+                    is_urgent: flags & 1 == 1,
+                };
                 note.check()?;
                 let mut signed = note.to_sign();
                 // The signature covers unknown flags as well.

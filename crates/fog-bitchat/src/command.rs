@@ -91,17 +91,24 @@ impl Command {
         if !line.starts_with('/') || line.starts_with("//") {
             return None;
         }
-        let (verb, rest) = line.split_once(char::is_whitespace).map_or((line, ""), |(verb, rest)| (verb, rest.trim()));
+        let (verb, rest) =
+            line.split_once(char::is_whitespace).map_or((line, ""), |(verb, rest)| (verb, rest.trim()));
         Some(read(&verb.to_lowercase(), rest))
     }
 }
 
 fn read(verb: &str, rest: &str) -> Result<Command, CommandError> {
-    let (first, others) = rest.split_once(char::is_whitespace).map_or((rest, ""), |(first, others)| (first, others.trim()));
+    let (first, others) =
+        rest.split_once(char::is_whitespace).map_or((rest, ""), |(first, others)| (first, others.trim()));
     let name = first.strip_prefix('@').unwrap_or(first).to_owned();
-    let needs = |example: &'static str| if name.is_empty() { Err(CommandError::Incomplete("say who", example)) } else { Ok(name.clone()) };
+    let needs = |example: &'static str| {
+        if name.is_empty() { Err(CommandError::Incomplete("say who", example)) } else { Ok(name.clone()) }
+    };
     Ok(match verb {
-        "/msg" | "/m" => Command::Message { to: needs("/msg @anna hello")?, text: (!others.is_empty()).then(|| others.to_owned()) },
+        "/msg" | "/m" => Command::Message {
+            to: needs("/msg @anna hello")?,
+            text: (!others.is_empty()).then(|| others.to_owned()),
+        },
         "/who" | "/w" => Command::Who,
         "/clear" => Command::Clear,
         "/hug" => Command::Hug(needs("/hug @anna")?),
@@ -129,7 +136,10 @@ fn group(verb: &str, name: &str) -> Result<GroupVerb, CommandError> {
         "invite" | "remove" => Err(CommandError::Incomplete("say who", "/group invite @anna")),
         "leave" => Ok(GroupVerb::Leave),
         "list" => Ok(GroupVerb::List),
-        _ => Err(CommandError::Incomplete("say what to do: create, invite, remove, leave or list", "/group create hikers")),
+        _ => Err(CommandError::Incomplete(
+            "say what to do: create, invite, remove, leave or list",
+            "/group create hikers",
+        )),
     }
 }
 
@@ -155,7 +165,10 @@ mod tests {
 
     #[test]
     fn commands_are_read_as_the_apps_do() {
-        assert_eq!(parsed("/m @anna  hello there "), Command::Message { to: "anna".to_owned(), text: Some("hello there".to_owned()) });
+        assert_eq!(
+            parsed("/m @anna  hello there "),
+            Command::Message { to: "anna".to_owned(), text: Some("hello there".to_owned()) }
+        );
         assert_eq!(parsed("/MSG anna"), Command::Message { to: "anna".to_owned(), text: None });
         assert_eq!(parsed(" /w"), Command::Who);
         assert_eq!(parsed("/block"), Command::Block(None));
@@ -166,7 +179,12 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said_with_an_example() {
-        for (line, part) in [("/hug", "/hug @anna"), ("/group", "create"), ("/group invite", "/group invite @anna"), ("/nope", "/help")] {
+        for (line, part) in [
+            ("/hug", "/hug @anna"),
+            ("/group", "create"),
+            ("/group invite", "/group invite @anna"),
+            ("/nope", "/help"),
+        ] {
             let error = Command::parse(line).unwrap().unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
@@ -182,7 +200,10 @@ mod tests {
     #[test]
     fn every_command_in_the_help_can_be_typed() {
         for (usage, _) in COMMANDS {
-            let line = usage.replace("create|invite|remove|leave|list [name]", "list").replace("[text]", "x").replace(['[', ']'], "");
+            let line = usage
+                .replace("create|invite|remove|leave|list [name]", "list")
+                .replace("[text]", "x")
+                .replace(['[', ']'], "");
             assert!(Command::parse(&line).unwrap().is_ok(), "{line}");
         }
     }

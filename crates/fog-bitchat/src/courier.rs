@@ -50,7 +50,9 @@ fn tag_of(noise: &[u8; 32], day: u32) -> [u8; 16] {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(noise) else { unreachable!("any length is a key") };
     mac.update(b"bitchat-courier-tag-v1");
     mac.update(&day.to_be_bytes());
-    let [head, _] = *mac.finalize().into_bytes().as_chunks::<16>().0 else { unreachable!("a hash of 32 bytes") };
+    let [head, _] = *mac.finalize().into_bytes().as_chunks::<16>().0 else {
+        unreachable!("a hash of 32 bytes")
+    };
     head
 }
 
@@ -58,17 +60,39 @@ impl Letter {
     /// Seals a text for somebody who is away: to their one-time key if one is given, else to their static
     /// key. `ephemeral` is 32 fresh random bytes.
     #[must_use]
-    pub fn seal(identity: &Identity, to: &[u8; 32], prekey: Option<(u32, [u8; 32])>, message: &MessageText, ephemeral: &[u8; 32], now: u64) -> Option<Self> {
+    pub fn seal(
+        identity: &Identity,
+        to: &[u8; 32],
+        prekey: Option<(u32, [u8; 32])>,
+        message: &MessageText,
+        ephemeral: &[u8; 32],
+        now: u64,
+    ) -> Option<Self> {
         let open = Inner::Text(message.clone()).encode().ok()?;
         let secret = identity.noise_secret();
         let key = prekey.map_or(*to, |(_, key)| key);
         let prologue = prologue(prekey.map(|(id, _)| id));
-        let builder = Builder::new(PATTERN.parse().ok()?).prologue(&prologue).ok()?.local_private_key(secret.as_slice()).ok()?;
-        let mut noise = builder.remote_public_key(&key).ok()?.fixed_ephemeral_key_for_testing_only(ephemeral).build_initiator().ok()?;
+        let builder = Builder::new(PATTERN.parse().ok()?)
+            .prologue(&prologue)
+            .ok()?
+            .local_private_key(secret.as_slice())
+            .ok()?;
+        let mut noise = builder
+            .remote_public_key(&key)
+            .ok()?
+            .fixed_ephemeral_key_for_testing_only(ephemeral)
+            .build_initiator()
+            .ok()?;
         let mut ciphertext = vec![0; open.len() + OVERHEAD];
         let length = noise.write_message(&open, &mut ciphertext).ok()?;
         ciphertext.truncate(length);
-        Some(Self { tag: tag_of(to, (now / DAY) as u32), expires: now + LIFE, ciphertext, copies: 4, prekey: prekey.map(|(id, _)| id) })
+        Some(Self {
+            tag: tag_of(to, (now / DAY) as u32),
+            expires: now + LIFE,
+            ciphertext,
+            copies: 4,
+            prekey: prekey.map(|(id, _)| id),
+        })
     }
 
     /// Whether the letter is for the owner of this Noise key: its tag is of yesterday, today or, by a clock
@@ -93,7 +117,8 @@ impl Letter {
             None => *identity.noise_secret(),
         };
         let prologue = prologue(self.prekey);
-        let builder = Builder::new(PATTERN.parse().ok()?).prologue(&prologue).ok()?.local_private_key(&secret).ok()?;
+        let builder =
+            Builder::new(PATTERN.parse().ok()?).prologue(&prologue).ok()?.local_private_key(&secret).ok()?;
         let mut noise = builder.build_responder().ok()?;
         let mut open = vec![0; self.ciphertext.len()];
         let length = noise.read_message(&self.ciphertext, &mut open).ok()?;
@@ -146,7 +171,9 @@ impl Letter {
             match kind {
                 0x01 => tag = Some(fixed(kind, value)?),
                 0x02 => expires = Some(u64::from_be_bytes(fixed(kind, value)?)),
-                0x03 if value.len() > MAX_CIPHERTEXT || value.len() < OVERHEAD => return Err(WireError::Invalid(kind)),
+                0x03 if value.len() > MAX_CIPHERTEXT || value.len() < OVERHEAD => {
+                    return Err(WireError::Invalid(kind));
+                }
                 0x03 => ciphertext = Some(value.to_vec()),
                 0x04 => copies = fixed::<1>(kind, value)?[0].clamp(1, MAX_COPIES),
                 0x05 => prekey = Some(u32::from_be_bytes(fixed(kind, value)?)),
@@ -269,7 +296,11 @@ fn entries_of(kind: u8, value: &[u8]) -> Result<Vec<(u32, [u8; 32])>, WireError>
         }
         keys.push((id, key));
     }
-    if rest.is_empty() && (1..=MAX_PREKEYS).contains(&keys.len()) { Ok(keys) } else { Err(WireError::Invalid(kind)) }
+    if rest.is_empty() && (1..=MAX_PREKEYS).contains(&keys.len()) {
+        Ok(keys)
+    } else {
+        Err(WireError::Invalid(kind))
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,9 @@ impl Dedup {
 
     /// Remembers a packet; returns whether it is new.
     pub fn add(&mut self, frame: &Frame, now: u64) -> bool {
-        while self.order.front().is_some_and(|(_, at)| now.saturating_sub(*at) > AGE) || self.order.len() >= CAPACITY {
+        while self.order.front().is_some_and(|(_, at)| now.saturating_sub(*at) > AGE)
+            || self.order.len() >= CAPACITY
+        {
             let Some((old, _)) = self.order.pop_front() else { break };
             self.seen.remove(&old);
         }

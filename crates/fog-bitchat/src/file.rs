@@ -49,7 +49,8 @@ impl FilePacket {
     /// # Errors
     /// [`WireError`] when the contents are missing or a field is malformed.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let (mut name, mut mime, mut content) = (String::new(), String::from("application/octet-stream"), None);
+        let (mut name, mut mime, mut content) =
+            (String::new(), String::from("application/octet-stream"), None);
         let mut reader = Reader(bytes);
         while !reader.is_empty() {
             if reader.0[0] == CONTENT {
@@ -72,7 +73,11 @@ impl FilePacket {
     #[must_use]
     pub fn safe_name(&self) -> String {
         let last = self.name.rsplit(['/', '\\']).next().unwrap_or_default();
-        let clean: String = last.chars().filter(|c| !c.is_control() && !"<>:\"|?*\u{202e}\u{202d}\u{2066}\u{2067}".contains(*c)).take(100).collect();
+        let clean: String = last
+            .chars()
+            .filter(|c| !c.is_control() && !"<>:\"|?*\u{202e}\u{202d}\u{2066}\u{2067}".contains(*c))
+            .take(100)
+            .collect();
         let clean = clean.trim_matches(|c: char| c == '.' || c.is_whitespace());
         if clean.is_empty() { "file".to_owned() } else { clean.to_owned() }
     }
@@ -82,7 +87,9 @@ impl FilePacket {
     #[must_use]
     pub fn is_what_it_says(&self) -> bool {
         let begins = |magic: &[u8]| self.content.starts_with(magic);
-        let at = |place: usize, magic: &[u8]| self.content.get(place..).is_some_and(|rest| rest.starts_with(magic));
+        let at = |place: usize, magic: &[u8]| {
+            self.content.get(place..).is_some_and(|rest| rest.starts_with(magic))
+        };
         match self.mime.as_str() {
             "image/jpeg" => begins(&[0xff, 0xd8, 0xff]),
             "image/png" => begins(b"\x89PNG\r\n\x1a\n"),
@@ -90,7 +97,10 @@ impl FilePacket {
             "image/webp" => begins(b"RIFF") && at(8, b"WEBP"),
             "audio/wav" | "audio/x-wav" => begins(b"RIFF") && at(8, b"WAVE"),
             "audio/ogg" => begins(b"OggS"),
-            "audio/mpeg" | "audio/mp3" => begins(b"ID3") || (begins(&[0xff]) && self.content.get(1).is_some_and(|byte| byte & 0xe0 == 0xe0)),
+            "audio/mpeg" | "audio/mp3" => {
+                begins(b"ID3")
+                    || (begins(&[0xff]) && self.content.get(1).is_some_and(|byte| byte & 0xe0 == 0xe0))
+            }
             "application/pdf" => begins(b"%PDF"),
             "audio/mp4" | "audio/m4a" | "audio/aac" => self.content.len() > 100,
             // Images and sounds are displayed, so only types that can be checked are accepted.
@@ -133,32 +143,53 @@ mod tests {
         let bytes = data_encoding::HEXLOWER.decode(b"01000161020004000000020300016d0400000002dead").unwrap();
         assert_eq!(file.encode().unwrap(), bytes);
         assert_eq!(FilePacket::decode(&bytes), Ok(file.clone()));
-        let old = data_encoding::HEXLOWER.decode(b"0100016102000800000000000000020300016d7f000100040002dead").unwrap();
+        let old = data_encoding::HEXLOWER
+            .decode(b"0100016102000800000000000000020300016d7f000100040002dead")
+            .unwrap();
         assert_eq!(FilePacket::decode(&old), Ok(file));
-        assert_eq!(FilePacket::decode(&data_encoding::HEXLOWER.decode(b"010001610400000002de").unwrap()), Err(WireError::Short));
-        assert_eq!(FilePacket::decode(&data_encoding::HEXLOWER.decode(b"01000161").unwrap()), Err(WireError::Missing(CONTENT)));
+        assert_eq!(
+            FilePacket::decode(&data_encoding::HEXLOWER.decode(b"010001610400000002de").unwrap()),
+            Err(WireError::Short)
+        );
+        assert_eq!(
+            FilePacket::decode(&data_encoding::HEXLOWER.decode(b"01000161").unwrap()),
+            Err(WireError::Missing(CONTENT))
+        );
     }
 
     #[test]
     fn the_id_of_the_vector() {
         let name = "img_20260725_105708_1CC2760D-76AA-40C3-8013-C7FAA6C2EF99.jpg".to_owned();
         let file = FilePacket { name, mime: "image/jpeg".to_owned(), content: Vec::new() };
-        let (from, to) = (PeerId::parse("0011223344556677").unwrap(), PeerId::parse("8899aabbccddeeff").unwrap());
+        let (from, to) =
+            (PeerId::parse("0011223344556677").unwrap(), PeerId::parse("8899aabbccddeeff").unwrap());
         assert_eq!(file.media_id(from, to), "media-910bd42c65060ab76bb6406f220c4516");
     }
 
     #[test]
     fn names_lead_nowhere() {
-        for (name, safe) in
-            [("../../etc/passwd", "passwd"), ("C:\\x\\y.png", "y.png"), ("..", "file"), ("a\u{202e}gpj.exe", "agpj.exe"), ("", "file"), (" .a?b ", "ab")]
-        {
-            assert_eq!(FilePacket { name: name.to_owned(), mime: String::new(), content: Vec::new() }.safe_name(), safe);
+        for (name, safe) in [
+            ("../../etc/passwd", "passwd"),
+            ("C:\\x\\y.png", "y.png"),
+            ("..", "file"),
+            ("a\u{202e}gpj.exe", "agpj.exe"),
+            ("", "file"),
+            (" .a?b ", "ab"),
+        ] {
+            assert_eq!(
+                FilePacket { name: name.to_owned(), mime: String::new(), content: Vec::new() }.safe_name(),
+                safe
+            );
         }
     }
 
     #[test]
     fn a_type_that_its_bytes_contradict_is_seen() {
-        let file = |mime: &str, content: &[u8]| FilePacket { name: String::new(), mime: mime.to_owned(), content: content.to_vec() };
+        let file = |mime: &str, content: &[u8]| FilePacket {
+            name: String::new(),
+            mime: mime.to_owned(),
+            content: content.to_vec(),
+        };
         assert!(file("image/png", b"\x89PNG\r\n\x1a\n....").is_what_it_says());
         assert!(!file("image/png", b"MZ").is_what_it_says());
         assert!(!file("image/svg+xml", b"<svg>").is_what_it_says());

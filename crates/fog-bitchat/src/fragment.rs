@@ -89,7 +89,9 @@ pub fn split(frame: &Frame, id: [u8; 8], limit: usize) -> Result<Vec<Frame>, Wir
         return Err(WireError::TooLong);
     }
     let fragment = |(index, data): (usize, &[u8])| {
-        let payload = Fragment { id, index: index as u16, total: total as u16, inner: frame.kind, data: data.to_vec() }.encode();
+        let payload =
+            Fragment { id, index: index as u16, total: total as u16, inner: frame.kind, data: data.to_vec() }
+                .encode();
         let mut one = Frame::new(Kind::FRAGMENT, frame.sender, frame.timestamp, payload);
         one.version = if frame.route.is_some() { 2 } else { 1 };
         (one.ttl, one.recipient, one.is_requested) = (frame.ttl, frame.recipient, frame.is_requested);
@@ -122,15 +124,32 @@ impl Assembler {
     ///
     /// `is_valid` tells whether a packet is genuine; it is asked for packets that lost their last bytes to
     /// a sender that took them for padding.
-    pub fn handle(&mut self, sender: PeerId, fragment: Fragment, now: u64, is_valid: impl Fn(&Frame) -> bool) -> Option<Raw> {
+    pub fn handle(
+        &mut self,
+        sender: PeerId,
+        fragment: Fragment,
+        now: u64,
+        is_valid: impl Fn(&Frame) -> bool,
+    ) -> Option<Raw> {
         let key = (sender, fragment.id);
         if !self.sets.contains_key(&key) {
             self.make_room(sender);
-            let set = Set { total: fragment.total, inner: fragment.inner, pieces: BTreeMap::new(), bytes: 0, begun: now, moved: now, asked: None };
+            let set = Set {
+                total: fragment.total,
+                inner: fragment.inner,
+                pieces: BTreeMap::new(),
+                bytes: 0,
+                begun: now,
+                moved: now,
+                asked: None,
+            };
             self.sets.insert(key, set);
         }
         let set = self.sets.get_mut(&key)?;
-        if set.total != fragment.total || set.inner != fragment.inner || set.pieces.contains_key(&fragment.index) {
+        if set.total != fragment.total
+            || set.inner != fragment.inner
+            || set.pieces.contains_key(&fragment.index)
+        {
             return None;
         }
         if set.bytes + fragment.data.len() > MAX_SET {
@@ -159,7 +178,12 @@ impl Assembler {
 
     /// Drops packets that are still incomplete after 30 s.
     pub fn handle_timeout(&mut self, now: u64) {
-        let old: Vec<_> = self.sets.iter().filter(|(_, set)| now.saturating_sub(set.begun) > LIFE).map(|(key, _)| *key).collect();
+        let old: Vec<_> = self
+            .sets
+            .iter()
+            .filter(|(_, set)| now.saturating_sub(set.begun) > LIFE)
+            .map(|(key, _)| *key)
+            .collect();
         for key in old {
             self.remove(key);
         }
@@ -167,10 +191,10 @@ impl Assembler {
 
     /// Ids of packets that got no fragment for 5 s, to request from neighbours; each at most every 10 s.
     pub fn stalled(&mut self, now: u64) -> Vec<[u8; 8]> {
-        let stalled = self
-            .sets
-            .iter_mut()
-            .filter(|(_, set)| now.saturating_sub(set.moved) >= STALLED && set.asked.is_none_or(|at| now.saturating_sub(at) >= 2 * STALLED));
+        let stalled = self.sets.iter_mut().filter(|(_, set)| {
+            now.saturating_sub(set.moved) >= STALLED
+                && set.asked.is_none_or(|at| now.saturating_sub(at) >= 2 * STALLED)
+        });
         stalled
             .take(60)
             .map(|(key, set)| {

@@ -21,7 +21,13 @@ fn is_hers(frame: &Frame) -> bool {
 
 #[test]
 fn the_vector() {
-    let fragment = Fragment { id: [0, 1, 2, 3, 4, 5, 6, 7], index: 1, total: 3, inner: Kind::MESSAGE, data: vec![0xaa, 0xbb] };
+    let fragment = Fragment {
+        id: [0, 1, 2, 3, 4, 5, 6, 7],
+        index: 1,
+        total: 3,
+        inner: Kind::MESSAGE,
+        data: vec![0xaa, 0xbb],
+    };
     let bytes = data_encoding::HEXLOWER.decode(b"00010203040506070001000302aabb").unwrap();
     assert_eq!(fragment.encode(), bytes);
     assert_eq!(Fragment::decode(&bytes), Ok(fragment));
@@ -41,13 +47,20 @@ fn every_frame_fits_and_carries_what_the_packet_does() {
         let frames = split(&packet, [3; 8], limit).unwrap();
         for one in &frames {
             assert!(one.encode().len() <= limit);
-            assert_eq!((one.version, one.ttl, one.timestamp, one.recipient, one.signature), (1, 7, 5, to, None));
+            assert_eq!(
+                (one.version, one.ttl, one.timestamp, one.recipient, one.signature),
+                (1, 7, 5, to, None)
+            );
         }
     }
     let small = Frame::new(Kind::MESSAGE, alice().peer(), 5, b"hi".to_vec());
     assert_eq!(split(&small, [3; 8], 512), Ok(vec![small]));
     assert!(split(&file(200_000, 5), [3; 8], 512).is_err());
-    let routed = Frame { route: Some(vec![PeerId([1; 8]), PeerId([2; 8])]), recipient: Some(PeerId([9; 8])), ..file(3_000, 5) };
+    let routed = Frame {
+        route: Some(vec![PeerId([1; 8]), PeerId([2; 8])]),
+        recipient: Some(PeerId([9; 8])),
+        ..file(3_000, 5)
+    };
     for one in split(&routed, [3; 8], 512).unwrap() {
         assert!(one.version == 2 && one.route == routed.route && one.encode().len() <= 512);
     }
@@ -79,21 +92,33 @@ fn what_does_not_fit_together_is_not_put_together() {
     for piece in &pieces[1..] {
         assert_eq!(assembler.handle(PeerId([8; 8]), piece.clone(), 0, is_hers), None);
     }
-    let last = pieces[1..].iter().filter_map(|piece| assembler.handle(alice().peer(), piece.clone(), 0, is_hers)).count();
+    let last = pieces[1..]
+        .iter()
+        .filter_map(|piece| assembler.handle(alice().peer(), piece.clone(), 0, is_hers))
+        .count();
     assert_eq!(last, 1);
 }
 
 #[test]
 fn a_flood_of_beginnings_keeps_to_its_bounds_and_to_its_sender() {
     let mut assembler = Assembler::default();
-    let begin = |n: u64, size: usize| Fragment { id: n.to_be_bytes(), index: 0, total: 2, inner: Kind::FILE, data: vec![0; size] };
+    let begin = |n: u64, size: usize| Fragment {
+        id: n.to_be_bytes(),
+        index: 0,
+        total: 2,
+        inner: Kind::FILE,
+        data: vec![0; size],
+    };
     let mut honest = fragments(&file(700, 1), 512);
     assembler.handle(alice().peer(), honest.remove(0), 0, is_hers);
     for n in 0..10_000 {
         assembler.handle(PeerId([6; 8]), begin(n, 60_000), n, is_hers);
         assert!(assembler.bytes() <= MAX_ALL && assembler.sets.len() <= MAX_SETS);
     }
-    let whole = honest.into_iter().filter_map(|piece| assembler.handle(alice().peer(), piece, 10_000, is_hers)).count();
+    let whole = honest
+        .into_iter()
+        .filter_map(|piece| assembler.handle(alice().peer(), piece, 10_000, is_hers))
+        .count();
     assert_eq!(whole, 1, "an honest sender's packet was pushed out");
     assembler.handle_timeout(60_000);
     assert_eq!((assembler.bytes(), assembler.sets.len()), (0, 0));

@@ -298,7 +298,8 @@ fn parse(bytes: &[u8]) -> Result<(Frame, usize), FrameError> {
     let flags = reader.u8().map_err(short)?;
     let has = |flag: u8| flags & flag != 0;
     let size = |reader: &mut Reader<'_>| {
-        let size = if version == 1 { reader.u16().map(usize::from) } else { reader.u32().map(|size| size as usize) };
+        let size =
+            if version == 1 { reader.u16().map(usize::from) } else { reader.u32().map(|size| size as usize) };
         size.map_err(short)
     };
     let length = size(&mut reader)?;
@@ -324,7 +325,18 @@ fn parse(bytes: &[u8]) -> Result<(Frame, usize), FrameError> {
         Body { open: payload.0.to_vec(), packed: None }
     };
     let signature = if has(HAS_SIGNATURE) { Some(reader.array().map_err(short)?) } else { None };
-    let frame = Frame { version, kind, ttl, timestamp, sender, recipient, route, is_requested: has(IS_REQUESTED), signature, body };
+    let frame = Frame {
+        version,
+        kind,
+        ttl,
+        timestamp,
+        sender,
+        recipient,
+        route,
+        is_requested: has(IS_REQUESTED),
+        signature,
+        body,
+    };
     Ok((frame, bytes.len() - reader.0.len()))
 }
 

@@ -13,7 +13,12 @@ const AT: u64 = 1_750_000_000_123;
 
 #[test]
 fn an_unsigned_packet_has_the_bytes_of_the_vector() {
-    let frame = Frame::new(Kind::MESSAGE, PeerId([0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17]), 0x0102_0304_0506_0708, vec![0xaa, 0xbb, 0xcc]);
+    let frame = Frame::new(
+        Kind::MESSAGE,
+        PeerId([0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17]),
+        0x0102_0304_0506_0708,
+        vec![0xaa, 0xbb, 0xcc],
+    );
     let bytes = unhex("01020701020304050607080000031011121314151617aabbcc");
     assert_eq!(frame.encode(), bytes);
     assert_eq!(Frame::decode(&bytes), Ok(frame));
@@ -21,13 +26,18 @@ fn an_unsigned_packet_has_the_bytes_of_the_vector() {
 
 #[test]
 fn a_routed_and_signed_packet_has_the_bytes_of_the_vector() {
-    let bytes =
-        unhex(&format!("021105000000000000002a0b00000002 0102030405060708 1112131415161718 02 2122232425262728 3132333435363738 dead {}", "5a".repeat(64)));
+    let bytes = unhex(&format!(
+        "021105000000000000002a0b00000002 0102030405060708 1112131415161718 02 2122232425262728 3132333435363738 dead {}",
+        "5a".repeat(64)
+    ));
     let raw = Raw::decode(&bytes).unwrap();
     let frame = &raw.frame;
     assert_eq!((frame.version, frame.kind, frame.ttl, frame.timestamp), (2, Kind::ENCRYPTED, 5, 42));
     assert_eq!(frame.recipient.unwrap().to_string(), "1112131415161718");
-    assert_eq!(frame.route.as_ref().unwrap().iter().map(ToString::to_string).collect::<Vec<_>>(), ["2122232425262728", "3132333435363738"]);
+    assert_eq!(
+        frame.route.as_ref().unwrap().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["2122232425262728", "3132333435363738"]
+    );
     assert_eq!((frame.payload(), frame.signature), ([0xde, 0xad].as_slice(), Some([0x5a; 64])));
     assert_eq!(raw.bytes(), bytes);
     assert_eq!(padding::unpad(&frame.encode()), bytes);
@@ -38,8 +48,12 @@ fn a_routed_and_signed_packet_has_the_bytes_of_the_vector() {
 
 #[test]
 fn the_announce_of_the_worked_example() {
-    let announce =
-        Announce { nickname: "alice".to_owned(), keys: alice().keys(), capabilities: Some(crate::Capabilities::PRIVATE_MEDIA), ..Announce::default() };
+    let announce = Announce {
+        nickname: "alice".to_owned(),
+        keys: alice().keys(),
+        capabilities: Some(crate::Capabilities::PRIVATE_MEDIA),
+        ..Announce::default()
+    };
     let payload = announce.encode().unwrap();
     assert_eq!(payload.len(), 79);
     let frame = Frame::new(Kind::ANNOUNCE, alice().peer(), AT, payload).signed(&alice());
@@ -68,7 +82,11 @@ fn the_message_of_the_worked_example_and_what_its_signature_covers() {
     let mut passed_on = Frame::decode(&bytes).unwrap();
     (passed_on.ttl, passed_on.is_requested) = (1, true);
     assert!(passed_on.is_by(&keys));
-    for change in [|f: &mut Frame| f.timestamp += 1, |f: &mut Frame| f.recipient = Some(PeerId::EVERYBODY), |f: &mut Frame| f.kind = Kind::LEAVE] {
+    for change in [
+        |f: &mut Frame| f.timestamp += 1,
+        |f: &mut Frame| f.recipient = Some(PeerId::EVERYBODY),
+        |f: &mut Frame| f.kind = Kind::LEAVE,
+    ] {
         let mut changed = frame.clone();
         change(&mut changed);
         assert!(!changed.is_by(&keys));
@@ -92,7 +110,11 @@ fn a_signature_is_found_in_each_form_the_payload_may_have_had() {
     let other = other.finish().unwrap();
     assert_ne!(Some(&other), packed.body.packed.as_ref());
     for signature in [open.signature, packed.signature] {
-        let relayed = Frame { body: Body { open: text.clone(), packed: Some(other.clone()) }, signature, ..packed.clone() };
+        let relayed = Frame {
+            body: Body { open: text.clone(), packed: Some(other.clone()) },
+            signature,
+            ..packed.clone()
+        };
         assert!(Frame::decode(&relayed.encode()).unwrap().is_by(&keys));
     }
 }
@@ -116,8 +138,14 @@ fn what_is_not_a_packet_is_refused_with_the_reason() {
     long.resize(2000, 0);
     assert_eq!(Frame::decode(&long), Err(FrameError::TooLong(0x0013_0000)));
     // Compressed payloads: an empty one, and one of another size than stated.
-    assert_eq!(Frame::decode(&unhex("01020701020304050607080400021011121314151617 0005")), Err(FrameError::Compression));
-    assert_eq!(Frame::decode(&unhex("010207010203040506070804000410111213141516170005 0300")), Err(FrameError::Compression));
+    assert_eq!(
+        Frame::decode(&unhex("01020701020304050607080400021011121314151617 0005")),
+        Err(FrameError::Compression)
+    );
+    assert_eq!(
+        Frame::decode(&unhex("010207010203040506070804000410111213141516170005 0300")),
+        Err(FrameError::Compression)
+    );
 }
 
 #[test]
@@ -128,17 +156,28 @@ fn the_route_flag_means_nothing_in_version_1() {
 
 fn frames() -> impl Strategy<Value = Frame> {
     let route = proptest::option::of(proptest::collection::vec(any::<[u8; 8]>().prop_map(PeerId), 0..6));
-    let head = (1u8..=2, any::<u8>(), 0u8..=7, any::<u64>(), any::<[u8; 8]>(), proptest::option::of(any::<[u8; 8]>()), route);
+    let head = (
+        1u8..=2,
+        any::<u8>(),
+        0u8..=7,
+        any::<u64>(),
+        any::<[u8; 8]>(),
+        proptest::option::of(any::<[u8; 8]>()),
+        route,
+    );
     let rest = (proptest::collection::vec(0u8..20, 0..700), any::<bool>(), any::<bool>(), any::<bool>());
-    (head, rest).prop_map(|((version, kind, ttl, at, sender, recipient, route), (payload, packed, signed, is_requested))| {
-        let mut frame = Frame::new(Kind(kind), PeerId(sender), at, payload);
-        (frame.version, frame.ttl, frame.recipient, frame.is_requested) = (version, ttl, recipient.map(PeerId), is_requested);
-        frame.route = route.filter(|_| version == 2);
-        if packed {
-            frame = frame.compressed();
-        }
-        if signed { frame.signed(&alice()) } else { frame }
-    })
+    (head, rest).prop_map(
+        |((version, kind, ttl, at, sender, recipient, route), (payload, packed, signed, is_requested))| {
+            let mut frame = Frame::new(Kind(kind), PeerId(sender), at, payload);
+            (frame.version, frame.ttl, frame.recipient, frame.is_requested) =
+                (version, ttl, recipient.map(PeerId), is_requested);
+            frame.route = route.filter(|_| version == 2);
+            if packed {
+                frame = frame.compressed();
+            }
+            if signed { frame.signed(&alice()) } else { frame }
+        },
+    )
 }
 
 proptest! {

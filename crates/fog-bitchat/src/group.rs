@@ -70,7 +70,14 @@ pub(crate) fn cut_name(name: &str) -> &str {
 impl Group {
     /// Makes and signs a group, or its next epoch; called by its creator, who is among the members.
     #[must_use]
-    pub fn make(identity: &Identity, id: [u8; 16], name: &str, key: [u8; 32], epoch: u32, mut members: Vec<Member>) -> Self {
+    pub fn make(
+        identity: &Identity,
+        id: [u8; 16],
+        name: &str,
+        key: [u8; 32],
+        epoch: u32,
+        mut members: Vec<Member>,
+    ) -> Self {
         members.truncate(MAX_MEMBERS);
         let creator = fingerprint(&identity.keys().noise);
         let mut group = Self { id, name: name.to_owned(), key, epoch, members, creator, signature: [0; 64] };
@@ -126,7 +133,15 @@ impl Group {
 
     /// Decodes a group from this device's own store; its creator must have signed it.
     pub(crate) fn decode_own(body: &[u8]) -> Result<Self, WireError> {
-        let mut group = Self { id: [0; 16], name: String::new(), key: [0; 32], epoch: 0, members: Vec::new(), creator: [0; 32], signature: [0; 64] };
+        let mut group = Self {
+            id: [0; 16],
+            name: String::new(),
+            key: [0; 32],
+            epoch: 0,
+            members: Vec::new(),
+            creator: [0; 32],
+            signature: [0; 64],
+        };
         let mut there = 0u8;
         let mut reader = Reader(body);
         while !reader.is_empty() {
@@ -147,7 +162,11 @@ impl Group {
         if let Some(missing) = (1..=7).find(|kind| there >> kind & 1 == 0) {
             return Err(WireError::Missing(missing));
         }
-        let creator = group.members.iter().find(|member| member.fingerprint == group.creator).ok_or(WireError::Invalid(0x06))?;
+        let creator = group
+            .members
+            .iter()
+            .find(|member| member.fingerprint == group.creator)
+            .ok_or(WireError::Invalid(0x06))?;
         let is_theirs = verify(&creator.signing, &group.to_sign(), &group.signature);
         if is_theirs { Ok(group) } else { Err(WireError::Invalid(0x07)) }
     }
@@ -170,7 +189,10 @@ impl Group {
         put16(&mut open, 0x05, text.text.as_bytes())?;
         put16(&mut open, 0x06, &identity.sign(&self.text_to_sign(&text.id, text.at, &text.text)))?;
         let about = self.about();
-        let sealed = self.cipher().encrypt(&Nonce::from(nonce), Payload { msg: &open, aad: &about }).map_err(|_| WireError::TooLong)?;
+        let sealed = self
+            .cipher()
+            .encrypt(&Nonce::from(nonce), Payload { msg: &open, aad: &about })
+            .map_err(|_| WireError::TooLong)?;
         let mut out = Vec::with_capacity(sealed.len() + 50);
         put16(&mut out, 0x01, &self.id)?;
         put16(&mut out, 0x02, &self.epoch.to_be_bytes())?;
@@ -200,14 +222,24 @@ impl Group {
         if id != Some(self.id) || epoch != Some(self.epoch) {
             return Err(WireError::Invalid(0x01));
         }
-        let (nonce, sealed) = (nonce.ok_or(WireError::Missing(0x03))?, sealed.ok_or(WireError::Missing(0x04))?);
+        let (nonce, sealed) =
+            (nonce.ok_or(WireError::Missing(0x03))?, sealed.ok_or(WireError::Missing(0x04))?);
         let about = self.about();
-        let open = self.cipher().decrypt(&Nonce::from(nonce), Payload { msg: sealed, aad: &about }).map_err(|_| WireError::Invalid(0x04))?;
+        let open = self
+            .cipher()
+            .decrypt(&Nonce::from(nonce), Payload { msg: sealed, aad: &about })
+            .map_err(|_| WireError::Invalid(0x04))?;
         self.read_text(&open)
     }
 
     fn read_text(&self, open: &[u8]) -> Result<GroupText, WireError> {
-        let mut said = GroupText { id: String::new(), signing: [0; 32], nickname: String::new(), at: 0, text: String::new() };
+        let mut said = GroupText {
+            id: String::new(),
+            signing: [0; 32],
+            nickname: String::new(),
+            at: 0,
+            text: String::new(),
+        };
         let mut signature = None;
         let mut reader = Reader(open);
         while !reader.is_empty() {
@@ -224,7 +256,8 @@ impl Group {
         }
         let signature = signature.ok_or(WireError::Missing(0x06))?;
         let is_member = self.members.iter().any(|member| member.signing == said.signing);
-        let is_theirs = is_member && verify(&said.signing, &self.text_to_sign(&said.id, said.at, &said.text), &signature);
+        let is_theirs =
+            is_member && verify(&said.signing, &self.text_to_sign(&said.id, said.at, &said.text), &signature);
         if is_theirs { Ok(said) } else { Err(WireError::Invalid(0x06)) }
     }
 
@@ -273,7 +306,13 @@ mod tests {
     }
 
     fn said(text: &str) -> GroupText {
-        GroupText { id: "g1".to_owned(), signing: bob().keys().signing, nickname: "bob".to_owned(), at: 42, text: text.to_owned() }
+        GroupText {
+            id: "g1".to_owned(),
+            signing: bob().keys().signing,
+            nickname: "bob".to_owned(),
+            at: 42,
+            text: text.to_owned(),
+        }
     }
 
     #[test]
@@ -287,7 +326,10 @@ mod tests {
             altered[place] ^= 1;
             assert!(Group::decode(&altered, alice().peer()).is_err(), "byte {place}");
         }
-        assert!(Group::decode(&group(1, vec![member(&bob(), "bob")]).encode().unwrap(), alice().peer()).is_err(), "its creator is not in it");
+        assert!(
+            Group::decode(&group(1, vec![member(&bob(), "bob")]).encode().unwrap(), alice().peer()).is_err(),
+            "its creator is not in it"
+        );
     }
 
     #[test]

@@ -122,7 +122,10 @@ impl Identity {
     /// Public keys of this device.
     #[must_use]
     pub fn keys(&self) -> PeerKeys {
-        PeerKeys { noise: PublicKey::from(&self.noise).to_bytes(), signing: self.signing.verifying_key().to_bytes() }
+        PeerKeys {
+            noise: PublicKey::from(&self.noise).to_bytes(),
+            signing: self.signing.verifying_key().to_bytes(),
+        }
     }
 
     /// Short id of this device.
@@ -158,7 +161,10 @@ pub(crate) mod tests {
         let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
         assert_eq!(hex(&keys.noise), "07a37cbc142093c8b755dc1b10e86cb426374ad16aa853ed0bdfc0b2b86d1c7c");
         assert_eq!(hex(&keys.signing), "e7f162a10bec559afea195e4dce84b69568d5d2cb0963eb446c0685e2b17f2f0");
-        assert_eq!(fingerprint_text(&keys.noise), "aaa8fff703b50b2297f4f6e13508f72420d96fd01ebb84cb074449caaef64041");
+        assert_eq!(
+            fingerprint_text(&keys.noise),
+            "aaa8fff703b50b2297f4f6e13508f72420d96fd01ebb84cb074449caaef64041"
+        );
         assert_eq!(keys.peer().to_string(), "aaa8fff703b50b22");
         assert_eq!(PeerId::parse("AAA8fff703b50b22"), Some(keys.peer()));
         assert_eq!(PeerId::parse("aaa8"), None);

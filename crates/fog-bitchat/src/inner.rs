@@ -143,7 +143,10 @@ impl PeerState {
                 _ => {}
             }
         }
-        Ok(Self { capabilities: capabilities.ok_or(WireError::Missing(0x01))?, signing: signing.ok_or(WireError::Missing(0x02))? })
+        Ok(Self {
+            capabilities: capabilities.ok_or(WireError::Missing(0x01))?,
+            signing: signing.ok_or(WireError::Missing(0x02))?,
+        })
     }
 }
 
@@ -160,7 +163,8 @@ impl Verification {
     /// Returns the answer; `None` when the question is about another key.
     #[must_use]
     pub fn answer(&self, identity: &Identity) -> Option<Inner> {
-        (identity.keys().noise == self.noise).then(|| Inner::Response(self.clone(), identity.sign(&self.to_sign())))
+        (identity.keys().noise == self.noise)
+            .then(|| Inner::Response(self.clone(), identity.sign(&self.to_sign())))
     }
 
     /// Whether an answer belongs to this question and is signed with this key.
@@ -181,7 +185,8 @@ impl Verification {
             (kind, value) if kind == wanted => Ok(value),
             (kind, _) => Err(WireError::Unexpected(kind)),
         };
-        let noise = data_encoding::HEXLOWER_PERMISSIVE.decode(field(0x01)?).ok().and_then(|key| key.try_into().ok());
+        let noise =
+            data_encoding::HEXLOWER_PERMISSIVE.decode(field(0x01)?).ok().and_then(|key| key.try_into().ok());
         Ok(Self { noise: noise.ok_or(WireError::Invalid(0x01))?, nonce: field(0x02)?.to_vec() })
     }
 }
@@ -269,7 +274,10 @@ mod tests {
         assert_eq!(MessageText::decode(&unhex("00026d31")), Err(WireError::Missing(1)));
         assert_eq!(MessageText::decode(&unhex("00026d3101036869")), Err(WireError::Short));
         assert_eq!(MessageText::decode(&unhex("00026d31010268690500")), Err(WireError::Unexpected(5)));
-        assert_eq!(MessageText { id: String::new(), text: "x".repeat(256) }.encode(), Err(WireError::TooLong));
+        assert_eq!(
+            MessageText { id: String::new(), text: "x".repeat(256) }.encode(),
+            Err(WireError::TooLong)
+        );
     }
 
     #[test]

@@ -45,8 +45,8 @@ pub use group::{Group, GroupText, MAX_NAME, Member, member};
 pub use identity::{Identity, PeerId, PeerKeys, fingerprint_text};
 pub use inner::{Inner, MessageText, PeerState, Verification};
 pub use node::{
-    BoardError, Config, Delivery, Event, GroupError, LinkId, MAX_GROUP_TEXT, MAX_GROUPS, MAX_MEMBERS, MAX_NOTES_OF_ONE, Node, Person, SayError, groups_in,
-    notes_in, pieces,
+    BoardError, Config, Delivery, Event, GroupError, LinkId, MAX_GROUP_TEXT, MAX_GROUPS, MAX_MEMBERS,
+    MAX_NOTES_OF_ONE, Node, Person, SayError, groups_in, notes_in, pieces,
 };
 pub use qr::{Card, CardError, card};
 pub use relay::{Load, Relay, choose_links, decide};

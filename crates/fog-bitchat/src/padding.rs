@@ -15,7 +15,9 @@ pub(crate) fn pad(mut frame: Vec<u8>) -> Vec<u8> {
 pub(crate) fn unpad(frame: &[u8]) -> &[u8] {
     let Some(count) = frame.last().map(|last| usize::from(*last)) else { return frame };
     match frame.len().checked_sub(count) {
-        Some(length) if count > 0 && frame[length..].iter().all(|byte| usize::from(*byte) == count) => &frame[..length],
+        Some(length) if count > 0 && frame[length..].iter().all(|byte| usize::from(*byte) == count) => {
+            &frame[..length]
+        }
         _ => frame,
     }
 }
@@ -26,8 +28,10 @@ mod tests {
 
     #[test]
     fn lengths_are_those_of_the_table() {
-        let cases = [(22, 256), (240, 256), (241, 241), (256, 256), (257, 512), (496, 512), (497, 497), (768, 768)];
-        let more = [(769, 1024), (1008, 1024), (1009, 1009), (1792, 1792), (1793, 2048), (2032, 2048), (2033, 2033)];
+        let cases =
+            [(22, 256), (240, 256), (241, 241), (256, 256), (257, 512), (496, 512), (497, 497), (768, 768)];
+        let more =
+            [(769, 1024), (1008, 1024), (1009, 1009), (1792, 1792), (1793, 2048), (2032, 2048), (2033, 2033)];
         for (length, padded) in cases.into_iter().chain(more) {
             assert_eq!(pad(vec![0; length]).len(), padded, "{length}");
         }

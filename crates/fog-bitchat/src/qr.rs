@@ -65,10 +65,18 @@ fn to_sign(noise: &str, sign: &str, npub: &str, nickname: &str, made: &str, nonc
 pub fn card(identity: &Identity, nickname: &str, now_seconds: u64, nonce: [u8; 16]) -> String {
     let keys = identity.keys();
     let nickname = crate::text::cut(nickname, 255);
-    let (noise, sign, made, nonce) = (HEXLOWER.encode(&keys.noise), HEXLOWER.encode(&keys.signing), now_seconds.to_string(), BASE64URL_NOPAD.encode(&nonce));
+    let (noise, sign, made, nonce) = (
+        HEXLOWER.encode(&keys.noise),
+        HEXLOWER.encode(&keys.signing),
+        now_seconds.to_string(),
+        BASE64URL_NOPAD.encode(&nonce),
+    );
     let message = to_sign(&noise, &sign, "", nickname, &made, &nonce).unwrap_or_default();
     let signature = HEXLOWER.encode(&identity.sign(&message));
-    format!("{SCHEME}v=1&noise={noise}&sign={sign}&nick={}&ts={made}&nonce={nonce}&sig={signature}", escape(nickname))
+    format!(
+        "{SCHEME}v=1&noise={noise}&sign={sign}&nick={}&ts={made}&nonce={nonce}&sig={signature}",
+        escape(nickname)
+    )
 }
 
 impl Card {
@@ -77,19 +85,38 @@ impl Card {
     /// # Errors
     /// [`CardError`] when the text is no BitChat code, or the code is damaged, forged or expired.
     pub fn read(address: &str, now_seconds: u64) -> Result<Self, CardError> {
-        let query = address.trim().strip_prefix(SCHEME).filter(|query| query.len() < 4096).ok_or(CardError::Foreign)?;
-        let find = |name: &str| query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name)).and_then(|(_, value)| unescape(value));
+        let query = address
+            .trim()
+            .strip_prefix(SCHEME)
+            .filter(|query| query.len() < 4096)
+            .ok_or(CardError::Foreign)?;
+        let find = |name: &str| {
+            query
+                .split('&')
+                .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name))
+                .and_then(|(_, value)| unescape(value))
+        };
         let field = |name: &str| find(name).ok_or(CardError::Damaged);
-        let key = |text: &str| HEXLOWER.decode(text.as_bytes()).ok().and_then(|key| <[u8; 32]>::try_from(key).ok()).ok_or(CardError::Damaged);
+        let key = |text: &str| {
+            HEXLOWER
+                .decode(text.as_bytes())
+                .ok()
+                .and_then(|key| <[u8; 32]>::try_from(key).ok())
+                .ok_or(CardError::Damaged)
+        };
         if field("v")? != "1" {
             return Err(CardError::Foreign);
         }
         let (noise, sign) = (field("noise")?.to_lowercase(), field("sign")?.to_lowercase());
         let (nickname, ts, nonce, npub) = (field("nick")?, field("ts")?, field("nonce")?, find("npub"));
-        let signature = HEXLOWER.decode(field("sig")?.to_lowercase().as_bytes()).ok().and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
+        let signature = HEXLOWER
+            .decode(field("sig")?.to_lowercase().as_bytes())
+            .ok()
+            .and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
         let keys = PeerKeys { noise: key(&noise)?, signing: key(&sign)? };
         let made: u64 = ts.parse().map_err(|_| CardError::Damaged)?;
-        let message = to_sign(&noise, &sign, npub.as_deref().unwrap_or_default(), &nickname, &ts, &nonce).ok_or(CardError::Damaged)?;
+        let message = to_sign(&noise, &sign, npub.as_deref().unwrap_or_default(), &nickname, &ts, &nonce)
+            .ok_or(CardError::Damaged)?;
         if !verify(&keys.signing, &message, &signature.ok_or(CardError::Damaged)?) {
             return Err(CardError::Forged);
         }
@@ -102,7 +129,13 @@ impl Card {
 
 fn escape(text: &str) -> String {
     text.bytes()
-        .map(|byte| if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .map(|byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
         .collect()
 }
 
@@ -133,14 +166,20 @@ mod tests {
         assert_eq!((read.keys, read.nickname.as_str(), read.npub), (alice().keys(), "Ali & Zoë=?", None));
         assert_eq!(Card::read(&address, 1_000_301), Err(CardError::Old(301)));
         let hours_apart = Card::read(&address, 1_000_000 + 9_000).unwrap_err().to_string();
-        assert!(hours_apart.contains("2 hours ago") && hours_apart.contains("set the clock"), "{hours_apart}");
+        assert!(
+            hours_apart.contains("2 hours ago") && hours_apart.contains("set the clock"),
+            "{hours_apart}"
+        );
         assert_eq!(Card::read(&address, 999_699), Err(CardError::Old(-301)));
     }
 
     #[test]
     fn another_name_or_key_is_a_forgery() {
         let address = card(&alice(), "alice", 1_000_000, [4; 16]);
-        assert_eq!(Card::read(&address.replace("nick=alice", "nick=carol"), 1_000_000), Err(CardError::Forged));
+        assert_eq!(
+            Card::read(&address.replace("nick=alice", "nick=carol"), 1_000_000),
+            Err(CardError::Forged)
+        );
         let other = HEXLOWER.encode(&Identity::new([1; 32], [1; 32]).keys().noise);
         let noise = HEXLOWER.encode(&alice().keys().noise);
         assert_eq!(Card::read(&address.replace(&noise, &other), 1_000_000), Err(CardError::Forged));

@@ -40,7 +40,10 @@ pub fn decide(frame: &Frame, load: Load, is_neighbour: impl Fn(PeerId) -> bool) 
         return None;
     }
     let is_directed = !frame.is_broadcast();
-    let is_private = matches!(frame.kind, Kind::FRAGMENT | Kind::ENCRYPTED | Kind::COURIER | Kind::PING | Kind::PONG | Kind::NOSTR_CARRIER);
+    let is_private = matches!(
+        frame.kind,
+        Kind::FRAGMENT | Kind::ENCRYPTED | Kind::COURIER | Kind::PING | Kind::PONG | Kind::NOSTR_CARRIER
+    );
     let (limit, delay) = match frame.kind {
         Kind::HANDSHAKE => (frame.ttl, (10, 35)),
         _ if is_directed && is_private => (frame.ttl, (20, 60)),
@@ -89,7 +92,10 @@ pub fn choose_links<L: AsRef<str>>(packet: &[u8; 16], links: Vec<L>) -> Vec<L> {
     }
     let wanted = (usize::BITS - (count - 1).leading_zeros()) as usize + 1;
     let id = data_encoding::HEXLOWER.encode(packet);
-    let mut ranked: Vec<([u8; 32], L)> = links.into_iter().map(|link| (Sha256::digest(format!("{id}::{}", link.as_ref())).into(), link)).collect();
+    let mut ranked: Vec<([u8; 32], L)> = links
+        .into_iter()
+        .map(|link| (Sha256::digest(format!("{id}::{}", link.as_ref())).into(), link))
+        .collect();
     ranked.sort_by_key(|(rank, _)| *rank);
     ranked.into_iter().take(wanted).map(|(_, link)| link).collect()
 }

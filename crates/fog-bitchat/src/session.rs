@@ -166,7 +166,13 @@ impl Sessions {
     ///
     /// # Errors
     /// [`SessionError`] when the message is rejected; an existing session is kept.
-    pub fn handle(&mut self, peer: PeerId, message: &[u8], ephemeral: &[u8; 32], now: u64) -> Result<Vec<SessionEvent>, SessionError> {
+    pub fn handle(
+        &mut self,
+        peer: PeerId,
+        message: &[u8],
+        ephemeral: &[u8; 32],
+        now: u64,
+    ) -> Result<Vec<SessionEvent>, SessionError> {
         match message.len() {
             FIRST => self.first(peer, message, ephemeral, now),
             SECOND => self.second(peer, message, now),
@@ -175,14 +181,23 @@ impl Sessions {
         }
     }
 
-    fn first(&mut self, peer: PeerId, message: &[u8], ephemeral: &[u8; 32], now: u64) -> Result<Vec<SessionEvent>, SessionError> {
+    fn first(
+        &mut self,
+        peer: PeerId,
+        message: &[u8],
+        ephemeral: &[u8; 32],
+        now: u64,
+    ) -> Result<Vec<SessionEvent>, SessionError> {
         // Both sides began at once: the handshake of the smaller id continues.
         if self.me < peer && self.is_beginning(peer) {
             return Ok(Vec::new());
         }
         let is_recent = |at: &u64| now.saturating_sub(*at) < MINUTE;
         self.beginnings.retain(is_recent);
-        let of_one = self.peers.get(&peer).map_or(0, |known| known.beginnings.iter().filter(|at| is_recent(at)).count());
+        let of_one = self
+            .peers
+            .get(&peer)
+            .map_or(0, |known| known.beginnings.iter().filter(|at| is_recent(at)).count());
         if of_one >= OF_ONE || self.beginnings.len() >= OF_ALL {
             return Err(SessionError::Busy);
         }
@@ -215,19 +230,42 @@ impl Sessions {
 
     fn third(&mut self, peer: PeerId, message: &[u8], now: u64) -> Result<Vec<SessionEvent>, SessionError> {
         let known = self.peers.get_mut(&peer).ok_or(SessionError::None)?;
-        let place = known.answered.iter_mut().position(|waiting| waiting.read(message).is_ok()).ok_or(SessionError::Sealed)?;
+        let place = known
+            .answered
+            .iter_mut()
+            .position(|waiting| waiting.read(message).is_ok())
+            .ok_or(SessionError::Sealed)?;
         let waiting = known.answered.remove(place);
         let noise = remote(&waiting.handshake, peer).ok_or(SessionError::Sealed)?;
         known.answered.clear();
         Ok(vec![self.establish(peer, noise, waiting, false, now)])
     }
 
-    fn establish(&mut self, peer: PeerId, noise: [u8; 32], mut waiting: Waiting, is_initiator: bool, now: u64) -> SessionEvent {
+    fn establish(
+        &mut self,
+        peer: PeerId,
+        noise: [u8; 32],
+        mut waiting: Waiting,
+        is_initiator: bool,
+        now: u64,
+    ) -> SessionEvent {
         let (first, second) = waiting.handshake.dangerously_get_raw_split();
         let (send, receive) = if is_initiator { (first, second) } else { (second, first) };
-        let session = Session { noise, send: Cipher::new(&send), receive: Cipher::new(&receive), begun: now, used: now };
-        if !self.has(peer) && self.peers.values().filter(|known| known.session.is_some()).count() >= MAX_SESSIONS {
-            let silent = self.peers.iter().filter_map(|(peer, known)| Some((known.session.as_ref()?.used, *peer))).min();
+        let session = Session {
+            noise,
+            send: Cipher::new(&send),
+            receive: Cipher::new(&receive),
+            begun: now,
+            used: now,
+        };
+        if !self.has(peer)
+            && self.peers.values().filter(|known| known.session.is_some()).count() >= MAX_SESSIONS
+        {
+            let silent = self
+                .peers
+                .iter()
+                .filter_map(|(peer, known)| Some((known.session.as_ref()?.used, *peer)))
+                .min();
             if let Some((_, silent)) = silent {
                 self.peers.remove(&silent);
             }
@@ -243,7 +281,8 @@ impl Sessions {
     /// # Errors
     /// [`SessionError::None`] when there is no session or its counter is exhausted.
     pub fn seal(&mut self, peer: PeerId, open: &[u8], now: u64) -> Result<Vec<u8>, SessionError> {
-        let session = self.peers.get_mut(&peer).and_then(|known| known.session.as_mut()).ok_or(SessionError::None)?;
+        let session =
+            self.peers.get_mut(&peer).and_then(|known| known.session.as_mut()).ok_or(SessionError::None)?;
         session.used = now;
         session.send.seal(open).ok_or(SessionError::None)
     }
@@ -269,7 +308,12 @@ impl Sessions {
             return Ok(open);
         }
         let is_coming = known.begun.is_some() || !known.answered.is_empty();
-        if is_coming && result != Err(SessionError::Replayed) && known.early.len() < EARLY_OF_ONE && kept < EARLY_OF_ALL && sealed.len() <= 1 << 16 {
+        if is_coming
+            && result != Err(SessionError::Replayed)
+            && known.early.len() < EARLY_OF_ONE
+            && kept < EARLY_OF_ALL
+            && sealed.len() <= 1 << 16
+        {
             known.early.push(sealed.to_vec());
             return Err(SessionError::Early);
         }
@@ -284,8 +328,14 @@ impl Sessions {
     /// Peers whose session is to be renewed because of its age or its number of messages.
     #[must_use]
     pub fn to_renew(&self, now: u64) -> Vec<PeerId> {
-        let is_old = |session: &Session| now.saturating_sub(session.begun) > RENEW_AFTER || session.send.sent() > RENEW_MESSAGES;
-        self.peers.iter().filter(|(_, known)| known.session.as_ref().is_some_and(is_old) && known.begun.is_none()).map(|(peer, _)| *peer).collect()
+        let is_old = |session: &Session| {
+            now.saturating_sub(session.begun) > RENEW_AFTER || session.send.sent() > RENEW_MESSAGES
+        };
+        self.peers
+            .iter()
+            .filter(|(_, known)| known.session.as_ref().is_some_and(is_old) && known.begun.is_none())
+            .map(|(peer, _)| *peer)
+            .collect()
     }
 
     /// Noise key of the peer of a session.
@@ -313,7 +363,12 @@ impl Sessions {
                 known.early.clear();
             }
         }
-        self.peers.retain(|_, known| known.session.is_some() || known.begun.is_some() || !known.answered.is_empty() || !known.beginnings.is_empty());
+        self.peers.retain(|_, known| {
+            known.session.is_some()
+                || known.begun.is_some()
+                || !known.answered.is_empty()
+                || !known.beginnings.is_empty()
+        });
         events
     }
 

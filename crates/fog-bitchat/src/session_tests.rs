@@ -9,11 +9,17 @@ fn identity(seed: u8) -> Identity {
 /// Two devices; the first has the smaller id.
 fn pair() -> (Sessions, Sessions) {
     let (a, b) = (identity(1), identity(2));
-    if a.peer() < b.peer() { (Sessions::new(a), Sessions::new(b)) } else { (Sessions::new(b), Sessions::new(a)) }
+    if a.peer() < b.peer() {
+        (Sessions::new(a), Sessions::new(b))
+    } else {
+        (Sessions::new(b), Sessions::new(a))
+    }
 }
 
 fn sent(events: &[SessionEvent]) -> Vec<u8> {
-    let message = events.iter().find_map(|event| if let SessionEvent::Send(_, message) = event { Some(message.clone()) } else { None });
+    let message = events.iter().find_map(|event| {
+        if let SessionEvent::Send(_, message) = event { Some(message.clone()) } else { None }
+    });
     message.expect("a message to send")
 }
 
@@ -28,7 +34,9 @@ fn meet(a: &mut Sessions, b: &mut Sessions, n: u8, now: u64) {
     assert_eq!(third.len(), THIRD);
     assert!(matches!(events[1], SessionEvent::Established { peer, .. } if peer == b.me));
     let events = b.handle(a.me, &third, &[0; 32], now).unwrap();
-    assert!(matches!(&events[..], [SessionEvent::Established { noise, .. }] if *noise == a.identity.keys().noise));
+    assert!(
+        matches!(&events[..], [SessionEvent::Established { noise, .. }] if *noise == a.identity.keys().noise)
+    );
 }
 
 fn talk(a: &mut Sessions, b: &mut Sessions, now: u64) {
@@ -174,13 +182,22 @@ fn sessions_do_not_grow_without_end() {
 #[test]
 fn the_cacophony_vectors() {
     let vectors: serde_json::Value = serde_json::from_str(include_str!("../vectors/noise-xx.json")).unwrap();
-    let hex = |value: &serde_json::Value| data_encoding::HEXLOWER.decode(value.as_str().unwrap_or_default().as_bytes()).unwrap();
+    let hex = |value: &serde_json::Value| {
+        data_encoding::HEXLOWER.decode(value.as_str().unwrap_or_default().as_bytes()).unwrap()
+    };
     let mut checked = 0;
     for vector in vectors.as_array().unwrap() {
         let builder = |who: &str, is_initiator: bool| {
-            let (prologue, secret, ephemeral) =
-                (hex(&vector[format!("{who}_prologue")]), hex(&vector[format!("{who}_static")]), hex(&vector[format!("{who}_ephemeral")]));
-            let builder = Builder::new(PATTERN.parse().unwrap()).prologue(&prologue).unwrap().local_private_key(&secret).unwrap();
+            let (prologue, secret, ephemeral) = (
+                hex(&vector[format!("{who}_prologue")]),
+                hex(&vector[format!("{who}_static")]),
+                hex(&vector[format!("{who}_ephemeral")]),
+            );
+            let builder = Builder::new(PATTERN.parse().unwrap())
+                .prologue(&prologue)
+                .unwrap()
+                .local_private_key(&secret)
+                .unwrap();
             let builder = builder.fixed_ephemeral_key_for_testing_only(&ephemeral);
             if is_initiator { builder.build_initiator().unwrap() } else { builder.build_responder().unwrap() }
         };
@@ -202,7 +219,10 @@ fn the_cacophony_vectors() {
         let mut ciphers = [Cipher::new(&second), Cipher::new(&first)];
         for (n, message) in messages[3..].iter().enumerate() {
             // The counter of the apps stands before the ciphertext of the vectors.
-            assert_eq!(ciphers[n % 2].seal(&hex(&message["payload"])).unwrap()[4..], hex(&message["ciphertext"]));
+            assert_eq!(
+                ciphers[n % 2].seal(&hex(&message["payload"])).unwrap()[4..],
+                hex(&message["ciphertext"])
+            );
             checked += 1;
         }
     }

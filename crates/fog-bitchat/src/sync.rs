@@ -167,7 +167,8 @@ impl SyncRequest {
             put16(&mut out, 0x05, &since.to_be_bytes())?;
         }
         if !self.fragments.is_empty() {
-            let ids: Vec<String> = self.fragments.iter().take(MAX_WANTED).map(|id| data_encoding::HEXLOWER.encode(id)).collect();
+            let ids: Vec<String> =
+                self.fragments.iter().take(MAX_WANTED).map(|id| data_encoding::HEXLOWER.encode(id)).collect();
             put16(&mut out, 0x06, ids.join(",").as_bytes())?;
         }
         Ok(out)
@@ -191,7 +192,10 @@ impl SyncRequest {
                 0x04 if value.is_empty() || value.len() > 8 => return Err(WireError::Invalid(kind)),
                 0x04 => kinds = Some(from_bits(value)),
                 0x05 => since = Some(u64::from_be_bytes(fixed(kind, value)?)),
-                0x06 => fragments = value.split(|byte| *byte == b',').take(MAX_WANTED).filter_map(fragment_id).collect(),
+                0x06 => {
+                    fragments =
+                        value.split(|byte| *byte == b',').take(MAX_WANTED).filter_map(fragment_id).collect()
+                }
                 _ => {}
             }
         }
@@ -275,8 +279,18 @@ mod tests {
 
     #[test]
     fn kinds_are_bits_and_messages_are_usual() {
-        let mut request = SyncRequest { filter: Filter::of(&[]), kinds: None, since: Some(7), fragments: vec![[0xab; 8]; 3] };
-        assert!(request.wants(Kind::ANNOUNCE) && request.wants(Kind::MESSAGE) && !request.wants(Kind::FILE) && !request.wants(Kind::VOICE));
+        let mut request = SyncRequest {
+            filter: Filter::of(&[]),
+            kinds: None,
+            since: Some(7),
+            fragments: vec![[0xab; 8]; 3],
+        };
+        assert!(
+            request.wants(Kind::ANNOUNCE)
+                && request.wants(Kind::MESSAGE)
+                && !request.wants(Kind::FILE)
+                && !request.wants(Kind::VOICE)
+        );
         assert_eq!(SyncRequest::decode(&request.encode().unwrap()), Ok(request.clone()));
         request.kinds = Some(1 << 10);
         assert!(request.wants(Kind::GROUP_MESSAGE) && !request.wants(Kind::MESSAGE));

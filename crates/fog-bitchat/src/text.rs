@@ -9,7 +9,10 @@ pub fn cut(text: &str, max_bytes: usize) -> &str {
     if text.len() <= max_bytes {
         return text;
     }
-    let fits = text.grapheme_indices(true).map(|(at, grapheme)| at + grapheme.len()).take_while(|end| *end <= max_bytes);
+    let fits = text
+        .grapheme_indices(true)
+        .map(|(at, grapheme)| at + grapheme.len())
+        .take_while(|end| *end <= max_bytes);
     let end = fits.last().unwrap_or_else(|| text.floor_char_boundary(max_bytes));
     &text[..end]
 }

@@ -118,7 +118,9 @@ mod tests {
             assert_eq!(data_encoding::HEXLOWER.encode(&frame.encode().unwrap()), hex);
             assert_eq!(VoiceFrame::decode(&frame.encode().unwrap()), Ok(frame));
         }
-        assert!(VoiceFrame { burst, sequence: 0, kind: VoiceKind::Audio(vec![vec![0; 300]]) }.encode().is_err());
+        assert!(
+            VoiceFrame { burst, sequence: 0, kind: VoiceKind::Audio(vec![vec![0; 300]]) }.encode().is_err()
+        );
         assert!(VoiceFrame::decode(&[0; 211]).is_err());
     }
 }

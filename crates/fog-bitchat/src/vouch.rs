@@ -149,7 +149,10 @@ mod tests {
         assert_eq!(bytes[5..37], fingerprint(&ben().keys().noise));
         assert_eq!(bytes[71..81], [&[0x03, 8], NOW.to_be_bytes().as_slice()].concat());
         assert_eq!(decode(&bytes), Ok(vec![vouch]));
-        assert_eq!((vouch.peer(), vouch.is_for(&ben().keys()), vouch.is_for(&alice().keys())), (ben().peer(), true, false));
+        assert_eq!(
+            (vouch.peer(), vouch.is_for(&ben().keys()), vouch.is_for(&alice().keys())),
+            (ben().peer(), true, false)
+        );
         assert_eq!(decode(&encode(&[vouch; 20]).unwrap()).map(|list| list.len()), Ok(MAX_LISTED));
     }
 
@@ -158,11 +161,19 @@ mod tests {
         let vouch = Vouch::of(&ben().keys(), &alice(), NOW);
         let giver = alice().keys().signing;
         assert!(vouch.is_by(&giver) && !vouch.is_by(&ben().keys().signing));
-        for other in [Vouch { signing: [9; 32], ..vouch }, Vouch { at: NOW + 1, ..vouch }, Vouch { fingerprint: [9; 32], ..vouch }] {
+        for other in [
+            Vouch { signing: [9; 32], ..vouch },
+            Vouch { at: NOW + 1, ..vouch },
+            Vouch { fingerprint: [9; 32], ..vouch },
+        ] {
             assert!(!other.is_by(&giver));
         }
         let day = 24 * 3_600_000;
-        assert_eq!([NOW - day, NOW - 3_000_000, NOW, NOW + 29 * day, NOW + 30 * day].map(|now| vouch.is_in_time(now)), [false, true, true, true, false]);
+        assert_eq!(
+            [NOW - day, NOW - 3_000_000, NOW, NOW + 29 * day, NOW + 30 * day]
+                .map(|now| vouch.is_in_time(now)),
+            [false, true, true, true, false]
+        );
     }
 
     #[test]

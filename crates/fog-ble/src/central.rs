@@ -5,7 +5,9 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use btleplug::api::{Central as _, CentralEvent, CentralState, Manager as _, Peripheral as _, ScanFilter, WriteType};
+use btleplug::api::{
+    Central as _, CentralEvent, CentralState, Manager as _, Peripheral as _, ScanFilter, WriteType,
+};
 use btleplug::platform::{Adapter, Manager, Peripheral, PeripheralId};
 use fog_transport::{PacketEnd, packet_link};
 use futures::StreamExt as _;
@@ -61,7 +63,9 @@ pub(crate) async fn find(wanted: Option<&str>) -> Result<(Adapter, String), Stri
         names.push(name);
     }
     Err(match wanted {
-        Some(wanted) if !names.is_empty() => format!("there is no Bluetooth adapter {wanted}; there is {}", names.join(", ")),
+        Some(wanted) if !names.is_empty() => {
+            format!("there is no Bluetooth adapter {wanted}; there is {}", names.join(", "))
+        }
         _ => "this device has no Bluetooth adapter that can be used".to_owned(),
     })
 }
@@ -69,7 +73,12 @@ pub(crate) async fn find(wanted: Option<&str>) -> Result<(Adapter, String), Stri
 const OFF: &str = "Bluetooth is off; switch it on in the system's settings";
 
 /// Uses an adapter in both roles until it is gone or off; returns the reason.
-pub(crate) async fn both_roles(adapter: &Adapter, name: &str, config: &Config, news: &mpsc::Sender<News>) -> String {
+pub(crate) async fn both_roles(
+    adapter: &Adapter,
+    name: &str,
+    config: &Config,
+    news: &mpsc::Sender<News>,
+) -> String {
     let writers = Writers::default();
     let (server, problem) = match Server::start(name, news.clone(), writers.clone()).await {
         Ok(server) => (Some(server), String::new()),
@@ -99,7 +108,12 @@ enum Ended {
     Lost(PeripheralId),
 }
 
-async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender<News>, writers: &Writers<DeviceId>) -> String {
+async fn look_for_others(
+    adapter: &Adapter,
+    config: &Config,
+    news: &mpsc::Sender<News>,
+    writers: &Writers<DeviceId>,
+) -> String {
     let lost = |error: btleplug::Error| {
         tracing::debug!(%error, "the adapter is gone");
         "the Bluetooth adapter is gone or was switched off".to_owned()
@@ -213,7 +227,12 @@ fn adapter_name(info: &str) -> String {
 
 async fn advertises(adapter: &Adapter, id: &PeripheralId) -> bool {
     let Ok(peripheral) = adapter.peripheral(id).await else { return false };
-    peripheral.properties().await.ok().flatten().is_some_and(|properties| properties.services.contains(&SERVICE))
+    peripheral
+        .properties()
+        .await
+        .ok()
+        .flatten()
+        .is_some_and(|properties| properties.services.contains(&SERVICE))
 }
 
 /// Scan that alternates between running and pausing. It is restarted each time, because some systems report
@@ -248,7 +267,13 @@ impl Scan {
     }
 }
 
-async fn link(peripheral: Peripheral, id: PeripheralId, up: mpsc::Sender<PeripheralId>, news: mpsc::Sender<News>, writers: Writers<DeviceId>) -> Ended {
+async fn link(
+    peripheral: Peripheral,
+    id: PeripheralId,
+    up: mpsc::Sender<PeripheralId>,
+    news: mpsc::Sender<News>,
+    writers: Writers<DeviceId>,
+) -> Ended {
     // Two devices that hear each other for the first time would connect to each other at the same moment.
     tokio::time::sleep(Duration::from_millis(u64::from(jitter() % 1_500))).await;
     let ended = connect(&peripheral, &id, &up, &news).await;
@@ -271,7 +296,12 @@ fn jitter() -> u32 {
     RandomState::new().hash_one(0) as u32
 }
 
-async fn connect(peripheral: &Peripheral, id: &PeripheralId, up: &mpsc::Sender<PeripheralId>, news: &mpsc::Sender<News>) -> btleplug::Result<()> {
+async fn connect(
+    peripheral: &Peripheral,
+    id: &PeripheralId,
+    up: &mpsc::Sender<PeripheralId>,
+    news: &mpsc::Sender<News>,
+) -> btleplug::Result<()> {
     let slow = |_| btleplug::Error::TimedOut(PATIENCE);
     // The other side may have connected already, or just now: one connection then carries both roles.
     if !peripheral.is_connected().await? {
@@ -302,7 +332,8 @@ async fn connect(peripheral: &Peripheral, id: &PeripheralId, up: &mpsc::Sender<P
     let say = async {
         while let Some(packet) = out.recv().await {
             // Each write is acknowledged before the next: packets are neither lost nor reordered.
-            match timeout(PATIENCE, peripheral.write(&characteristic, &packet, WriteType::WithResponse)).await {
+            match timeout(PATIENCE, peripheral.write(&characteristic, &packet, WriteType::WithResponse)).await
+            {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     tracing::debug!(%error, length = packet.len(), "a packet was not taken");

@@ -38,7 +38,12 @@ impl<Id: Clone + Eq + Hash> Candidates<Id> {
             return;
         }
         if self.0.len() >= MAX_DEVICES {
-            let oldest = self.0.iter().filter(|(_, device)| !device.is_linked).min_by_key(|(_, device)| device.heard).map(|(id, _)| id.clone());
+            let oldest = self
+                .0
+                .iter()
+                .filter(|(_, device)| !device.is_linked)
+                .min_by_key(|(_, device)| device.heard)
+                .map(|(id, _)| id.clone());
             oldest.map(|oldest| self.0.remove(&oldest));
         }
         self.0.insert(id.clone(), Device { heard: now, free_at: now, failures: 0, is_linked: false });
@@ -58,8 +63,14 @@ impl<Id: Clone + Eq + Hash> Candidates<Id> {
         if self.links() >= MAX_LINKS {
             return None;
         }
-        let free = |device: &Device| !device.is_linked && device.free_at <= now && now.duration_since(device.heard) < STALE;
-        self.0.iter().filter(|(_, device)| free(device)).max_by_key(|(_, device)| device.heard).map(|(id, _)| id.clone())
+        let free = |device: &Device| {
+            !device.is_linked && device.free_at <= now && now.duration_since(device.heard) < STALE
+        };
+        self.0
+            .iter()
+            .filter(|(_, device)| free(device))
+            .max_by_key(|(_, device)| device.heard)
+            .map(|(id, _)| id.clone())
     }
 
     pub(crate) fn linked(&mut self, id: &Id) {

@@ -101,7 +101,8 @@ async fn run_here(config: Config, news: mpsc::Sender<News>) {
         // Reported once, not at each attempt.
         if told.as_ref() != Some(&problem) {
             tracing::info!(problem, "no Bluetooth");
-            let state = News::State { state: State::Unavailable, adapter: String::new(), problem: problem.clone() };
+            let state =
+                News::State { state: State::Unavailable, adapter: String::new(), problem: problem.clone() };
             if news.send(state).await.is_err() {
                 return;
             }

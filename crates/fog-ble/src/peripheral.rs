@@ -115,7 +115,13 @@ impl<Id: Device> Links<Id> {
 
     /// Handles a write; returns once the packet was taken. `limit` is the maximum size of a notification,
     /// in bytes.
-    pub(crate) async fn written(&self, device: &Id, limit: usize, offset: usize, packet: Vec<u8>) -> Result<(), Refusal> {
+    pub(crate) async fn written(
+        &self,
+        device: &Id,
+        limit: usize,
+        offset: usize,
+        packet: Vec<u8>,
+    ) -> Result<(), Refusal> {
         if offset != 0 || packet.is_empty() {
             return Err(Refusal::NotAPacket);
         }
@@ -137,7 +143,12 @@ impl<Id: Device> Links<Id> {
         Err(Refusal::Busy)
     }
 
-    async fn open(&self, open: &mut Open<Id>, device: &Id, limit: usize) -> Result<mpsc::Sender<Vec<u8>>, Refusal> {
+    async fn open(
+        &self,
+        open: &mut Open<Id>,
+        device: &Id,
+        limit: usize,
+    ) -> Result<mpsc::Sender<Vec<u8>>, Refusal> {
         open.by_device.retain(|_, link| !link.heard.is_closed());
         if open.by_device.len() >= MAX_LINKS {
             return Err(Refusal::Busy);
@@ -160,7 +171,12 @@ impl<Id: Device> Links<Id> {
                 }
             }
         });
-        let link = Link { heard: inbound.clone(), sending: sending.abort_handle(), device: device.clone(), writers: self.writers.clone() };
+        let link = Link {
+            heard: inbound.clone(),
+            sending: sending.abort_handle(),
+            device: device.clone(),
+            writers: self.writers.clone(),
+        };
         self.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(device.clone());
         open.by_device.insert(device.clone(), link);
         self.changed.notify_one();

@@ -84,9 +84,15 @@ impl PhoneState {
     fn told(self) -> (State, &'static str) {
         match self {
             Self::On => (State::On, ""),
-            Self::CentralOnly => (State::CentralOnly, "this phone cannot be found by others; it finds them while their app is open"),
+            Self::CentralOnly => (
+                State::CentralOnly,
+                "this phone cannot be found by others; it finds them while their app is open",
+            ),
             Self::Off => (State::Unavailable, "Bluetooth is off; switch it on in the phone's settings"),
-            Self::Forbidden => (State::Unavailable, "this app may not use Bluetooth; allow it in the phone's settings, under the app's permissions"),
+            Self::Forbidden => (
+                State::Unavailable,
+                "this app may not use Bluetooth; allow it in the phone's settings, under the app's permissions",
+            ),
             Self::Missing => (State::Unavailable, "this phone has no Bluetooth LE that works"),
         }
     }
@@ -97,7 +103,12 @@ pub trait PhoneRadio: Debug + Send + Sync {
     /// Starts a session and ends the previous one. Events go to `tell` without waiting; when it is full, it
     /// has to be dropped. A radio that is off or forbidden is reported, and starts by itself once that
     /// changes.
-    fn start(&self, session: u64, saves_power: bool, tell: mpsc::Sender<PhoneNews>) -> PhoneAnswer<Result<(), String>>;
+    fn start(
+        &self,
+        session: u64,
+        saves_power: bool,
+        tell: mpsc::Sender<PhoneNews>,
+    ) -> PhoneAnswer<Result<(), String>>;
 
     /// Sets whether the radio saves power by scanning less often.
     fn save_power(&self, session: u64, saves_power: bool);
@@ -161,7 +172,9 @@ async fn serve(session: &Session, config: &Config, news: &mpsc::Sender<News>) ->
     let (tell, mut told) = mpsc::channel(QUEUE);
     let mut saves_power = config.saves_power.load(Ordering::Relaxed);
     let begun = timeout(PATIENCE, session.radio.start(session.number, saves_power, tell)).await;
-    begun.map_err(|_| "Bluetooth does not answer".to_owned())?.map_err(|error| format!("Bluetooth does not begin: {error}"))?;
+    begun
+        .map_err(|_| "Bluetooth does not answer".to_owned())?
+        .map_err(|error| format!("Bluetooth does not begin: {error}"))?;
     let mut links: HashMap<u64, Link> = HashMap::new();
     let mut sending: JoinSet<u64> = JoinSet::new();
     let mut tick = interval(LOOK_AT_SETTINGS);
@@ -280,7 +293,12 @@ mod tests {
     }
 
     impl PhoneRadio for Fake {
-        fn start(&self, _session: u64, saves_power: bool, tell: mpsc::Sender<PhoneNews>) -> PhoneAnswer<Result<(), String>> {
+        fn start(
+            &self,
+            _session: u64,
+            saves_power: bool,
+            tell: mpsc::Sender<PhoneNews>,
+        ) -> PhoneAnswer<Result<(), String>> {
             self.ask(Asked::Start(saves_power));
             *self.tell.lock().unwrap() = Some(tell);
             let answer = if self.refuses { Err("no".to_owned()) } else { Ok(()) };
@@ -348,18 +366,27 @@ mod tests {
         assert_eq!((called.limit, called.is_radio, called.is_sure, calls.is_sure), (509, true, false, true));
         world.tell(PhoneNews::Packet { id: 1, packet: b"hello".to_vec() }).await;
         assert_eq!(called.inbound.recv().await, Some(b"hello".to_vec()));
-        for wrong in
-            [PhoneNews::Packet { id: 7, packet: vec![1] }, PhoneNews::Packet { id: 1, packet: vec![] }, PhoneNews::Packet { id: 1, packet: vec![1; 513] }]
-        {
+        for wrong in [
+            PhoneNews::Packet { id: 7, packet: vec![1] },
+            PhoneNews::Packet { id: 1, packet: vec![] },
+            PhoneNews::Packet { id: 1, packet: vec![1; 513] },
+        ] {
             world.tell(wrong).await;
         }
         called.out.send(b"answer".to_vec()).await.unwrap();
         world.tell(PhoneNews::Closed { id: 1 }).await;
-        assert_eq!(called.inbound.recv().await, None, "what is no packet is not passed on, and the link is gone");
+        assert_eq!(
+            called.inbound.recv().await,
+            None,
+            "what is no packet is not passed on, and the link is gone"
+        );
         assert_eq!(world.phone.was_asked(&Asked::Send(1, b"answer".to_vec())), 1);
         drop(calls);
         sleep(Duration::from_secs(1)).await;
-        assert_eq!((world.phone.was_asked(&Asked::Close(1)), world.phone.was_asked(&Asked::Close(2))), (0, 1));
+        assert_eq!(
+            (world.phone.was_asked(&Asked::Close(1)), world.phone.was_asked(&Asked::Close(2))),
+            (0, 1)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -372,7 +399,10 @@ mod tests {
             world.tell(PhoneNews::Packet { id: 2, packet: vec![n] }).await;
         }
         sleep(TAKING * 2).await;
-        assert_eq!((world.phone.was_asked(&Asked::Close(1)), world.phone.was_asked(&Asked::Close(2))), (1, 1));
+        assert_eq!(
+            (world.phone.was_asked(&Asked::Close(1)), world.phone.was_asked(&Asked::Close(2))),
+            (1, 1)
+        );
         let mut waited = 0;
         while unread.inbound.recv().await.is_some() {
             waited += 1;
@@ -411,7 +441,10 @@ mod tests {
         assert_eq!(world.state().await, (State::On, String::new()));
         world.config.saves_power.store(true, Ordering::Relaxed);
         sleep(LOOK_AT_SETTINGS * 3).await;
-        assert_eq!((world.phone.was_asked(&Asked::Start(false)), world.phone.was_asked(&Asked::SavePower(true))), (1, 1));
+        assert_eq!(
+            (world.phone.was_asked(&Asked::Start(false)), world.phone.was_asked(&Asked::SavePower(true))),
+            (1, 1)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -421,7 +454,10 @@ mod tests {
         world.phone.tell.lock().unwrap().take();
         assert_eq!(link.inbound.recv().await, None);
         sleep(AGAIN * 2).await;
-        assert_eq!((world.phone.was_asked(&Asked::Start(false)), world.phone.was_asked(&Asked::Stop)), (2, 1));
+        assert_eq!(
+            (world.phone.was_asked(&Asked::Start(false)), world.phone.was_asked(&Asked::Stop)),
+            (2, 1)
+        );
         // The chat switches its radio off in this way.
         world.running.abort();
         assert!(world.running.await.unwrap_err().is_cancelled());

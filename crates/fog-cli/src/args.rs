@@ -38,13 +38,17 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Run the engine without a window, until it is stopped
-    #[command(after_help = "Examples:\n  fog daemon\n  fog daemon --data-dir /var/lib/fog\n  FOG_LOG=debug fog daemon")]
+    #[command(
+        after_help = "Examples:\n  fog daemon\n  fog daemon --data-dir /var/lib/fog\n  FOG_LOG=debug fog daemon"
+    )]
     Daemon(DaemonArgs),
     /// Show whether the device works, on which jobs, and why not
     #[command(after_help = "Examples:\n  fog status\n  fog status --watch\n  fog status --json")]
     Status(WatchArgs),
     /// List every reason why the device does not work, or not at full speed
-    #[command(after_help = "Examples:\n  fog why\n  fog why --with battery=35,charging=false\n  fog why --trace recorded.jsonl")]
+    #[command(
+        after_help = "Examples:\n  fog why\n  fog why --with battery=35,charging=false\n  fog why --trace recorded.jsonl"
+    )]
     Why(WhyArgs),
     /// Switch contributing on
     #[command(after_help = "Example:\n  fog on")]
@@ -67,7 +71,10 @@ pub enum Verb {
     )]
     Run(Box<RunArgs>),
     /// Inspect checkpoints
-    #[command(subcommand, after_help = "Examples:\n  fog checkpoint inspect long.fog\n  fog checkpoint inspect long.fog --json")]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  fog checkpoint inspect long.fog\n  fog checkpoint inspect long.fog --json"
+    )]
     Checkpoint(CheckpointVerb),
     /// Verify work that another device did by running a part of it again
     #[command(
@@ -81,7 +88,9 @@ pub enum Verb {
     )]
     Submit(Box<SubmitArgs>),
     /// List jobs, newest first
-    #[command(after_help = "Examples:\n  fog jobs\n  fog jobs --state running --state queued\n  fog jobs --json | jq '.[].id'")]
+    #[command(
+        after_help = "Examples:\n  fog jobs\n  fog jobs --state running --state queued\n  fog jobs --json | jq '.[].id'"
+    )]
     Jobs(JobsArgs),
     /// Show or change one job
     #[command(
@@ -106,7 +115,9 @@ pub enum Verb {
     )]
     Devnet(DevnetArgs),
     /// List the known devices
-    #[command(after_help = "Examples:\n  fog peers\n  fog peers --json | jq '.[] | select(.connected) | .name'")]
+    #[command(
+        after_help = "Examples:\n  fog peers\n  fog peers --json | jq '.[] | select(.connected) | .name'"
+    )]
     Peers,
     /// Talk to people near, over Bluetooth and joined networks, without internet
     #[command(
@@ -114,13 +125,17 @@ pub enum Verb {
     )]
     Chat(ChatArgs),
     /// Show credits earned, spent and reserved between devices. One credit is a thousand million work units
-    #[command(after_help = "Examples:\n  fog credits\n  fog credits --json | jq .earned\n  fog settings set credit_limit=100")]
+    #[command(
+        after_help = "Examples:\n  fog credits\n  fog credits --json | jq .earned\n  fog settings set credit_limit=100"
+    )]
     Credits,
     /// Stop the engine; unfinished tasks wait for its next start
     #[command(after_help = "Example:\n  fog shutdown")]
     Shutdown,
     /// Print a completion script for a shell
-    #[command(after_help = "Example:\n  fog completions bash > ~/.local/share/bash-completion/completions/fog")]
+    #[command(
+        after_help = "Example:\n  fog completions bash > ~/.local/share/bash-completion/completions/fog"
+    )]
     Completions {
         /// Shell to complete for
         shell: clap_complete::Shell,
@@ -159,7 +174,12 @@ pub struct DaemonArgs {
 impl DaemonArgs {
     /// Returns the network settings of the daemon.
     pub fn network(&self) -> fog_engine::NetSettings {
-        fog_engine::NetSettings { loopback: self.loopback, relay: self.relay, port: self.port, known: self.bootstrap.clone() }
+        fog_engine::NetSettings {
+            loopback: self.loopback,
+            relay: self.relay,
+            port: self.port,
+            known: self.bootstrap.clone(),
+        }
     }
 }
 
@@ -189,7 +209,9 @@ pub enum NetworkVerb {
     #[command(after_help = "Examples:\n  fog network status\n  fog network status --json")]
     Status,
     /// Join a network
-    #[command(after_help = "Examples:\n  fog network join lan\n  fog network join FOG1…    # what `fog network invite` printed on another device")]
+    #[command(
+        after_help = "Examples:\n  fog network join lan\n  fog network join FOG1…    # what `fog network invite` printed on another device"
+    )]
     Join {
         /// lan, open, or an invitation
         #[arg(value_name = "lan|open|INVITE")]
@@ -253,7 +275,9 @@ pub enum SettingsVerb {
         key: String,
     },
     /// Change settings, all or none
-    #[command(after_help = "Examples:\n  fog settings set battery_stop=50 run_on_battery=on\n  fog settings set battery_stop=    # the default again")]
+    #[command(
+        after_help = "Examples:\n  fog settings set battery_stop=50 run_on_battery=on\n  fog settings set battery_stop=    # the default again"
+    )]
     Set {
         /// KEY=VALUE; an empty value returns to the default
         #[arg(required = true, value_name = "KEY=VALUE")]
@@ -395,13 +419,18 @@ pub struct SegmentArgs {
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|n: &f64| *n > 0.0 && *n <= 1e9).ok_or_else(|| "a number of seconds above 0".to_owned())
+    text.parse()
+        .ok()
+        .filter(|n: &f64| *n > 0.0 && *n <= 1e9)
+        .ok_or_else(|| "a number of seconds above 0".to_owned())
 }
 
 #[derive(Debug, Subcommand)]
 pub enum CheckpointVerb {
     /// Show the task of a checkpoint and its progress
-    #[command(after_help = "Examples:\n  fog checkpoint inspect long.fog\n  fog checkpoint inspect long.fog --json")]
+    #[command(
+        after_help = "Examples:\n  fog checkpoint inspect long.fog\n  fog checkpoint inspect long.fog --json"
+    )]
     Inspect {
         /// Checkpoint file
         file: PathBuf,
@@ -536,7 +565,12 @@ impl SubmitArgs {
     /// # Errors
     /// When the time span cannot be parsed.
     pub fn stall_timeout(&self) -> Result<Option<std::time::Duration>, crate::output::Failure> {
-        let seconds = self.stall_timeout.as_deref().map(fog_types::job::parse_span).transpose().map_err(crate::output::Failure::input)?;
+        let seconds = self
+            .stall_timeout
+            .as_deref()
+            .map(fog_types::job::parse_span)
+            .transpose()
+            .map_err(crate::output::Failure::input)?;
         Ok(seconds.map(std::time::Duration::from_secs))
     }
 
@@ -552,7 +586,11 @@ impl SubmitArgs {
             spot_checks: self.spot_checks,
         };
         // Options that only other devices can fulfil imply the grid.
-        let is_meant = self.replicas > 1 || self.trust.is_some() || self.adaptive || self.service != Class::Bronze || self.spot_checks > 0;
+        let is_meant = self.replicas > 1
+            || self.trust.is_some()
+            || self.adaptive
+            || self.service != Class::Bronze
+            || self.spot_checks > 0;
         (self.place == Place::Grid || is_meant).then_some(wish)
     }
 }
@@ -598,7 +636,9 @@ pub enum JobVerb {
     },
     /// Show the possible placements of a job: those that no other beats in every goal, and the chosen one.
     /// Nothing is submitted
-    #[command(after_help = "Examples:\n  fog job map job.toml\n  fog job map job.toml --replicas 2 --prefer cheap --json")]
+    #[command(
+        after_help = "Examples:\n  fog job map job.toml\n  fog job map job.toml --replicas 2 --prefer cheap --json"
+    )]
     Map {
         /// Job file
         #[arg(value_name = "JOB.toml")]
@@ -649,7 +689,9 @@ pub enum JobVerb {
         id: JobId,
     },
     /// Take a checkpoint of a job's running tasks now
-    #[command(after_help = "Examples:\n  fog job checkpoint 3\n  fog job checkpoint 3 -o now.fog    # and take it elsewhere")]
+    #[command(
+        after_help = "Examples:\n  fog job checkpoint 3\n  fog job checkpoint 3 -o now.fog    # and take it elsewhere"
+    )]
     Checkpoint {
         /// Number of the job
         id: JobId,
@@ -677,7 +719,9 @@ pub enum JobVerb {
     ///
     /// The distance between marks is set by 'segment' in the job file. `fog verify segment` checks one
     /// segment.
-    #[command(after_help = "Examples:\n  fog job export-history 3 -o three.history\n  fog verify segment three.history --segment 0")]
+    #[command(
+        after_help = "Examples:\n  fog job export-history 3 -o three.history\n  fog verify segment three.history --segment 0"
+    )]
     ExportHistory {
         /// Number of the job
         id: JobId,

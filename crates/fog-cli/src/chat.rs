@@ -10,7 +10,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use base64::Engine as _;
-use fog_api::{ChatCommand, ChatMessage, ChatView, Command, EventBody, MessageState, PersonChange, PersonLink, PersonView, RadioState, Reply};
+use fog_api::{
+    ChatCommand, ChatMessage, ChatView, Command, EventBody, MessageState, PersonChange, PersonLink,
+    PersonView, RadioState, Reply,
+};
 use fog_ipc::{Client, Events};
 use fog_types::text::{clean, clean_lines};
 use fog_types::{ByteCount, ErrorKind};
@@ -32,15 +35,25 @@ pub async fn chat(context: &Context, args: ChatArgs) -> Result<ExitCode, Failure
     match args.verb {
         None => talk(context, args.to.as_deref().unwrap_or_default()).await,
         Some(ChatVerb::Tail) => tail(context).await,
-        Some(ChatVerb::Send { to, file, wait, text }) => send(context, to.unwrap_or_default(), file.as_deref(), wait, &text.join(" ")).await,
-        Some(ChatVerb::Log { to, limit, search, output }) => log(context, to.unwrap_or_default(), limit, search, output.as_deref()).await,
+        Some(ChatVerb::Send { to, file, wait, text }) => {
+            send(context, to.unwrap_or_default(), file.as_deref(), wait, &text.join(" ")).await
+        }
+        Some(ChatVerb::Log { to, limit, search, output }) => {
+            log(context, to.unwrap_or_default(), limit, search, output.as_deref()).await
+        }
         Some(ChatVerb::File { row, output }) => file(context, row, &output).await,
         Some(ChatVerb::People) => people(context).await,
         Some(ChatVerb::Verify { code: Some(code), .. }) => scan(context, code).await,
-        Some(ChatVerb::Verify { who: Some(who), fingerprint: Some(fingerprint), .. }) => compare(context, who, &fingerprint).await,
+        Some(ChatVerb::Verify { who: Some(who), fingerprint: Some(fingerprint), .. }) => {
+            compare(context, who, &fingerprint).await
+        }
         Some(ChatVerb::Verify { .. }) => card(context).await,
-        Some(ChatVerb::Block { who, undo }) => change(context, who, PersonChange::Blocked(!undo), json!({ "blocked": !undo })).await,
-        Some(ChatVerb::Favourite { who, undo }) => change(context, who, PersonChange::Favourite(!undo), json!({ "favourite": !undo })).await,
+        Some(ChatVerb::Block { who, undo }) => {
+            change(context, who, PersonChange::Blocked(!undo), json!({ "blocked": !undo })).await
+        }
+        Some(ChatVerb::Favourite { who, undo }) => {
+            change(context, who, PersonChange::Favourite(!undo), json!({ "favourite": !undo })).await
+        }
         Some(ChatVerb::Group { verb }) => groups::group(context, verb.unwrap_or(GroupVerb::List)).await,
         Some(ChatVerb::Board { verb }) => board::board(context, verb.unwrap_or(BoardVerb::List)).await,
         Some(ChatVerb::Identity { verb }) => identity::identity(context, verb).await,
@@ -48,7 +61,12 @@ pub async fn chat(context: &Context, args: ChatArgs) -> Result<ExitCode, Failure
     }
 }
 
-async fn change(context: &Context, who: String, change: PersonChange, done: serde_json::Value) -> Result<ExitCode, Failure> {
+async fn change(
+    context: &Context,
+    who: String,
+    change: PersonChange,
+    done: serde_json::Value,
+) -> Result<ExitCode, Failure> {
     context.call(Command::Chat(ChatCommand::Person { who: who.clone(), change })).await?;
     if context.json {
         print_json(&json!({ "who": who, "changed": done }))?;
@@ -68,7 +86,13 @@ async fn view(client: &Client) -> Result<ChatView, Failure> {
     }
 }
 
-async fn send(context: &Context, to: String, file: Option<&Path>, wait: Option<u64>, text: &str) -> Result<ExitCode, Failure> {
+async fn send(
+    context: &Context,
+    to: String,
+    file: Option<&Path>,
+    wait: Option<u64>,
+    text: &str,
+) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
     let mut events = client.subscribe().await;
     let command = match file {
@@ -76,11 +100,17 @@ async fn send(context: &Context, to: String, file: Option<&Path>, wait: Option<u
             let read = fog_runtime::read_regular(path, MAX_GIVEN);
             let bytes = read.map_err(|error| Failure::file(path, &error).with("nothing was sent"))?;
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            Command::Chat(ChatCommand::Give { to, name, base64: base64::engine::general_purpose::STANDARD.encode(bytes) })
+            Command::Chat(ChatCommand::Give {
+                to,
+                name,
+                base64: base64::engine::general_purpose::STANDARD.encode(bytes),
+            })
         }
         None => Command::Chat(ChatCommand::Say { to, text: text.to_owned() }),
     };
-    let Reply::ChatSaid { mut messages, note } = client.call(command).await? else { return Err(Failure::bug("no answer of its kind")) };
+    let Reply::ChatSaid { mut messages, note } = client.call(command).await? else {
+        return Err(Failure::bug("no answer of its kind"));
+    };
     if let Some(seconds) = wait {
         let arrive = async {
             while messages.iter().any(|message| message.state < MessageState::Delivered) {
@@ -106,7 +136,8 @@ async fn send(context: &Context, to: String, file: Option<&Path>, wait: Option<u
         // Phones may hide messages whose time stamps come from a clock that is off.
         explain_clock(&view(&client).await?, &context.words_here().await);
     }
-    let has_arrived = messages.iter().all(|message| matches!(message.state, MessageState::Delivered | MessageState::Read));
+    let has_arrived =
+        messages.iter().all(|message| matches!(message.state, MessageState::Delivered | MessageState::Read));
     Ok(if wait.is_some() && !has_arrived { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -122,7 +153,13 @@ fn state_words(state: MessageState) -> &'static str {
     }
 }
 
-async fn log(context: &Context, with: String, limit: u32, search: String, output: Option<&Path>) -> Result<ExitCode, Failure> {
+async fn log(
+    context: &Context,
+    with: String,
+    limit: u32,
+    search: String,
+    output: Option<&Path>,
+) -> Result<ExitCode, Failure> {
     if let Some(path) = output {
         let path = absolute(path)?.display().to_string();
         context.call(Command::Chat(ChatCommand::Export { with, path: path.clone() })).await?;
@@ -132,7 +169,10 @@ async fn log(context: &Context, with: String, limit: u32, search: String, output
         return Ok(ExitCode::SUCCESS);
     }
     let words = context.words_here().await;
-    match context.call(Command::Chat(ChatCommand::Thread { with: with.clone(), before: None, limit, search })).await? {
+    match context
+        .call(Command::Chat(ChatCommand::Thread { with: with.clone(), before: None, limit, search }))
+        .await?
+    {
         Reply::ChatMessages(list) if context.json => print_json(&list)?,
         Reply::ChatMessages(list) => {
             list.iter().rev().for_each(|message| print_text(&line(&words, message)));
@@ -146,8 +186,12 @@ async fn log(context: &Context, with: String, limit: u32, search: String, output
 }
 
 async fn file(context: &Context, row: i64, output: &Path) -> Result<ExitCode, Failure> {
-    let Reply::Bytes { base64, .. } = context.call(Command::Chat(ChatCommand::File { row })).await? else { return Err(Failure::bug("no answer of its kind")) };
-    let bytes = base64::engine::general_purpose::STANDARD.decode(base64).map_err(|error| Failure::bug(error.to_string()))?;
+    let Reply::Bytes { base64, .. } = context.call(Command::Chat(ChatCommand::File { row })).await? else {
+        return Err(Failure::bug("no answer of its kind"));
+    };
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(base64)
+        .map_err(|error| Failure::bug(error.to_string()))?;
     fog_runtime::write_file(output, &bytes).map_err(|error| Failure::storage(output, &error))?;
     if context.json {
         print_json(&json!({ "file": output, "bytes": bytes.len() }))?;
@@ -156,7 +200,8 @@ async fn file(context: &Context, row: i64, output: &Path) -> Result<ExitCode, Fa
 }
 
 fn clock(at_ms: i64) -> String {
-    let at = jiff::Timestamp::from_millisecond(at_ms).map(|at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M").to_string());
+    let at = jiff::Timestamp::from_millisecond(at_ms)
+        .map(|at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M").to_string());
     at.unwrap_or_default()
 }
 
@@ -167,8 +212,16 @@ fn line(words: &Words, message: &ChatMessage) -> String {
         16 => " (private)",
         _ => " (group)",
     };
-    let file = message.file.as_ref().map(|file| format!(" [{}, {} bytes; fog chat file {} -o FILE]", file.mime, file.size, message.row)).unwrap_or_default();
-    let state = if message.from.is_empty() && message.with.len() == 16 { format!("  ({})", message.state.word()) } else { String::new() };
+    let file = message
+        .file
+        .as_ref()
+        .map(|file| format!(" [{}, {} bytes; fog chat file {} -o FILE]", file.mime, file.size, message.row))
+        .unwrap_or_default();
+    let state = if message.from.is_empty() && message.with.len() == 16 {
+        format!("  ({})", message.state.word())
+    } else {
+        String::new()
+    };
     let stated = words.stated(message, clock).map(|stated| format!(" [{stated}]")).unwrap_or_default();
     clean(&format!("{}{stated} {}{place}: {}{file}{state}", clock(message.at_ms), message.name, message.text))
 }
@@ -194,10 +247,16 @@ async fn people(context: &Context) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let (words, now) = (context.words_here().await, engine_now(&client).await);
-    let mut rows = vec![["name", "reached by", "session", "marks", "heard", "id"].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["name", "reached by", "session", "marks", "heard", "id"].map(str::to_owned).to_vec()];
     for person in &view.people {
-        let marks = [(person.is_verified, "verified"), (person.is_favourite, "favourite"), (person.is_blocked, "blocked")];
-        let mut marks: Vec<String> = marks.into_iter().filter(|(is_so, _)| *is_so).map(|(_, word)| word.to_owned()).collect();
+        let marks = [
+            (person.is_verified, "verified"),
+            (person.is_favourite, "favourite"),
+            (person.is_blocked, "blocked"),
+        ];
+        let mut marks: Vec<String> =
+            marks.into_iter().filter(|(is_so, _)| *is_so).map(|(_, word)| word.to_owned()).collect();
         if !person.is_verified && !person.vouched_by.is_empty() {
             marks.push(format!("vouched for by {}", person.vouched_by.join(", ")));
         }
@@ -223,8 +282,11 @@ fn explain(view: &ChatView, words: &Words) {
     } else if !view.radio.problem.is_empty() {
         say!("Bluetooth: {}.", view.radio.problem);
     } else if view.radio.state == RadioState::Off {
-        say!("Bluetooth is not used; `fog settings set chat_bluetooth=on` uses it. People of joined networks are reached anyway.");
-    } else if view.clock_off_ms.is_none() && view.people.iter().all(|person| person.link == PersonLink::Gone) {
+        say!(
+            "Bluetooth is not used; `fog settings set chat_bluetooth=on` uses it. People of joined networks are reached anyway."
+        );
+    } else if view.clock_off_ms.is_none() && view.people.iter().all(|person| person.link == PersonLink::Gone)
+    {
         say!("Nobody is near.");
     }
     if view.carried > 0 {
@@ -242,7 +304,9 @@ fn explain_clock(view: &ChatView, words: &Words) {
 async fn card(context: &Context) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
     let view = view(&client).await?;
-    let Reply::Text(text) = client.call(Command::Chat(ChatCommand::Card)).await? else { return Err(Failure::bug("no answer of its kind")) };
+    let Reply::Text(text) = client.call(Command::Chat(ChatCommand::Card)).await? else {
+        return Err(Failure::bug("no answer of its kind"));
+    };
     if context.json {
         print_json(&json!({ "id": view.me, "fingerprint": view.fingerprint, "code": text }))?;
         return Ok(ExitCode::SUCCESS);
@@ -257,7 +321,8 @@ async fn card(context: &Context) -> Result<ExitCode, Failure> {
 
 /// Splits hexadecimal digits into groups of four, eight groups on a line, as people read them out.
 fn groups(fingerprint: &str) -> String {
-    let groups: Vec<&str> = (0..fingerprint.len() / 4).filter_map(|n| fingerprint.get(n * 4..n * 4 + 4)).collect();
+    let groups: Vec<&str> =
+        (0..fingerprint.len() / 4).filter_map(|n| fingerprint.get(n * 4..n * 4 + 4)).collect();
     groups.chunks(8).map(|row| row.join(" ")).collect::<Vec<_>>().join("\n")
 }
 
@@ -265,7 +330,9 @@ async fn scan(context: &Context, card: String) -> Result<ExitCode, Failure> {
     const PATIENCE: Duration = Duration::from_secs(20);
     let client = context.client().await?;
     let mut events = client.subscribe().await;
-    let Reply::Text(id) = client.call(Command::Chat(ChatCommand::Scan { card })).await? else { return Err(Failure::bug("no answer of its kind")) };
+    let Reply::Text(id) = client.call(Command::Chat(ChatCommand::Scan { card })).await? else {
+        return Err(Failure::bug("no answer of its kind"));
+    };
     let proved = async {
         while let Some(body) = next(&mut events).await {
             if let EventBody::ChatPerson(person) = body
@@ -290,7 +357,10 @@ async fn scan(context: &Context, card: String) -> Result<ExitCode, Failure> {
             if context.json {
                 print_json(&json!({ "id": id, "verified": false }))?;
             }
-            say!("No proof came in {} s; nothing was changed. They have to be near, with their app open.", PATIENCE.as_secs());
+            say!(
+                "No proof came in {} s; nothing was changed. They have to be near, with their app open.",
+                PATIENCE.as_secs()
+            );
             Ok(ExitCode::FAILURE)
         }
     }
@@ -303,11 +373,19 @@ async fn compare(context: &Context, who: String, fingerprint: &str) -> Result<Ex
     let fits = |person: &&PersonView| is_called(person, &who) || person.id == who;
     let same = people.iter().filter(fits).any(|person| person.fingerprint == told);
     if !same {
-        let message = format!("that is not the fingerprint of {who}; nothing was changed. If it was read out right, somebody else uses this name");
+        let message = format!(
+            "that is not the fingerprint of {who}; nothing was changed. If it was read out right, somebody else uses this name"
+        );
         return Err(Failure::new(ErrorKind::BadInput, message));
     }
-    let id = people.iter().find(|person| person.fingerprint == told).map(|person| person.id.clone()).unwrap_or_default();
-    client.call(Command::Chat(ChatCommand::Person { who: id.clone(), change: PersonChange::Verified(true) })).await?;
+    let id = people
+        .iter()
+        .find(|person| person.fingerprint == told)
+        .map(|person| person.id.clone())
+        .unwrap_or_default();
+    client
+        .call(Command::Chat(ChatCommand::Person { who: id.clone(), change: PersonChange::Verified(true) }))
+        .await?;
     if context.json {
         print_json(&json!({ "id": id, "verified": true }))?;
     } else {
@@ -340,7 +418,10 @@ fn ask(question: &str, refusal: &str) -> Result<(), Failure> {
 
 async fn wipe(context: &Context, yes: bool) -> Result<ExitCode, Failure> {
     if !yes {
-        ask("Delete keys, messages and everything known of people, for ever?", "this deletes keys, messages and people for ever; say --yes")?;
+        ask(
+            "Delete keys, messages and everything known of people, for ever?",
+            "this deletes keys, messages and people for ever; say --yes",
+        )?;
     }
     context.call(Command::Chat(ChatCommand::Wipe)).await?;
     if context.json {
@@ -352,7 +433,10 @@ async fn wipe(context: &Context, yes: bool) -> Result<ExitCode, Failure> {
 }
 
 /// Returns one event of the tail; `None` for an event that does not concern chat.
-fn tail_line(body: &EventBody, seen: &mut std::collections::BTreeMap<i64, MessageState>) -> Option<serde_json::Value> {
+fn tail_line(
+    body: &EventBody,
+    seen: &mut std::collections::BTreeMap<i64, MessageState>,
+) -> Option<serde_json::Value> {
     match body {
         EventBody::ChatMessage(message) => {
             let is_new = seen.insert(message.row, message.state).is_none();
@@ -369,7 +453,9 @@ fn tail_line(body: &EventBody, seen: &mut std::collections::BTreeMap<i64, Messag
         EventBody::ChatPerson(person) => Some(json!({ "type": "person", "person": person })),
         EventBody::Chat(view) => {
             let (radio, off, peers) = (&view.radio, view.clock_off_ms, view.clock_peers);
-            Some(json!({ "type": "chat", "is_on": view.is_on, "carried": view.carried, "radio": radio, "clock_off_ms": off, "clock_peers": peers }))
+            Some(
+                json!({ "type": "chat", "is_on": view.is_on, "carried": view.carried, "radio": radio, "clock_off_ms": off, "clock_peers": peers }),
+            )
         }
         _ => None,
     }
@@ -404,8 +490,12 @@ async fn tail(context: &Context) -> Result<ExitCode, Failure> {
 fn show(words: &Words, body: &EventBody, is_new: bool) {
     match body {
         EventBody::ChatMessage(message) if is_new => print_text(&line(words, message)),
-        EventBody::ChatMessage(message) if message.state == MessageState::Failed => print_text(&format!("  {}: given up", line(words, message))),
-        EventBody::ChatPerson(person) => print_text(&clean(&format!("* {} is {}", person.label, link_word(person.link)))),
+        EventBody::ChatMessage(message) if message.state == MessageState::Failed => {
+            print_text(&format!("  {}: given up", line(words, message)))
+        }
+        EventBody::ChatPerson(person) => {
+            print_text(&clean(&format!("* {} is {}", person.label, link_word(person.link))))
+        }
         EventBody::Chat(view) => explain(view, words),
         _ => {}
     }
@@ -419,8 +509,12 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
     let shown = context.words_here().await;
     explain(&begin, &shown);
     // Resolved once: a person who takes the name later must not get lines typed for this one.
-    let named: Vec<&PersonView> = begin.people.iter().filter(|person| !to.is_empty() && is_called(person, to)).collect();
-    let group = begin.groups.iter().find(|group| !group.members.is_empty() && group.name == to.trim_start_matches('#'));
+    let named: Vec<&PersonView> =
+        begin.people.iter().filter(|person| !to.is_empty() && is_called(person, to)).collect();
+    let group = begin
+        .groups
+        .iter()
+        .find(|group| !group.members.is_empty() && group.name == to.trim_start_matches('#'));
     let id = match (&named[..], group) {
         ([one], _) => one.id.clone(),
         ([], Some(group)) => group.id.clone(),
@@ -428,11 +522,21 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
     };
     let whom = if to.is_empty() { "everybody near".to_owned() } else { to.to_owned() };
     say!("You are {} and talk to {whom}. /help lists commands; Ctrl+D ends.", begin.nickname);
-    if let Reply::ChatMessages(list) =
-        client.call(Command::Chat(ChatCommand::Thread { with: id.clone(), before: None, limit: 10, search: String::new() })).await?
+    if let Reply::ChatMessages(list) = client
+        .call(Command::Chat(ChatCommand::Thread {
+            with: id.clone(),
+            before: None,
+            limit: 10,
+            search: String::new(),
+        }))
+        .await?
     {
         for message in list.iter().rev() {
-            print_text(&if context.json { json!({ "type": "message", "message": message }).to_string() } else { line(&shown, message) });
+            print_text(&if context.json {
+                json!({ "type": "message", "message": message }).to_string()
+            } else {
+                line(&shown, message)
+            });
         }
     }
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -477,8 +581,12 @@ mod tests {
 
     #[test]
     fn what_is_said_cannot_move_the_cursor() {
-        let file = Some(fog_api::ChatFileView { mime: "image/png\u{9b}2J\n".to_owned(), ..fog_api::ChatFileView::default() });
-        let (name, text) = ("a\u{1b}[2J\u{202e}".to_owned(), "x\r\n12:00 root: y\u{1b}[31m\u{2028}z".to_owned());
+        let file = Some(fog_api::ChatFileView {
+            mime: "image/png\u{9b}2J\n".to_owned(),
+            ..fog_api::ChatFileView::default()
+        });
+        let (name, text) =
+            ("a\u{1b}[2J\u{202e}".to_owned(), "x\r\n12:00 root: y\u{1b}[31m\u{2028}z".to_owned());
         let message = ChatMessage { name, text, file, ..ChatMessage::default() };
         let shown = line(&Words::new("en"), &message);
         assert!(!shown.chars().any(|c| c.is_control() || matches!(c, '\u{202e}' | '\u{2028}')), "{shown:?}");
@@ -487,14 +595,20 @@ mod tests {
     #[test]
     fn the_tail_tells_a_message_once_and_then_what_becomes_of_it() {
         let mut seen = std::collections::BTreeMap::new();
-        let message = |state| EventBody::ChatMessage(Box::new(ChatMessage { row: 7, state, ..ChatMessage::default() }));
-        let kinds: Vec<_> = [MessageState::Queued, MessageState::Sent].map(|state| tail_line(&message(state), &mut seen).unwrap()["type"].clone()).into();
+        let message =
+            |state| EventBody::ChatMessage(Box::new(ChatMessage { row: 7, state, ..ChatMessage::default() }));
+        let kinds: Vec<_> = [MessageState::Queued, MessageState::Sent]
+            .map(|state| tail_line(&message(state), &mut seen).unwrap()["type"].clone())
+            .into();
         assert_eq!(kinds, ["message", "delivery"]);
         assert_eq!(tail_line(&EventBody::Missed, &mut seen), None);
     }
 
     #[test]
     fn fingerprints_are_read_in_groups() {
-        assert_eq!(groups("00112233445566778899aabbccddeeff00112233"), "0011 2233 4455 6677 8899 aabb ccdd eeff\n0011 2233");
+        assert_eq!(
+            groups("00112233445566778899aabbccddeeff00112233"),
+            "0011 2233 4455 6677 8899 aabb ccdd eeff\n0011 2233"
+        );
     }
 }

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use fog_runtime::{Checkpoint, CheckpointFiles, CheckpointHeader, EngineKind, Generation, Mount, SavedState, TaskSpec};
+use fog_runtime::{
+    Checkpoint, CheckpointFiles, CheckpointHeader, EngineKind, Generation, Mount, SavedState, TaskSpec,
+};
 use fog_types::text::clean;
 use fog_types::{ByteCount, ErrorKind, Percent, WorkUnits};
 
@@ -29,7 +31,10 @@ pub fn unpack(path: &Path, scratch: &Path) -> Result<Continued, Failure> {
         say!("fog: {problem}; continuing from the checkpoint before it");
     }
     let files = checkpoint.files.ok_or_else(|| {
-        Failure::input(format!("{} holds no program: it belongs to an engine; export it there with `fog job export-checkpoint`", path.display()))
+        Failure::input(format!(
+            "{} holds no program: it belongs to an engine; export it there with `fog job export-checkpoint`",
+            path.display()
+        ))
     })?;
     let task = checkpoint.header.task_identity();
     let put = |name: String, bytes: &[u8]| {
@@ -85,7 +90,12 @@ impl Origin {
         Ok(Self {
             spec: spec.clone(),
             module: blake3::hash(&files.module),
-            inputs: spec.inputs.iter().zip(&files.inputs).map(|(mount, bytes)| (mount.name.clone(), id(bytes))).collect(),
+            inputs: spec
+                .inputs
+                .iter()
+                .zip(&files.inputs)
+                .map(|(mount, bytes)| (mount.name.clone(), id(bytes)))
+                .collect(),
             stdin: files.stdin.as_deref().map(id),
             files,
         })
@@ -148,7 +158,12 @@ pub fn inspect(context: &Context, path: &Path) -> Result<ExitCode, Failure> {
         print_text(&format!("  module   {}", header.module));
         print_text(&format!("  units    {}", WorkUnits(header.units)));
         print_text(&format!("  memory   {}", ByteCount(header.memory)));
-        print_text(&format!("  state    {}, format {}, cost table {}", ByteCount(checkpoint.state_bytes), header.format, header.cost_version));
+        print_text(&format!(
+            "  state    {}, format {}, cost table {}",
+            ByteCount(checkpoint.state_bytes),
+            header.format,
+            header.cost_version
+        ));
         if checkpoint.added > 0 {
             print_text(&format!("           a whole one and {} with what changed", checkpoint.added));
         }
@@ -160,7 +175,10 @@ pub fn inspect(context: &Context, path: &Path) -> Result<ExitCode, Failure> {
         print_text(&format!("  {carried}"));
     }
     if let Some(problem) = problem {
-        return Err(Failure::new(ErrorKind::BadInput, format!("{problem}; this is the checkpoint before it")));
+        return Err(Failure::new(
+            ErrorKind::BadInput,
+            format!("{problem}; this is the checkpoint before it"),
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -31,7 +31,11 @@ impl Context {
             let mut failure = Failure::of(&error);
             if failure.error.kind == ErrorKind::NotRunning {
                 let missing = if self.data_folder.is_dir() { "" } else { ", which does not exist" };
-                failure.error.message = format!("{} (data folder: {}{missing})", failure.error.message, self.data_folder.display());
+                failure.error.message = format!(
+                    "{} (data folder: {}{missing})",
+                    failure.error.message,
+                    self.data_folder.display()
+                );
             }
             failure
         })
@@ -49,7 +53,11 @@ impl Context {
 
     /// Returns the user's language: of the setting when it names one, otherwise of the environment.
     pub fn words(&self, setting: Option<&str>) -> Words {
-        let environment = || ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+        let environment = || {
+            ["LC_ALL", "LC_MESSAGES", "LANG"]
+                .into_iter()
+                .find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()))
+        };
         match setting {
             Some(code) if code != "system" => Words::new(code),
             _ => Words::new(&environment().unwrap_or_default()),
@@ -66,13 +74,19 @@ impl Context {
 
     /// Returns a failure in the user's language; unchanged when a program reads it.
     pub async fn in_words(&self, failure: Failure) -> Failure {
-        if self.json || failure.error.key.is_empty() { failure } else { failure.in_words(&self.words_here().await) }
+        if self.json || failure.error.key.is_empty() {
+            failure
+        } else {
+            failure.in_words(&self.words_here().await)
+        }
     }
 
     /// Returns the words by the running engine's settings.
     pub async fn words_of(&self, client: &Client) -> Words {
         let language = match client.call(Command::Settings(SettingsCommand::Get)).await {
-            Ok(Reply::Settings(values)) => values.get(keys::LANGUAGE.key()).and_then(|v| v.as_str()).map(str::to_owned),
+            Ok(Reply::Settings(values)) => {
+                values.get(keys::LANGUAGE.key()).and_then(|v| v.as_str()).map(str::to_owned)
+            }
             _ => None,
         };
         self.words(language.as_deref())

@@ -12,8 +12,10 @@ use crate::output::Failure;
 /// Runs the engine until a signal or a command stops it.
 pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Failure> {
     let log = args.log_file.as_deref();
-    fog_engine::start_log(log, "info").map_err(|e| Failure::storage(log.unwrap_or(std::path::Path::new("standard error")), &e))?;
-    let worker = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
+    fog_engine::start_log(log, "info")
+        .map_err(|e| Failure::storage(log.unwrap_or(std::path::Path::new("standard error")), &e))?;
+    let worker =
+        WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
     let config = EngineConfig {
         data_folder: context.data_folder.clone(),
         worker,
@@ -22,10 +24,11 @@ pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fa
         network: args.network(),
         chat: fog_engine::ChatSettings { bluetooth: args.ble, adapter: args.adapter.clone(), phone: None },
     };
-    let handle = fog_engine::start(config).map_err(|error| match error.downcast_ref::<fog_engine::StoreError>() {
-        Some(known) => Failure::of(known),
-        None => Failure::new(ErrorKind::Storage, format!("{error:#}")),
-    })?;
+    let handle =
+        fog_engine::start(config).map_err(|error| match error.downcast_ref::<fog_engine::StoreError>() {
+            Some(known) => Failure::of(known),
+            None => Failure::new(ErrorKind::Storage, format!("{error:#}")),
+        })?;
     let serving = {
         let (handle, folder) = (handle.clone(), context.data_folder.clone());
         tokio::spawn(async move { fog_engine::serve(handle, &folder).await })
@@ -36,7 +39,10 @@ pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fa
             Err(error) => {
                 let _ = handle.call(Command::Shutdown).await;
                 handle.stopped().await;
-                return Err(Failure::new(ErrorKind::Conflict, format!("port {port} for the counters cannot be had: {error}")));
+                return Err(Failure::new(
+                    ErrorKind::Conflict,
+                    format!("port {port} for the counters cannot be had: {error}"),
+                ));
             }
         }
     }

@@ -33,13 +33,19 @@ impl Drop for Node {
 
 /// Starts `count` devices, joins them to one group and shows them until interrupted.
 pub async fn devnet(context: &Context, args: &DevnetArgs) -> Result<ExitCode, Failure> {
-    let temporary = args.folder.is_none().then(tempfile::tempdir).transpose().map_err(|e| Failure::storage(&std::env::temp_dir(), &e))?;
+    let temporary = args
+        .folder
+        .is_none()
+        .then(tempfile::tempdir)
+        .transpose()
+        .map_err(|e| Failure::storage(&std::env::temp_dir(), &e))?;
     let folder = match (&args.folder, &temporary) {
         (Some(folder), _) => absolute(folder)?,
         (None, Some(temporary)) => temporary.path().to_owned(),
         (None, None) => return Err(Failure::bug("no folder")),
     };
-    let program = std::env::current_exe().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
+    let program =
+        std::env::current_exe().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
     let mut nodes = Vec::new();
     for number in 1..=args.count {
         nodes.push(start(&program, &folder.join(format!("node-{number}")))?);
@@ -59,7 +65,10 @@ pub async fn devnet(context: &Context, args: &DevnetArgs) -> Result<ExitCode, Fa
         print_json(&serde_json::json!({ "folders": folders, "invite": invite }))?;
     } else {
         print_text(&format!("{} devices run. Give one of them a job:", nodes.len()));
-        print_text(&format!("  fog --data-dir {} submit --example lucas-lehmer --where grid --watch", folders[0]));
+        print_text(&format!(
+            "  fog --data-dir {} submit --example lucas-lehmer --where grid --watch",
+            folders[0]
+        ));
         print_text("Ctrl-C stops them all.");
     }
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
@@ -72,8 +81,17 @@ pub async fn devnet(context: &Context, args: &DevnetArgs) -> Result<ExitCode, Fa
         if is_terminal && !context.json {
             show(&nodes).await;
         }
-        if let Some(gone) = nodes.iter_mut().find_map(|node| node.daemon.try_wait().ok().flatten().map(|status| (node.folder.clone(), status))) {
-            return Err(Failure::new(ErrorKind::NotRunning, format!("the device in {} ended with {}; its log is daemon.log there", gone.0.display(), gone.1)));
+        if let Some(gone) = nodes.iter_mut().find_map(|node| {
+            node.daemon.try_wait().ok().flatten().map(|status| (node.folder.clone(), status))
+        }) {
+            return Err(Failure::new(
+                ErrorKind::NotRunning,
+                format!(
+                    "the device in {} ended with {}; its log is daemon.log there",
+                    gone.0.display(),
+                    gone.1
+                ),
+            ));
         }
     }
     for node in &nodes {
@@ -88,7 +106,12 @@ pub async fn devnet(context: &Context, args: &DevnetArgs) -> Result<ExitCode, Fa
 fn start(program: &Path, folder: &Path) -> Result<Node, Failure> {
     fog_engine::make_private_folder(folder).map_err(|e| Failure::storage(folder, &e))?;
     let log_path = folder.join("daemon.log");
-    let log = fog_engine::private_file().create(true).truncate(true).write(true).open(&log_path).map_err(|e| Failure::storage(&log_path, &e))?;
+    let log = fog_engine::private_file()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .open(&log_path)
+        .map_err(|e| Failure::storage(&log_path, &e))?;
     let daemon = std::process::Command::new(program)
         .args(["daemon", "--loopback", "--port", "0"])
         .env("FOG_DATA_DIR", folder)
@@ -116,10 +139,16 @@ async fn answering(node: &Node) -> Result<Client, Failure> {
 /// Configures a device to work at all times: nobody uses it, and all devices share one machine.
 async fn prepare(client: &Client, number: usize) -> Result<(), Failure> {
     let on = [("contributing", true), ("run_while_in_use", true), ("run_on_battery", true)];
-    let mut changes: std::collections::BTreeMap<String, Value> = on.map(|(key, value)| (key.to_owned(), value.into())).into();
-    for (key, value) in
-        [("duty_in_use", 100.0), ("other_cpu_stop", 100.0), ("disk_free_min", 0.1), ("ram_available_min", 64.0), ("cores", 1.0), ("checkpoint_every", 5.0)]
-    {
+    let mut changes: std::collections::BTreeMap<String, Value> =
+        on.map(|(key, value)| (key.to_owned(), value.into())).into();
+    for (key, value) in [
+        ("duty_in_use", 100.0),
+        ("other_cpu_stop", 100.0),
+        ("disk_free_min", 0.1),
+        ("ram_available_min", 64.0),
+        ("cores", 1.0),
+        ("checkpoint_every", 5.0),
+    ] {
         changes.insert(key.to_owned(), value.into());
     }
     changes.insert("unknown_idle".to_owned(), "allow".into());
@@ -132,14 +161,20 @@ async fn first_invite(client: &Client) -> Result<String, Failure> {
     let group = Some("devnet".to_owned());
     let begun = Instant::now();
     loop {
-        let Reply::Invite { text, .. } = client.call(Command::Network(NetworkCommand::Invite { group: group.clone() })).await? else {
+        let Reply::Invite { text, .. } =
+            client.call(Command::Network(NetworkCommand::Invite { group: group.clone() })).await?
+        else {
             return Err(Failure::bug("no invitation"));
         };
         if let Reply::Network(view) = client.call(Command::Network(NetworkCommand::Show)).await?
             && (!view.addresses.is_empty() || begun.elapsed() > PATIENCE)
         {
             // The first invitation may date from before the device listened.
-            let Reply::Invite { text: again, .. } = client.call(Command::Network(NetworkCommand::Invite { group })).await? else { return Ok(text) };
+            let Reply::Invite { text: again, .. } =
+                client.call(Command::Network(NetworkCommand::Invite { group })).await?
+            else {
+                return Ok(text);
+            };
             return Ok(again);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -147,7 +182,11 @@ async fn first_invite(client: &Client) -> Result<String, Failure> {
 }
 
 async fn show(nodes: &[Node]) {
-    let mut rows = vec![["device", "peers", "running", "lent", "hosted", "finished jobs", "sent", "received"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["device", "peers", "running", "lent", "hosted", "finished jobs", "sent", "received"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for node in nodes {
         let Ok(client) = Client::connect(&fog_ipc::endpoint(&node.folder)).await else { continue };
         let Ok(Reply::Snapshot(snapshot)) = client.call(Command::Snapshot).await else { continue };
@@ -156,7 +195,10 @@ async fn show(nodes: &[Node]) {
     // Moves to the top of the screen and clears it.
     print_text("\u{1b}[H\u{1b}[2J");
     print_table(&rows);
-    print_text(&format!("fog --data-dir {} submit … --where grid      Ctrl-C stops all", nodes[0].folder.display()));
+    print_text(&format!(
+        "fog --data-dir {} submit … --where grid      Ctrl-C stops all",
+        nodes[0].folder.display()
+    ));
 }
 
 fn row(snapshot: &Snapshot) -> Vec<String> {

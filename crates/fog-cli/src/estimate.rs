@@ -20,9 +20,17 @@ const TICK: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_secs(10);
 
 /// Runs `fog submit --estimate`. The engine ends the sample when this program ends.
-pub async fn estimate(context: &Context, client: &Client, submission: Command, seconds: u32, now: bool) -> Result<ExitCode, Failure> {
+pub async fn estimate(
+    context: &Context,
+    client: &Client,
+    submission: Command,
+    seconds: u32,
+    now: bool,
+) -> Result<ExitCode, Failure> {
     let Command::Jobs(JobCommand::Submit { job_file, folder, .. }) = submission else {
-        return Err(Failure::input("a checkpoint is not estimated: it goes on from where it is; `fog checkpoint inspect` shows how far it is"));
+        return Err(Failure::input(
+            "a checkpoint is not estimated: it goes on from where it is; `fog checkpoint inspect` shows how far it is",
+        ));
     };
     let words = context.words_of(client).await;
     let command = Command::Jobs(JobCommand::Estimate { job_file, folder, seconds, now });
@@ -31,8 +39,18 @@ pub async fn estimate(context: &Context, client: &Client, submission: Command, s
     let status = snapshot(client).await?.status;
     let is_terminal = std::io::stderr().is_terminal() && !context.json;
     let line = Line { shows: is_terminal, is_drawn: false };
-    let mut this = Waiter { words: &words, json: context.json, now, files, status, said: None, ran_since: Instant::now(), line };
-    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + FIRST, if is_terminal { TICK } else { EVERY });
+    let mut this = Waiter {
+        words: &words,
+        json: context.json,
+        now,
+        files,
+        status,
+        said: None,
+        ran_since: Instant::now(),
+        line,
+    };
+    let mut tick =
+        tokio::time::interval_at(tokio::time::Instant::now() + FIRST, if is_terminal { TICK } else { EVERY });
     let mut call = std::pin::pin!(client.call(command));
     let mut listens = true;
     let reply = loop {
@@ -87,11 +105,15 @@ impl Waiter<'_> {
             return;
         }
         self.line.clear();
-        let sentence = wait.as_ref().map_or_else(|| self.words.t("watch-works"), |(_, sentence, _)| sentence.clone());
+        let sentence =
+            wait.as_ref().map_or_else(|| self.words.t("watch-works"), |(_, sentence, _)| sentence.clone());
         let way_on = wait.and_then(|(.., way_on)| way_on);
         if self.json {
             let event = if rule.is_some() { "waiting" } else { "working" };
-            say!("{}", serde_json::json!({ "event": event, "rule": rule, "sentence": sentence, "go_on": way_on }));
+            say!(
+                "{}",
+                serde_json::json!({ "event": event, "rule": rule, "sentence": sentence, "go_on": way_on })
+            );
         } else {
             say!("{}", [sentence, way_on.unwrap_or_default()].join(" ").trim_end());
         }
@@ -106,7 +128,9 @@ impl Waiter<'_> {
             return;
         }
         let seconds = self.ran_since.elapsed().as_secs();
-        let text = self.words.with("job-estimating", &[("n", self.files.into()), ("span", self.words.span(seconds).into())]);
+        let text = self
+            .words
+            .with("job-estimating", &[("n", self.files.into()), ("span", self.words.span(seconds).into())]);
         if self.json {
             say!("{}", serde_json::json!({ "event": "estimating", "seconds": seconds }));
         } else if self.line.shows {
@@ -121,11 +145,16 @@ fn wait_of(words: &Words, status: &Status, now: bool) -> Option<Wait> {
     // No job exists yet.
     let no_job = JobId(0);
     if let Some(reason) = stop_of(status, no_job, now) {
-        let way_on = if reason.yields { Some(words.t("hint-estimate-now")) } else { words.way_on(reason, no_job) };
+        let way_on =
+            if reason.yields { Some(words.t("hint-estimate-now")) } else { words.way_on(reason, no_job) };
         return Some((reason.rule.clone(), words.reason(reason, now_ms()), way_on));
     }
     if status.verdict.finishing {
-        return Some(("finishing".to_owned(), words.t("headline-finishing"), Some(words.t("hint-finishing"))));
+        return Some((
+            "finishing".to_owned(),
+            words.t("headline-finishing"),
+            Some(words.t("hint-finishing")),
+        ));
     }
     let wait = status.estimate_wait.as_ref()?;
     Some(("memory".to_owned(), format!("{}.", words.memory_wait(wait)), None))
@@ -149,7 +178,10 @@ mod tests {
             held_until_ms: None,
             yields,
         };
-        let stopped = |reason| Status { verdict: VerdictView { reasons: vec![reason], ..VerdictView::default() }, ..Status::default() };
+        let stopped = |reason| Status {
+            verdict: VerdictView { reasons: vec![reason], ..VerdictView::default() },
+            ..Status::default()
+        };
         let wait = |status: Status| wait_of(&words, &status, false);
         assert_eq!(wait(Status::default()), None);
         let (rule, _, way_on) = wait(stopped(reason("off", false))).unwrap();
@@ -158,7 +190,10 @@ mod tests {
         let (rule, sentence, way_on) = wait(stopped(reason("other-cpu", true))).unwrap();
         assert!(rule == "other-cpu" && !sentence.is_empty() && way_on.unwrap().contains("--now"));
         assert_eq!(wait_of(&words, &stopped(reason("other-cpu", true)), true), None);
-        let finishing = Status { verdict: VerdictView { finishing: true, ..VerdictView::default() }, ..Status::default() };
+        let finishing = Status {
+            verdict: VerdictView { finishing: true, ..VerdictView::default() },
+            ..Status::default()
+        };
         assert_eq!(wait(finishing).unwrap().0, "finishing");
         let short = MemoryWait { job: JobId(0), name: "large".to_owned(), wanted: 3 << 30, spare: 1 << 30 };
         let (rule, sentence, _) = wait(Status { estimate_wait: Some(short), ..Status::default() }).unwrap();

@@ -11,14 +11,17 @@ use crate::args::{Cli, SettingsVerb, Verb};
 fn sources() -> Vec<PathBuf> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut found = vec![crates.join("fog-words/words/en.ftl"), crates.join("fog-words/words/de.ftl")];
-    let mut folders: Vec<PathBuf> = std::fs::read_dir(&crates).unwrap().map(|entry| entry.unwrap().path().join("src")).collect();
+    let mut folders: Vec<PathBuf> =
+        std::fs::read_dir(&crates).unwrap().map(|entry| entry.unwrap().path().join("src")).collect();
     folders.extend([crates.join("../src-tauri/src"), crates.join("../ui/src")]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("hints.rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !path.ends_with("hints.rs")
+            {
                 found.push(path);
             }
         }
@@ -62,7 +65,10 @@ fn commands_of(document: &str) -> Vec<String> {
     }
     found.extend(commands(&prose));
     // Placeholders in capitals are replaced by a number.
-    found.iter().map(|command| command.replace(" K", " 7").replace(" UNITS", " 7000000").replace(" ID", " 7")).collect()
+    found
+        .iter()
+        .map(|command| command.replace(" K", " 7").replace(" UNITS", " 7000000").replace(" ID", " 7"))
+        .collect()
 }
 
 /// Extracts the commands in backticks, with values in place of variables.
@@ -122,7 +128,9 @@ fn check(command: &str) -> Result<(), String> {
         {
             return Ok(());
         }
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => return Ok(()),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            return Ok(());
+        }
         Err(error) => return Err(error.to_string()),
     };
     if let Verb::Settings(SettingsVerb::Set { changes }) = parsed.verb {
@@ -141,7 +149,11 @@ fn every_command_that_is_suggested_is_accepted() {
         for command in commands(&std::fs::read_to_string(&path).unwrap()) {
             tried += 1;
             if let Err(problem) = check(&command) {
-                wrong.push(format!("{}: `fog {command}`: {}", path.display(), problem.lines().next().unwrap_or_default()));
+                wrong.push(format!(
+                    "{}: `fog {command}`: {}",
+                    path.display(),
+                    problem.lines().next().unwrap_or_default()
+                ));
             }
         }
     }
@@ -157,7 +169,11 @@ fn every_command_in_the_documents_is_accepted() {
         for command in commands_of(&std::fs::read_to_string(&path).unwrap()) {
             tried += 1;
             if let Err(problem) = check(&command) {
-                wrong.push(format!("{}: `fog {command}`: {}", path.display(), problem.lines().next().unwrap_or_default()));
+                wrong.push(format!(
+                    "{}: `fog {command}`: {}",
+                    path.display(),
+                    problem.lines().next().unwrap_or_default()
+                ));
             }
         }
     }
@@ -169,7 +185,10 @@ fn every_command_in_the_documents_is_accepted() {
 fn commands_of_a_document_are_found() {
     let text = "See `fog why`.\n```\nfog on; fog status   # both\nfog submit --example path-tracer --watch > picture.png\ncargo build\n```\n`fog verify segment DIR --segment K`";
     let found = commands_of(text);
-    assert_eq!(found, ["on", "status", "submit --example path-tracer --watch", "why", "verify segment DIR --segment 7"]);
+    assert_eq!(
+        found,
+        ["on", "status", "submit --example path-tracer --watch", "why", "verify segment DIR --segment 7"]
+    );
     assert!(check("submit job.toml --estimation").is_err());
 }
 
@@ -178,7 +197,9 @@ fn commands_of_a_document_are_found() {
 fn every_example_of_the_help_is_accepted() {
     fn examples(command: &clap::Command, found: &mut Vec<String>) {
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        found.extend(help.lines().filter_map(|line| line.trim_start().strip_prefix("fog ")).map(str::to_owned));
+        found.extend(
+            help.lines().filter_map(|line| line.trim_start().strip_prefix("fog ")).map(str::to_owned),
+        );
         command.get_subcommands().for_each(|verb| examples(verb, found));
     }
     let mut found = Vec::new();

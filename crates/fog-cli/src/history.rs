@@ -4,7 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use fog_runtime::{CheckpointWriter, FromWorker, History, HistoryEnd, HistoryMark, Mark, Report, SavedState, Segments, Worker, WorkerEvent, WorkerProgram};
+use fog_runtime::{
+    CheckpointWriter, FromWorker, History, HistoryEnd, HistoryMark, Mark, Report, SavedState, Segments,
+    Worker, WorkerEvent, WorkerProgram,
+};
 use fog_types::{ErrorKind, WorkUnits};
 use serde::Serialize;
 
@@ -33,7 +36,12 @@ pub struct Historian {
 
 impl Historian {
     pub fn new(folder: &Path, segments: Segments, origin: &Origin) -> Result<Self, Failure> {
-        let refuse = |why: String| Failure::input(format!("no history can be written to {}: {why}. Nothing was run", folder.display()));
+        let refuse = |why: String| {
+            Failure::input(format!(
+                "no history can be written to {}: {why}. Nothing was run",
+                folder.display()
+            ))
+        };
         std::fs::create_dir_all(folder).map_err(|e| refuse(e.to_string()))?;
         if History::exists(folder) {
             return Err(refuse("it already holds one; choose another folder".to_owned()));
@@ -41,7 +49,13 @@ impl Historian {
         History::check(folder).map_err(|e| refuse(e.to_string()))?;
         let history = History::new(&origin.module.to_hex(), &origin.task_identity(), segments.units);
         history.write(folder).map_err(|e| refuse(e.to_string()))?;
-        Ok(Self { folder: folder.to_owned(), history, pending: None, trouble: Trouble::default(), lacking: 0 })
+        Ok(Self {
+            folder: folder.to_owned(),
+            history,
+            pending: None,
+            trouble: Trouble::default(),
+            lacking: 0,
+        })
     }
 
     pub fn mark(&mut self, mark: Mark) {
@@ -50,18 +64,30 @@ impl Historian {
 
     /// Keeps a complete checkpoint if a mark waits for it. A write error does not end the program: a mark
     /// without its checkpoint ends a segment, and no segment begins there.
-    pub fn keep(&mut self, origin: &Origin, saved: &SavedState, state: &[u8], screen: &mut Screen) -> Result<(), Failure> {
+    pub fn keep(
+        &mut self,
+        origin: &Origin,
+        saved: &SavedState,
+        state: &[u8],
+        screen: &mut Screen,
+    ) -> Result<(), Failure> {
         let Some(mark) = self.pending.take() else { return Ok(()) };
         let (number, units) = (mark.number, WorkUnits(mark.units));
         let generation = origin.generation(saved, state.to_vec(), screen);
-        let kept = CheckpointWriter::new(History::checkpoint(&self.folder, number), None).write(&generation, true).map_err(|e| e.to_string());
+        let kept = CheckpointWriter::new(History::checkpoint(&self.folder, number), None)
+            .write(&generation, true)
+            .map_err(|e| e.to_string());
         self.lacking += u64::from(kept.is_err());
         self.history.add(HistoryMark::new(mark, &screen.stdout)).map_err(|e| Failure::of(&e))?;
         match kept.and(self.write()) {
-            Ok(()) => self.trouble.end(screen, || format!("the history is written again, from mark {number} at {units} on")),
+            Ok(()) => self
+                .trouble
+                .end(screen, || format!("the history is written again, from mark {number} at {units} on")),
             Err(error) => {
                 let goes_on = "The program goes on, and it is tried again at the next mark; segments up to here can be checked";
-                self.trouble.meet(screen, || format!("the history could not be written at mark {number}, {units}: {error}. {goes_on}"));
+                self.trouble.meet(screen, || {
+                    format!("the history could not be written at mark {number}, {units}: {error}. {goes_on}")
+                });
             }
         }
         Ok(())
@@ -74,7 +100,9 @@ impl Historian {
     pub fn end(mut self, report: &Report, screen: &mut Screen) -> Result<(), Failure> {
         self.history.end = Some(end_of(report, screen));
         let folder = self.folder.display();
-        let lacks = |what: &str| Failure::new(ErrorKind::Storage, format!("the history in {folder} is not whole: {what}"));
+        let lacks = |what: &str| {
+            Failure::new(ErrorKind::Storage, format!("the history in {folder} is not whole: {what}"))
+        };
         self.write().map_err(|e| lacks(&format!("its end could not be written: {e}")))?;
         match self.lacking {
             0 if self.history.marks.is_empty() => {
@@ -86,8 +114,12 @@ impl Historian {
                 Ok(())
             }
             0 => Ok(()),
-            1 => Err(lacks("a checkpoint could not be written, and the segment that begins there cannot be checked")),
-            count => Err(lacks(&format!("{count} checkpoints could not be written, and the segments that begin there cannot be checked"))),
+            1 => Err(lacks(
+                "a checkpoint could not be written, and the segment that begins there cannot be checked",
+            )),
+            count => Err(lacks(&format!(
+                "{count} checkpoints could not be written, and the segments that begin there cannot be checked"
+            ))),
         }
     }
 
@@ -108,7 +140,11 @@ struct Reached {
 
 impl Reached {
     fn mark(mark: &HistoryMark) -> Self {
-        Self { units: mark.mark.units, identity: Some(mark.mark.state.clone()), stdout: Some(mark.stdout.clone()) }
+        Self {
+            units: mark.mark.units,
+            identity: Some(mark.mark.state.clone()),
+            stdout: Some(mark.stdout.clone()),
+        }
     }
 
     fn end(end: &HistoryEnd) -> Self {
@@ -117,7 +153,13 @@ impl Reached {
 
     /// Returns the differences as sentences.
     fn differences(&self, found: &Self) -> Vec<String> {
-        let place = |reached: &Self| format!("{} at {} units", if reached.stdout.is_some() { "a mark" } else { "the end" }, reached.units);
+        let place = |reached: &Self| {
+            format!(
+                "{} at {} units",
+                if reached.stdout.is_some() { "a mark" } else { "the end" },
+                reached.units
+            )
+        };
         if self.stdout.is_some() != found.stdout.is_some() {
             return vec![format!("claimed {}, found {}", place(self), place(found))];
         }
@@ -144,7 +186,10 @@ fn unlike(claimed: &Mark, found: &Mark) -> String {
         ("state", claimed.state.clone(), found.state.clone()),
     ];
     let differ = parts.into_iter().filter(|(_, claimed, found)| claimed != found);
-    differ.map(|(what, claimed, found)| format!("its {what} is {found}, claimed is {claimed}")).collect::<Vec<_>>().join("; ")
+    differ
+        .map(|(what, claimed, found)| format!("its {what} is {found}, claimed is {claimed}"))
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Runs `fog verify segment`: runs one segment of a history again and compares.
@@ -153,12 +198,21 @@ pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, F
     let count = history.segments();
     let none = |message: String| Failure::new(ErrorKind::NotFound, message);
     let Some(first) = history.marks.first() else {
-        let end = history.end.as_ref().map_or_else(String::new, |end| format!(" and an end at {}", WorkUnits(end.units)));
+        let end = history
+            .end
+            .as_ref()
+            .map_or_else(String::new, |end| format!(" and an end at {}", WorkUnits(end.units)));
         let segment = WorkUnits(history.segment);
-        return Err(none(format!("this history has no marks{end}, and they lie {segment} apart: without a checkpoint nothing of it can be run again")));
+        return Err(none(format!(
+            "this history has no marks{end}, and they lie {segment} apart: without a checkpoint nothing of it can be run again"
+        )));
     };
     if args.segment >= count {
-        return Err(none(format!("this history has no segment {}; its segments are numbered from 0 to {}", args.segment, count - 1)));
+        return Err(none(format!(
+            "this history has no segment {}; its segments are numbered from 0 to {}",
+            args.segment,
+            count - 1
+        )));
     }
     let expected = match (history.marks.get(args.segment), &history.end) {
         (Some(mark), _) => Reached::mark(mark),
@@ -174,7 +228,9 @@ pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, F
         None => history.marks.iter().map(place).find(|path| path.exists()).unwrap_or_else(|| place(first)),
     };
     let unkept = |failure: Failure| match failure.error.kind {
-        ErrorKind::NotFound => failure.with(&format!("segment {} needs this checkpoint, which was not kept", args.segment)),
+        ErrorKind::NotFound => {
+            failure.with(&format!("segment {} needs this checkpoint, which was not kept", args.segment))
+        }
         _ => failure,
     };
     let mut from = checkpoint::unpack(&path, scratch.path()).map_err(unkept)?;
@@ -183,17 +239,24 @@ pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, F
         return Err(Failure::input("the checkpoint is of another program than the history"));
     }
     if from.task != history.task {
-        return Err(Failure::input("the checkpoint is of another run than the history: its arguments, inputs, limits or seed differ"));
+        return Err(Failure::input(
+            "the checkpoint is of another run than the history: its arguments, inputs, limits or seed differ",
+        ));
     }
     if begins.is_some_and(|begins| begins.stdout != blake3::hash(&from.stdout).to_hex().as_str()) {
-        return Err(Failure::input("the checkpoint holds other output than the history says was written so far"));
+        return Err(Failure::input(
+            "the checkpoint holds other output than the history says was written so far",
+        ));
     }
     let (state, stdout) = if begins.is_some() { (Some(from.state), from.stdout) } else { (None, Vec::new()) };
     fog_runtime::suspend_with_workers().map_err(|e| Failure::bug(format!("signals cannot be heard: {e}")))?;
-    let program = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
+    let program =
+        WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
     let engine = args.engine.into();
     let artifact = fog_engine::artifact_path(&context.data_folder, &history.module, engine);
-    let artifact = compiled::prepare(&program, &from.module, &artifact, scratch.path(), engine).await.map_err(|e| Failure::of(&e))?;
+    let artifact = compiled::prepare(&program, &from.module, &artifact, scratch.path(), engine)
+        .await
+        .map_err(|e| Failure::of(&e))?;
     from.spec.segments = Some(Segments::of(history.segment, false));
     (from.spec.artifact, from.spec.engine) = (artifact, engine);
     let mut screen = Screen::new(None, true, true);
@@ -202,7 +265,9 @@ pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, F
     let ok = found == expected;
     let segment = format!("segment {} of 0 to {}", args.segment, count - 1);
     if context.json {
-        print_json(&serde_json::json!({ "segment": args.segment, "ok": ok, "expected": expected, "found": found }))?;
+        print_json(
+            &serde_json::json!({ "segment": args.segment, "ok": ok, "expected": expected, "found": found }),
+        )?;
     } else if ok {
         let length = found.units - begins.map_or(0, |begins| begins.mark.units).min(found.units);
         print_text(&format!("{segment} is right: {}, up to {}", WorkUnits(length), WorkUnits(found.units)));
@@ -230,7 +295,10 @@ async fn reach(
                 Some(begins) if *begins == mark => {}
                 Some(begins) => {
                     let differ = unlike(begins, &mark);
-                    return Err(Failure::input(format!("the checkpoint of mark {} is not what the history says: {differ}", begins.number)));
+                    return Err(Failure::input(format!(
+                        "the checkpoint of mark {} is not what the history says: {differ}",
+                        begins.number
+                    )));
                 }
                 None => return Ok(Reached::mark(&HistoryMark::new(mark, &screen.stdout))),
             },

@@ -23,12 +23,16 @@ const LISTED: usize = 50;
 pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
     if args.list_examples {
-        let Reply::Examples(list) = client.call(Command::Jobs(JobCommand::Examples)).await? else { return Err(Failure::bug("no list of examples")) };
+        let Reply::Examples(list) = client.call(Command::Jobs(JobCommand::Examples)).await? else {
+            return Err(Failure::bug("no list of examples"));
+        };
         if context.json {
             print_json(&list)?;
         } else {
             print_table(
-                &std::iter::once(vec!["example".to_owned(), "title".to_owned()]).chain(list.into_iter().map(|e| vec![e.name, e.title])).collect::<Vec<_>>(),
+                &std::iter::once(vec!["example".to_owned(), "title".to_owned()])
+                    .chain(list.into_iter().map(|e| vec![e.name, e.title]))
+                    .collect::<Vec<_>>(),
             );
         }
         return Ok(ExitCode::SUCCESS);
@@ -36,24 +40,40 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     let scratch = tempfile::tempdir().map_err(|e| Failure::storage(Path::new("the temporary folder"), &e))?;
     if args.estimate {
         let file = args.file.as_deref().ok_or_else(|| Failure::input("name a job file or a module"))?;
-        return crate::estimate::estimate(context, &client, submission(file, &args.program, scratch.path())?, args.sample, args.now).await;
+        return crate::estimate::estimate(
+            context,
+            &client,
+            submission(file, &args.program, scratch.path())?,
+            args.sample,
+            args.now,
+        )
+        .await;
     }
     if let Some(out) = &args.program.out {
         crate::screen::Screen::check(out)?;
     }
     let grid = args.grid();
     if args.now && grid.is_some() {
-        return Err(Failure::input("--now is for a job on this device; the owners of other devices decide when those work. Nothing was submitted"));
+        return Err(Failure::input(
+            "--now is for a job on this device; the owners of other devices decide when those work. Nothing was submitted",
+        ));
     }
     let stall_timeout = args.stall_timeout()?;
-    let deadline_seconds = args.deadline.as_deref().map(fog_types::job::parse_span).transpose().map_err(Failure::input)?;
+    let deadline_seconds =
+        args.deadline.as_deref().map(fog_types::job::parse_span).transpose().map_err(Failure::input)?;
     let command = match (&args.example, &args.file) {
         (Some(_), _) if !args.program.is_out_alone() => return Err(for_programs_only("an example")),
-        (Some(name), _) => Command::Jobs(JobCommand::SubmitExample { name: name.clone(), grid, deadline_seconds }),
+        (Some(name), _) => {
+            Command::Jobs(JobCommand::SubmitExample { name: name.clone(), grid, deadline_seconds })
+        }
         (None, Some(file)) => match submission(file, &args.program, scratch.path())? {
-            Command::Jobs(JobCommand::Submit { job_file, folder, .. }) => Command::Jobs(JobCommand::Submit { job_file, folder, grid, deadline_seconds }),
+            Command::Jobs(JobCommand::Submit { job_file, folder, .. }) => {
+                Command::Jobs(JobCommand::Submit { job_file, folder, grid, deadline_seconds })
+            }
             _ if grid.is_some() || deadline_seconds.is_some() => {
-                return Err(Failure::input("a checkpoint goes on here, with the limits it has; submit its job file instead"));
+                return Err(Failure::input(
+                    "a checkpoint goes on here, with the limits it has; submit its job file instead",
+                ));
             }
             other => other,
         },
@@ -77,7 +97,11 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
         if context.json {
             print_json(&job)?
         } else {
-            let values = [("id", job.id.to_string().into()), ("name", job.name.as_str().into()), ("n", f64::from(job.tasks_total).into())];
+            let values = [
+                ("id", job.id.to_string().into()),
+                ("name", job.name.as_str().into()),
+                ("n", f64::from(job.tasks_total).into()),
+            ];
             print_text(&words.with("job-stored", &values));
             if job.is_grid {
                 crate::network::explain_waiting(&client, &words, grid).await;
@@ -99,7 +123,8 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     }
     let watch = Watch { shows_progress: args.watch, stall_timeout, is_requested: args.now };
     let left = left(context.json, &words, &job);
-    signals::end_with(move || say!("{left}")).map_err(|e| Failure::bug(format!("signals cannot be heard: {e}")))?;
+    signals::end_with(move || say!("{left}"))
+        .map_err(|e| Failure::bug(format!("signals cannot be heard: {e}")))?;
     let job = watch::follow(context, &client, &mut events, &words, job, watch).await?;
     if let (JobState::Finished, Some(folder)) = (job.state, &args.program.out) {
         results::save_files(&client, job.id, folder).await?;
@@ -109,7 +134,9 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     } else if args.watch && job.state == JobState::Finished {
         match results::print(&client, job.id).await {
             // The job succeeded; it only has no single output to print.
-            Err(failure) if failure.error.kind == ErrorKind::NotFound && job.tasks_total > 1 => failure.in_words(&words).print(false),
+            Err(failure) if failure.error.kind == ErrorKind::NotFound && job.tasks_total > 1 => {
+                failure.in_words(&words).print(false)
+            }
             printed => printed?,
         }
     }
@@ -144,14 +171,19 @@ fn submission(file: &Path, args: &ProgramArgs, scratch: &Path) -> Result<Command
 }
 
 fn for_programs_only(what: &str) -> Failure {
-    Failure::input(format!("{what} says itself what its program is given; these options go with a program (.wasm) alone. Nothing was submitted"))
+    Failure::input(format!(
+        "{what} says itself what its program is given; these options go with a program (.wasm) alone. Nothing was submitted"
+    ))
 }
 
 /// Whether a file is a Wasm module, by its extension or its first bytes.
 fn is_program(file: &Path) -> bool {
     let mut magic = [0; 4];
     file.extension().is_some_and(|extension| extension == "wasm")
-        || fog_runtime::open_regular(file).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic)).is_ok() && magic == *b"\0asm"
+        || fog_runtime::open_regular(file)
+            .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic))
+            .is_ok()
+            && magic == *b"\0asm"
 }
 
 fn from_file(file: &Path) -> Result<Command, Failure> {
@@ -161,7 +193,11 @@ fn from_file(file: &Path) -> Result<Command, Failure> {
 /// Runs `fog jobs`.
 pub async fn list(context: &Context, args: JobsArgs) -> Result<ExitCode, Failure> {
     let state = |word: &String| {
-        JobState::from_word(word).ok_or_else(|| Failure::input(format!("'{word}' is not a state; queued, running, paused, finished, failed and cancelled are")))
+        JobState::from_word(word).ok_or_else(|| {
+            Failure::input(format!(
+                "'{word}' is not a state; queued, running, paused, finished, failed and cancelled are"
+            ))
+        })
     };
     let states = args.state.iter().map(state).collect::<Result<_, _>>()?;
     let is_filtered = !args.state.is_empty() || !args.name.is_empty() || args.before.is_some();
@@ -184,7 +220,13 @@ pub async fn list(context: &Context, args: JobsArgs) -> Result<ExitCode, Failure
     let mut rows = vec![["id", "state", "tasks", "submitted", "name"].map(str::to_owned).to_vec()];
     for job in list {
         let state = words.t(&format!("state-{}", status.shown_state(&job).as_str()));
-        rows.push(vec![job.id.to_string(), state, format!("{}/{}", job.tasks_finished, job.tasks_total), words.ago(job.created_ms, now), job.name]);
+        rows.push(vec![
+            job.id.to_string(),
+            state,
+            format!("{}/{}", job.tasks_finished, job.tasks_total),
+            words.ago(job.created_ms, now),
+            job.name,
+        ]);
     }
     print_table(&rows);
     Ok(ExitCode::SUCCESS)
@@ -197,7 +239,9 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
     let (id, command) = match verb {
         JobVerb::Show { id, from } => return show(context, &client, id, from).await,
         JobVerb::Logs { id, task, stderr } => return results::logs(context, &client, id, task, stderr).await,
-        JobVerb::Result { id, output: Some(folder) } => return results::save(context, &client, id, &folder).await,
+        JobVerb::Result { id, output: Some(folder) } => {
+            return results::save(context, &client, id, &folder).await;
+        }
         JobVerb::Result { id, output: None } => {
             if context.json {
                 results::tell(&client, id).await?;
@@ -206,10 +250,18 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
             }
             return Ok(ExitCode::SUCCESS);
         }
-        JobVerb::Checkpoint { id, output: None } => return checkpoints(context, &client, Command::Jobs(JobCommand::Checkpoint { id })).await,
-        JobVerb::Checkpoint { id, output: Some(output) } => return export_checkpoint(context, &client, id, None, &output).await,
-        JobVerb::ExportCheckpoint { id, task, output } => return export_checkpoint(context, &client, id, task, &output).await,
-        JobVerb::ExportHistory { id, task, output } => return export_history(context, &client, id, task, &output).await,
+        JobVerb::Checkpoint { id, output: None } => {
+            return checkpoints(context, &client, Command::Jobs(JobCommand::Checkpoint { id })).await;
+        }
+        JobVerb::Checkpoint { id, output: Some(output) } => {
+            return export_checkpoint(context, &client, id, None, &output).await;
+        }
+        JobVerb::ExportCheckpoint { id, task, output } => {
+            return export_checkpoint(context, &client, id, task, &output).await;
+        }
+        JobVerb::ExportHistory { id, task, output } => {
+            return export_history(context, &client, id, task, &output).await;
+        }
         JobVerb::Map { file, replicas, prefer } => {
             let wish = fog_types::job::GridOptions { replicas, prefer: prefer.into(), ..Default::default() };
             return crate::network::map(context, &client, from_file(&file)?, wish).await;
@@ -245,12 +297,20 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
     if context.json {
         print_json(&job)?
     } else {
-        print_text(&format!("Job {id}: {}", context.words_of(&client).await.t(&format!("state-{}", job.state.as_str()))))
+        print_text(&format!(
+            "Job {id}: {}",
+            context.words_of(&client).await.t(&format!("state-{}", job.state.as_str()))
+        ))
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show(context: &Context, client: &fog_ipc::Client, id: JobId, from: u32) -> Result<ExitCode, Failure> {
+async fn show(
+    context: &Context,
+    client: &fog_ipc::Client,
+    id: JobId,
+    from: u32,
+) -> Result<ExitCode, Failure> {
     let detail = match client.call(Command::Jobs(JobCommand::Show { id, tasks_from: from })).await? {
         Reply::Job(detail) => detail,
         other => return Err(unexpected(&other)),
@@ -266,13 +326,17 @@ async fn show(context: &Context, client: &fog_ipc::Client, id: JobId, from: u32)
     if !job.problem.is_empty() {
         print_text(&format!("  {}", job.problem));
     }
-    print_text(&format!("  {}", words.with("job-submitted", &[("ago", words.ago(job.created_ms, now).into())])));
+    print_text(&format!(
+        "  {}",
+        words.with("job-submitted", &[("ago", words.ago(job.created_ms, now).into())])
+    ));
     print_text(&format!("  {}", words.units(job.units)));
     print_text(&format!("  module {}", detail.module));
     if let Some(grid) = &detail.grid {
         show_grid(&words, grid);
     }
-    let mut rows = vec![["task", "state", "units", "time", "exit", "tries", "note"].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["task", "state", "units", "time", "exit", "tries", "note"].map(str::to_owned).to_vec()];
     for task in detail.tasks.iter().take(LISTED) {
         let exit = task.exit_code.map_or_else(String::new, |code| code.to_string());
         let state = words.t(&format!("state-{}", task.state.as_str()));
@@ -292,7 +356,11 @@ async fn show(context: &Context, client: &fog_ipc::Client, id: JobId, from: u32)
         print_text(&format!("tasks {next} to {} are not listed; add --from {next}", job.tasks_total - 1));
     }
     for task in detail.tasks.iter().take(LISTED).filter(|task| task.marks > 0) {
-        print_text(&format!("task {}: {}", task.index, words.with("task-marks", &[("n", f64::from(task.marks).into())])));
+        print_text(&format!(
+            "task {}: {}",
+            task.index,
+            words.with("task-marks", &[("n", f64::from(task.marks).into())])
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -304,7 +372,11 @@ fn show_grid(words: &Words, grid: &GridView) {
         PromiseView::Broken => format!("broken: {}", grid.why),
     };
     print_text(&format!("  service {}: {promise}", grid.service.as_str()));
-    print_text(&format!("  cost {} credits, {} put aside", in_credits(grid.spent), in_credits(grid.reserved)));
+    print_text(&format!(
+        "  cost {} credits, {} put aside",
+        in_credits(grid.spent),
+        in_credits(grid.reserved)
+    ));
     if !grid.withheld.is_empty() {
         print_text(&format!("  waiting: {}", grid.withheld));
     }
@@ -314,21 +386,48 @@ fn show_grid(words: &Words, grid: &GridView) {
     }
 }
 
-async fn export_checkpoint(context: &Context, client: &Client, id: JobId, index: Option<u32>, output: &Path) -> Result<ExitCode, Failure> {
+async fn export_checkpoint(
+    context: &Context,
+    client: &Client,
+    id: JobId,
+    index: Option<u32>,
+    output: &Path,
+) -> Result<ExitCode, Failure> {
     let path = absolute(output)?.to_string_lossy().into_owned();
     checkpoints(context, client, Command::Jobs(JobCommand::ExportCheckpoint { id, index, path })).await
 }
 
-async fn export_history(context: &Context, client: &Client, id: JobId, index: u32, output: &Path) -> Result<ExitCode, Failure> {
+async fn export_history(
+    context: &Context,
+    client: &Client,
+    id: JobId,
+    index: u32,
+    output: &Path,
+) -> Result<ExitCode, Failure> {
     let folder = absolute(output)?;
-    match client.call(Command::Jobs(JobCommand::ExportHistory { id, index, folder: folder.to_string_lossy().into_owned() })).await? {
+    match client
+        .call(Command::Jobs(JobCommand::ExportHistory {
+            id,
+            index,
+            folder: folder.to_string_lossy().into_owned(),
+        }))
+        .await?
+    {
         Reply::TaskHistory(written) if context.json => print_json(&written)?,
         Reply::TaskHistory(written) => {
             let segments = written.marks + u32::from(written.ended);
-            let values = [("segments", f64::from(segments).into()), ("n", f64::from(written.checkpoints).into())];
-            print_text(&format!("{}: {}", folder.display(), context.words_of(client).await.with("history-written", &values)));
+            let values =
+                [("segments", f64::from(segments).into()), ("n", f64::from(written.checkpoints).into())];
+            print_text(&format!(
+                "{}: {}",
+                folder.display(),
+                context.words_of(client).await.with("history-written", &values)
+            ));
             if let Some(segment) = written.checked {
-                print_text(&format!("Check one: fog verify segment {} --segment {segment}", folder.display()));
+                print_text(&format!(
+                    "Check one: fog verify segment {} --segment {segment}",
+                    folder.display()
+                ));
             }
         }
         other => return Err(unexpected(&other)),

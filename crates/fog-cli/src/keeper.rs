@@ -74,10 +74,16 @@ pub struct Keeper {
 
 impl Keeper {
     pub fn new(path: &Path, from: Option<&Path>, every: Duration) -> Result<Self, Failure> {
-        let refuse = |why: &str| Failure::input(format!("no checkpoint can be written to {}: {why}. Nothing was run", path.display()));
+        let refuse = |why: &str| {
+            Failure::input(format!(
+                "no checkpoint can be written to {}: {why}. Nothing was run",
+                path.display()
+            ))
+        };
         // A symbolic link is followed to its file; a device or pipe is not replaced by a file.
         let target = fog_runtime::replaceable(path).map_err(|e| refuse(&e.to_string()))?;
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        let folder =
+            target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         if !folder.is_dir() {
             return Err(refuse("its folder does not exist"));
         }
@@ -150,11 +156,19 @@ impl Keeper {
         }
         screen.clear();
         if let Some(code) = self.interrupted {
-            say!("fog: interrupted; the program came to no safe point within {} s, so it is not saved. {}", PATIENCE.as_secs(), self.kept());
+            say!(
+                "fog: interrupted; the program came to no safe point within {} s, so it is not saved. {}",
+                PATIENCE.as_secs(),
+                self.kept()
+            );
             return Due::End(code);
         }
         self.has_waited = true;
-        say!("fog: the program has come to no safe point for {} s: it goes on, and is saved at the next one. {}", PATIENCE.as_secs(), self.kept());
+        say!(
+            "fog: the program has come to no safe point for {} s: it goes on, and is saved at the next one. {}",
+            PATIENCE.as_secs(),
+            self.kept()
+        );
         Due::Wait
     }
 
@@ -180,7 +194,11 @@ impl Keeper {
 
     /// Writes a complete checkpoint and returns the exit code if the program was interrupted. A write error
     /// loses only this checkpoint.
-    pub fn keep(&mut self, saved: Result<(&Origin, SavedState, Vec<u8>), String>, screen: &mut Screen) -> Option<u8> {
+    pub fn keep(
+        &mut self,
+        saved: Result<(&Origin, SavedState, Vec<u8>), String>,
+        screen: &mut Screen,
+    ) -> Option<u8> {
         self.asked = None;
         let code = self.interrupted;
         let (origin, saved, state) = match saved {
@@ -188,7 +206,10 @@ impl Keeper {
             Err(reason) => {
                 if code.is_some() {
                     screen.clear();
-                    say!("fog: interrupted; no checkpoint can be taken of this program: {reason}. {}", self.kept());
+                    say!(
+                        "fog: interrupted; no checkpoint can be taken of this program: {reason}. {}",
+                        self.kept()
+                    );
                 } else if !std::mem::replace(&mut self.has_warned, true) {
                     screen.clear();
                     say!("fog: no checkpoint can be taken of this program: {reason}");
@@ -201,10 +222,14 @@ impl Keeper {
         match self.writer.write(&generation, saved.whole) {
             Ok(()) => {
                 self.written = Some(units);
-                self.trouble.end(screen, || format!("checkpoints are written again, to {}", self.path.display()));
+                self.trouble
+                    .end(screen, || format!("checkpoints are written again, to {}", self.path.display()));
                 if code.is_some() {
                     screen.clear();
-                    say!("fog: interrupted at {units}; continue with: fog run --from {}", self.path.display());
+                    say!(
+                        "fog: interrupted at {units}; continue with: fog run --from {}",
+                        self.path.display()
+                    );
                 }
             }
             Err(error) if code.is_some() => {
@@ -214,7 +239,11 @@ impl Keeper {
             Err(error) => {
                 let kept = self.kept();
                 let again = self.every.as_secs_f64();
-                let text = || format!("no checkpoint could be written: {error}. The program goes on, and it is tried again every {again} s. {kept}");
+                let text = || {
+                    format!(
+                        "no checkpoint could be written: {error}. The program goes on, and it is tried again every {again} s. {kept}"
+                    )
+                };
                 self.trouble.meet(screen, text);
             }
         }
@@ -225,9 +254,15 @@ impl Keeper {
     fn kept(&self) -> String {
         let path = self.path.display();
         match (self.written, &self.from) {
-            (Some(units), _) => format!("The checkpoint at {units} stands; continue with: fog run --from {path}"),
-            (None, Some(from)) => format!("The checkpoint that this run went on from stands: fog run --from {}", from.display()),
-            (None, None) if Checkpoint::is_at(&self.path) => format!("Nothing of this run is saved; {path} is the checkpoint of one before"),
+            (Some(units), _) => {
+                format!("The checkpoint at {units} stands; continue with: fog run --from {path}")
+            }
+            (None, Some(from)) => {
+                format!("The checkpoint that this run went on from stands: fog run --from {}", from.display())
+            }
+            (None, None) if Checkpoint::is_at(&self.path) => {
+                format!("Nothing of this run is saved; {path} is the checkpoint of one before")
+            }
             (None, None) => "Nothing is saved".to_owned(),
         }
     }

@@ -121,7 +121,9 @@ async fn perform(context: &connect::Context, verb: Verb) -> Result<ExitCode, Fai
         Verb::Job(verb) => jobs::job(context, verb).await,
         Verb::History(args) => status::history(context, args.hours).await,
         Verb::Doctor => status::doctor(context).await,
-        Verb::Network(args) => network::network(context, args.verb.unwrap_or(args::NetworkVerb::Status)).await,
+        Verb::Network(args) => {
+            network::network(context, args.verb.unwrap_or(args::NetworkVerb::Status)).await
+        }
         Verb::Devnet(args) => devnet::devnet(context, &args).await,
         Verb::Peers => network::peers(context).await,
         Verb::Chat(args) => chat::chat(context, args).await,
@@ -141,13 +143,20 @@ mod tests {
         Cli::command().debug_assert();
         fn look(verb: &mut clap::Command, path: &str, found: &mut usize) {
             let name = format!("{path} {}", verb.get_name()).trim_start().to_owned();
-            for below in verb.get_subcommands_mut().filter(|below| below.get_name() != "help" && !below.is_hide_set()) {
+            for below in
+                verb.get_subcommands_mut().filter(|below| below.get_name() != "help" && !below.is_hide_set())
+            {
                 look(below, &name, found);
             }
             if !path.is_empty() {
                 let help = verb.render_long_help().to_string();
-                let examples = help.split_once("Example:\n").or_else(|| help.split_once("Examples:\n")).map(|(_, examples)| examples).unwrap_or_default();
-                let is_own = |line: &str| line.trim_start().starts_with(&name) || line.contains(&format!(" {name}"));
+                let examples = help
+                    .split_once("Example:\n")
+                    .or_else(|| help.split_once("Examples:\n"))
+                    .map(|(_, examples)| examples)
+                    .unwrap_or_default();
+                let is_own =
+                    |line: &str| line.trim_start().starts_with(&name) || line.contains(&format!(" {name}"));
                 assert!(examples.lines().any(is_own), "`{name}` has no example of its own:\n{help}");
                 *found += 1;
             }

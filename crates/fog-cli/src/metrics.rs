@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use fog_api::{Command, Reply};
 use fog_engine::EngineHandle;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -39,7 +41,10 @@ pub async fn serve(listener: TcpListener, engine: EngineHandle) {
 }
 
 /// Admits a connection; the oldest one makes room when all places are taken.
-fn admit(asking: &mut VecDeque<JoinHandle<()>>, answer: impl Future<Output = std::io::Result<()>> + Send + 'static) {
+fn admit(
+    asking: &mut VecDeque<JoinHandle<()>>,
+    answer: impl Future<Output = std::io::Result<()>> + Send + 'static,
+) {
     asking.retain(|one| !one.is_finished());
     if asking.len() >= MAX_CONNECTIONS
         && let Some(oldest) = asking.pop_front()
@@ -56,11 +61,17 @@ fn admit(asking: &mut VecDeque<JoinHandle<()>>, answer: impl Future<Output = std
 /// Whether the `Host` header names this machine. A web page can make its own name resolve to it.
 fn is_for_us(host: &str) -> bool {
     let host = host.trim();
-    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit())).map_or(host, |(name, _)| name);
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
+        .map_or(host, |(name, _)| name);
     name.eq_ignore_ascii_case("localhost") || matches!(name, "127.0.0.1" | "[::1]")
 }
 
-async fn answer<E>(mut stream: impl AsyncRead + AsyncWrite + Unpin, counters: impl Future<Output = Result<Reply, E>>) -> std::io::Result<()> {
+async fn answer<E>(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    counters: impl Future<Output = Result<Reply, E>>,
+) -> std::io::Result<()> {
     let mut lines = BufReader::new((&mut stream).take(MAX_REQUEST));
     let mut first = String::new();
     lines.read_line(&mut first).await?;
@@ -85,7 +96,10 @@ async fn answer<E>(mut stream: impl AsyncRead + AsyncWrite + Unpin, counters: im
         ("404 Not Found", "the counters are at /metrics\n".to_owned())
     };
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let head = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body.as_bytes()).await?;
     stream.shutdown().await
@@ -110,7 +124,13 @@ mod tests {
             let text = asked(&format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
             assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with("fog_up 1\n"), "{host}: {text}");
         }
-        for host in ["evil.example:9100", "127.0.0.1.evil.example", "localhost:9100:x", "", "127.0.0.1\r\nhost: evil.example"] {
+        for host in [
+            "evil.example:9100",
+            "127.0.0.1.evil.example",
+            "localhost:9100:x",
+            "",
+            "127.0.0.1\r\nhost: evil.example",
+        ] {
             let text = asked(&format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
             assert!(text.starts_with("HTTP/1.1 421") && !text.contains("fog_up"), "{host}: {text}");
         }

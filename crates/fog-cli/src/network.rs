@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use fog_api::{Command, JobCommand, NetworkCommand, NetworkView, PeerPath, PeerView, PlacementCommand, ReachView, Reply};
+use fog_api::{
+    Command, JobCommand, NetworkCommand, NetworkView, PeerPath, PeerView, PlacementCommand, ReachView, Reply,
+};
 use fog_ipc::Client;
 use fog_types::job::GridOptions;
 use fog_types::{ByteCount, JobId};
@@ -25,9 +27,13 @@ pub async fn network(context: &Context, verb: NetworkVerb) -> Result<ExitCode, F
     match context.call(command).await? {
         Reply::Network(view) if context.json => print_json(&view)?,
         Reply::Network(view) => show(&view, &context.words_here().await),
-        Reply::Invite { group, text } if context.json => print_json(&serde_json::json!({ "group": group, "invite": text }))?,
+        Reply::Invite { group, text } if context.json => {
+            print_json(&serde_json::json!({ "group": group, "invite": text }))?
+        }
         Reply::Invite { group, text } => {
-            print_text(&format!("Whoever has this becomes a member of the group '{group}' and shares work with it:"));
+            print_text(&format!(
+                "Whoever has this becomes a member of the group '{group}' and shares work with it:"
+            ));
             if let Ok(code) = QrCode::new(text.as_bytes()) {
                 print_text(&code.render::<unicode::Dense1x2>().quiet_zone(true).build());
             }
@@ -40,10 +46,16 @@ pub async fn network(context: &Context, verb: NetworkVerb) -> Result<ExitCode, F
 
 fn show(view: &NetworkView, words: &Words) {
     if view.joined.is_empty() {
-        print_text("No network was joined; nothing listens. `fog network join lan` shares work with devices on the same network.");
+        print_text(
+            "No network was joined; nothing listens. `fog network join lan` shares work with devices on the same network.",
+        );
         return;
     }
-    let joined: Vec<String> = view.joined.iter().map(|known| if known.is_group { format!("group '{}'", known.name) } else { known.name.clone() }).collect();
+    let joined: Vec<String> = view
+        .joined
+        .iter()
+        .map(|known| if known.is_group { format!("group '{}'", known.name) } else { known.name.clone() })
+        .collect();
     print_text(&format!("Joined: {}", joined.join(", ")));
     if !view.problem.is_empty() {
         print_text(&format!("Not taking part: {}", view.problem));
@@ -54,8 +66,16 @@ fn show(view: &NetworkView, words: &Words) {
         ReachView::Public => "Reachable: from anywhere",
         ReachView::Relayed => "Reachable: through a relay",
     });
-    let cap = if view.data_cap == 0 { "no limit".to_owned() } else { format!("limit {}", ByteCount(view.data_cap)) };
-    print_text(&format!("Data in 30 days: {} received, {} sent ({cap})", ByteCount(view.received), ByteCount(view.sent)));
+    let cap = if view.data_cap == 0 {
+        "no limit".to_owned()
+    } else {
+        format!("limit {}", ByteCount(view.data_cap))
+    };
+    print_text(&format!(
+        "Data in 30 days: {} received, {} sent ({cap})",
+        ByteCount(view.received),
+        ByteCount(view.sent)
+    ));
     let related = view.peers.iter().filter(|peer| !peer.network.is_empty()).count();
     print_text(&format!("Devices here: {related}. `fog peers` lists them."));
     if let Some(text) = words.own_clock(view) {
@@ -78,8 +98,15 @@ pub async fn peers(context: &Context) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let (words, now) = (context.words_here().await, now_ms());
-    let mut rows = vec![["name", "network", "link", "there and back", "free", "lent", "hosted", "trust", "id"].map(str::to_owned).to_vec()];
-    let clocks: Vec<String> = list.iter().filter_map(|peer| Some(format!("{}: {}.", peer.name, words.clock_of_peer(peer)?))).collect();
+    let mut rows = vec![
+        ["name", "network", "link", "there and back", "free", "lent", "hosted", "trust", "id"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    let clocks: Vec<String> = list
+        .iter()
+        .filter_map(|peer| Some(format!("{}: {}.", peer.name, words.clock_of_peer(peer)?)))
+        .collect();
     for peer in list {
         let link = link(&peer).unwrap_or_else(|| words.ago(peer.seen_ms, now));
         let time = peer.round_trip_ms.map_or_else(String::new, |ms| format!("{ms} ms"));
@@ -129,7 +156,11 @@ pub async fn explain_waiting(client: &Client, words: &Words, wish: Option<GridOp
     } else if here == 0 {
         say!("{}", words.t("grid-nobody"));
     } else if here < wanted {
-        say!("{}", words.with("grid-too-few", &[("wanted", f64::from(wanted).into()), ("n", f64::from(here).into())]));
+        say!(
+            "{}",
+            words
+                .with("grid-too-few", &[("wanted", f64::from(wanted).into()), ("n", f64::from(here).into())])
+        );
     }
 }
 
@@ -158,7 +189,12 @@ pub async fn places(context: &Context, client: &Client, id: JobId) -> Result<Exi
 }
 
 /// Runs `fog job map`: prints the Pareto front and the chosen point.
-pub async fn map(context: &Context, client: &Client, submission: Command, grid: GridOptions) -> Result<ExitCode, Failure> {
+pub async fn map(
+    context: &Context,
+    client: &Client,
+    submission: Command,
+    grid: GridOptions,
+) -> Result<ExitCode, Failure> {
     let Command::Jobs(JobCommand::Submit { job_file, folder, .. }) = submission else {
         return Err(Failure::input("a checkpoint is not placed: it goes on where it is submitted"));
     };
@@ -174,13 +210,19 @@ pub async fn map(context: &Context, client: &Client, submission: Command, grid: 
         print_json(&view)?;
         return Ok(ExitCode::SUCCESS);
     }
-    print_text(&words.with("map-tasks", &[("tasks", f64::from(view.tasks).into()), ("n", (view.front.len() as f64).into())]));
+    print_text(&words.with(
+        "map-tasks",
+        &[("tasks", f64::from(view.tasks).into()), ("n", (view.front.len() as f64).into())],
+    ));
     if view.planned > 0 && view.planned < view.tasks {
         print_text(&words.with("map-planned", &[("n", f64::from(view.planned).into())]));
     }
-    let mut rows = vec![["", "seconds", "units paid", "Wh", "risk", "uneven", "tasks on devices"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["", "seconds", "units paid", "Wh", "risk", "uneven", "tasks on devices"].map(str::to_owned).to_vec(),
+    ];
     for (at, point) in view.front.iter().enumerate() {
-        let shares: Vec<String> = point.shares.iter().map(|(_, name, count)| format!("{name} {count}")).collect();
+        let shares: Vec<String> =
+            point.shares.iter().map(|(_, name, count)| format!("{name} {count}")).collect();
         rows.push(vec![
             if at == view.chosen { "→" } else { "" }.to_owned(),
             format!("{:.1}", point.seconds),
@@ -214,15 +256,30 @@ pub async fn credits(context: &Context) -> Result<ExitCode, Failure> {
         print_json(&view)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let limit = if view.limit == 0 { "no limit".to_owned() } else { format!("at most {} may be owed", in_credits(view.limit)) };
-    print_text(&format!("Earned {}, spent {}, put aside {} ({limit}).", in_credits(view.earned), in_credits(view.spent), in_credits(view.reserved)));
+    let limit = if view.limit == 0 {
+        "no limit".to_owned()
+    } else {
+        format!("at most {} may be owed", in_credits(view.limit))
+    };
+    print_text(&format!(
+        "Earned {}, spent {}, put aside {} ({limit}).",
+        in_credits(view.earned),
+        in_credits(view.spent),
+        in_credits(view.reserved)
+    ));
     if view.peers.is_empty() {
         print_text("No work was done for or by another device yet.");
         return Ok(ExitCode::SUCCESS);
     }
     let mut rows = vec![["device", "earned", "spent", "put aside", "id"].map(str::to_owned).to_vec()];
     for peer in view.peers {
-        rows.push(vec![peer.name, in_credits(peer.earned), in_credits(peer.spent), in_credits(peer.reserved), peer.id]);
+        rows.push(vec![
+            peer.name,
+            in_credits(peer.earned),
+            in_credits(peer.spent),
+            in_credits(peer.reserved),
+            peer.id,
+        ]);
     }
     print_table(&rows);
     Ok(ExitCode::SUCCESS)

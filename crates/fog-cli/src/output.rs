@@ -37,7 +37,11 @@ impl Failure {
 
     /// Failure for an output stream that cannot be written to; without a text when its reader went away.
     pub fn of_stream(name: &str, error: &std::io::Error) -> Self {
-        let message = if error.kind() == std::io::ErrorKind::BrokenPipe { String::new() } else { format!("{name} cannot be written to: {error}") };
+        let message = if error.kind() == std::io::ErrorKind::BrokenPipe {
+            String::new()
+        } else {
+            format!("{name} cannot be written to: {error}")
+        };
         Self::new(ErrorKind::Storage, message)
     }
 
@@ -99,7 +103,9 @@ impl From<ApiError> for Failure {
 pub fn read_text(path: &std::path::Path, most: u64) -> Result<String, Failure> {
     let wrong = |what: String| Failure::input(format!("{}: {what}", path.display()));
     let mut bytes = Vec::new();
-    std::fs::File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).map_err(|e| Failure::file(path, &e))?;
+    std::fs::File::open(path)
+        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
+        .map_err(|e| Failure::file(path, &e))?;
     if bytes.len() as u64 > most {
         return Err(wrong(format!("it is longer than {}", fog_types::ByteCount(most))));
     }
@@ -115,7 +121,10 @@ pub fn print_json<T: Serialize>(value: &T) -> Result<(), Failure> {
 /// Writes bytes to standard output unchanged.
 pub fn write_out(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|e| Failure::of_stream("standard output", &e))
+    stdout
+        .write_all(bytes)
+        .and_then(|()| stdout.flush())
+        .map_err(|e| Failure::of_stream("standard output", &e))
 }
 
 /// Prints a line. A write error ends this program at once with an exit code: otherwise nobody would notice
@@ -158,12 +167,19 @@ pub(crate) use {say, say_part};
 /// Prints rows with aligned columns; the first row is the heading. Each cell stays on one line, whatever
 /// text it contains.
 pub fn print_table(rows: &[Vec<String>]) {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()).collect();
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()).collect();
     let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for row in &rows {
-        let line: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell}{}  ", " ".repeat(width - cell.chars().count()))).collect();
+        let line: String = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell}{}  ", " ".repeat(width - cell.chars().count())))
+            .collect();
         print_text(line.trim_end());
     }
 }

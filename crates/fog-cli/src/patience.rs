@@ -19,10 +19,17 @@ const EVERY: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// The failure that the engine reports.
-pub async fn call(client: &Client, command: Command, event: &str, say: impl Fn(u64) -> String, json: bool) -> Result<Reply, Failure> {
+pub async fn call(
+    client: &Client,
+    command: Command,
+    event: &str,
+    say: impl Fn(u64) -> String,
+    json: bool,
+) -> Result<Reply, Failure> {
     let is_terminal = std::io::stderr().is_terminal() && !json;
     let begun = Instant::now();
-    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + FIRST, if is_terminal { TICK } else { EVERY });
+    let mut tick =
+        tokio::time::interval_at(tokio::time::Instant::now() + FIRST, if is_terminal { TICK } else { EVERY });
     let mut call = std::pin::pin!(client.call(command));
     let mut is_drawn = false;
     loop {

@@ -85,8 +85,16 @@ impl Program {
 
     /// Returns the command that submits the program. Its files must exist until the command is answered.
     pub fn submission(&self) -> Result<Command, Failure> {
-        if let Some(word) = self.args.iter().chain(self.env.values()).find(|text| PLACEHOLDERS.iter().any(|placeholder| text.contains(placeholder))) {
-            let message = format!("'{word}' holds a word that a job replaces, one of {}; `fog run` takes it as it is", PLACEHOLDERS.join(" "));
+        if let Some(word) = self
+            .args
+            .iter()
+            .chain(self.env.values())
+            .find(|text| PLACEHOLDERS.iter().any(|placeholder| text.contains(placeholder)))
+        {
+            let message = format!(
+                "'{word}' holds a word that a job replaces, one of {}; `fog run` takes it as it is",
+                PLACEHOLDERS.join(" ")
+            );
             return Err(Failure::new(ErrorKind::Unsupported, message));
         }
         let Limits { memory, disk, units, wall_seconds, log, .. } = &self.limits;
@@ -99,10 +107,21 @@ impl Program {
             seed: self.seed,
             stdin: self.stdin.as_deref().map(text).transpose()?,
             env: &self.env,
-            inputs: self.inputs.iter().map(|(name, path)| Ok((name.as_str(), text(path)?))).collect::<Result<_, Failure>>()?,
-            limits: LimitsText { memory: memory.0, disk: disk.0, units: units.0, wall: *wall_seconds, log: log.0 },
+            inputs: self
+                .inputs
+                .iter()
+                .map(|(name, path)| Ok((name.as_str(), text(path)?)))
+                .collect::<Result<_, Failure>>()?,
+            limits: LimitsText {
+                memory: memory.0,
+                disk: disk.0,
+                units: units.0,
+                wall: *wall_seconds,
+                log: log.0,
+            },
         };
-        let job_file = toml::to_string(&file).map_err(|e| Failure::input(format!("this program cannot be put into a job file: {e}")))?;
+        let job_file = toml::to_string(&file)
+            .map_err(|e| Failure::input(format!("this program cannot be put into a job file: {e}")))?;
         let folder = text(&std::path::absolute(".").map_err(|e| Failure::storage(Path::new("."), &e))?)?;
         Ok(Command::Jobs(JobCommand::Submit { job_file, folder, grid: None, deadline_seconds: None }))
     }
@@ -136,7 +155,9 @@ struct LimitsText {
 }
 
 fn split(text: &str, what: &str) -> Result<(String, String), Failure> {
-    text.split_once('=').map(|(a, b)| (a.to_owned(), b.to_owned())).ok_or_else(|| Failure::input(format!("'{text}' is not {what}")))
+    text.split_once('=')
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .ok_or_else(|| Failure::input(format!("'{text}' is not {what}")))
 }
 
 fn limits(args: &ProgramArgs) -> Result<Limits, Failure> {
@@ -144,7 +165,11 @@ fn limits(args: &ProgramArgs) -> Result<Limits, Failure> {
     let limits = Limits {
         memory: args.memory.map_or(base.memory, ByteCount::mib),
         units: args.units.map_or(base.units, WorkUnits),
-        wall_seconds: args.wall.as_deref().map_or(Ok(base.wall_seconds), parse_span).map_err(Failure::input)?,
+        wall_seconds: args
+            .wall
+            .as_deref()
+            .map_or(Ok(base.wall_seconds), parse_span)
+            .map_err(Failure::input)?,
         disk: args.disk.as_deref().map_or(Ok(base.disk), str::parse).map_err(Failure::input)?,
         log: KEPT_LOG,
         ..base
@@ -177,21 +202,36 @@ mod tests {
             ..ProgramArgs::default()
         };
         let program = |args: &ProgramArgs| Program::new(&at("tool \"x\".wasm"), args, folder.path());
-        let Command::Jobs(JobCommand::Submit { job_file, .. }) = program(&args).unwrap().submission().unwrap() else { panic!("no job") };
+        let Command::Jobs(JobCommand::Submit { job_file, .. }) =
+            program(&args).unwrap().submission().unwrap()
+        else {
+            panic!("no job")
+        };
         let job = fog_types::job::parse(&job_file).unwrap();
         let spec = program(&args).unwrap().spec();
-        assert_eq!((job.args_of(0), job.env_of(0), job.seed, job.name), (spec.args, spec.env, spec.seed, spec.program));
+        assert_eq!(
+            (job.args_of(0), job.env_of(0), job.seed, job.name),
+            (spec.args, spec.env, spec.seed, spec.program)
+        );
         assert_eq!(job.limits, spec.limits);
         assert_eq!(job.stdin.map(PathBuf::from), spec.stdin);
-        let inputs: Vec<Mount> = job.inputs.into_iter().map(|(name, path)| Mount { name, path: path.into() }).collect();
+        let inputs: Vec<Mount> =
+            job.inputs.into_iter().map(|(name, path)| Mount { name, path: path.into() }).collect();
         assert_eq!(inputs, spec.inputs);
         let replaced = ProgramArgs { rest: vec!["{index}".to_owned()], ..ProgramArgs::default() };
         assert!(program(&replaced).unwrap().submission().is_err());
-        let twice = ProgramArgs { input: vec![args.input[0].clone(), args.input[0].clone()], ..ProgramArgs::default() };
+        let twice = ProgramArgs {
+            input: vec![args.input[0].clone(), args.input[0].clone()],
+            ..ProgramArgs::default()
+        };
         assert!(program(&twice).is_err());
-        let case = ProgramArgs { input: ["a", "A"].map(|name| format!("{name}={}", at("data").display())).to_vec(), ..ProgramArgs::default() };
+        let case = ProgramArgs {
+            input: ["a", "A"].map(|name| format!("{name}={}", at("data").display())).to_vec(),
+            ..ProgramArgs::default()
+        };
         assert!(program(&case).unwrap_err().error.message.contains("same name"));
-        let device = ProgramArgs { input: vec![format!("NUL={}", at("data").display())], ..ProgramArgs::default() };
+        let device =
+            ProgramArgs { input: vec![format!("NUL={}", at("data").display())], ..ProgramArgs::default() };
         assert!(program(&device).unwrap_err().error.message.contains("device"));
     }
 }

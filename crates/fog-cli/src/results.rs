@@ -21,10 +21,18 @@ const PIECE_BYTES: u32 = 4 << 20;
 const MAX_REMARKS: usize = 20;
 
 /// Reads a part of a result to its end; returns the number of bytes that a log limit dropped.
-async fn read(client: &Client, id: JobId, part: ResultPart, mut take: impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<u64, Failure> {
+async fn read(
+    client: &Client,
+    id: JobId,
+    part: ResultPart,
+    mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<u64, Failure> {
     let (mut from, mut all_dropped) = (ResultPosition::default(), 0);
     loop {
-        match client.call(Command::Jobs(JobCommand::Read { id, part: part.clone(), from, limit: PIECE_BYTES })).await? {
+        match client
+            .call(Command::Jobs(JobCommand::Read { id, part: part.clone(), from, limit: PIECE_BYTES }))
+            .await?
+        {
             Reply::Piece { base64, next, dropped } => {
                 take(&decode(&base64)?)?;
                 all_dropped += dropped;
@@ -57,7 +65,13 @@ async fn detail(client: &Client, id: JobId, tasks_from: u32) -> Result<Box<JobDe
 }
 
 /// Runs `fog job logs`: prints the output exactly as the program wrote it.
-pub async fn logs(context: &Context, client: &Client, id: JobId, index: u32, stderr: bool) -> Result<ExitCode, Failure> {
+pub async fn logs(
+    context: &Context,
+    client: &Client,
+    id: JobId,
+    index: u32,
+    stderr: bool,
+) -> Result<ExitCode, Failure> {
     let part = if stderr { ResultPart::Stderr { index } } else { ResultPart::Stdout { index } };
     let mut kept = Vec::new();
     let dropped = read(client, id, part, |bytes| {
@@ -93,10 +107,14 @@ async fn renamed(client: &Client, id: JobId) -> Result<(Vec<serde_json::Value>, 
             count = count.saturating_add(task.renamed);
             let mut from = Some(0);
             while let Some(first) = from {
-                match client.call(Command::Jobs(JobCommand::Renamed { id, index: task.index, from: first })).await? {
+                match client
+                    .call(Command::Jobs(JobCommand::Renamed { id, index: task.index, from: first }))
+                    .await?
+                {
                     Reply::Renamed { renamed, next } => {
                         for one in renamed {
-                            let mut told = serde_json::json!({ "task": task.index, "name": one.name, "kept": one.kept });
+                            let mut told =
+                                serde_json::json!({ "task": task.index, "name": one.name, "kept": one.kept });
                             if let Some(reason) = one.reason {
                                 told["reason"] = reason.into();
                             }
@@ -133,7 +151,8 @@ pub async fn tell(client: &Client, id: JobId) -> Result<(), Failure> {
                 Ok(())
             });
             match read.await {
-                Err(failure) if is_whole && failure.error.kind == ErrorKind::NotFound && job.tasks_total == 1 => {}
+                Err(failure)
+                    if is_whole && failure.error.kind == ErrorKind::NotFound && job.tasks_total == 1 => {}
                 read => {
                     dropped = read?;
                     break;
@@ -159,7 +178,10 @@ pub async fn print(client: &Client, id: JobId) -> Result<(), Failure> {
             print_text(&format!("The result is a picture; `fog job result {id} -o FOLDER` saves it."));
             return Ok(());
         }
-        return match client.call(Command::Jobs(JobCommand::Output { id, index: None, path: String::new() })).await? {
+        return match client
+            .call(Command::Jobs(JobCommand::Output { id, index: None, path: String::new() }))
+            .await?
+        {
             Reply::Bytes { base64, .. } => write_out(&decode(&base64)?),
             other => Err(unexpected(&other)),
         };
@@ -179,16 +201,28 @@ pub async fn save(context: &Context, client: &Client, id: JobId, folder: &Path) 
     let folder = fog_engine::as_text(&absolute(folder)?)?;
     let words = context.words_here().await;
     let saving = |seconds| words.with("job-saving", &[("span", words.span(seconds).into())]);
-    match patience::call(client, Command::Jobs(JobCommand::Export { id, folder: folder.clone() }), "saving", saving, context.json).await? {
+    match patience::call(
+        client,
+        Command::Jobs(JobCommand::Export { id, folder: folder.clone() }),
+        "saving",
+        saving,
+        context.json,
+    )
+    .await?
+    {
         Reply::Exported { files, count } if context.json => {
             let (renamed, renamed_count) = match renamed(client, id).await {
                 Err(failure) if is_gone(&failure) => Default::default(),
                 other => other?,
             };
-            print_json(&serde_json::json!({ "folder": folder, "count": count, "files": files, "renamed": renamed, "renamed_count": renamed_count }))?;
+            print_json(
+                &serde_json::json!({ "folder": folder, "count": count, "files": files, "renamed": renamed, "renamed_count": renamed_count }),
+            )?;
             return Ok(ExitCode::SUCCESS);
         }
-        Reply::Exported { count, .. } => print_text(&clean(&words.with("job-saved", &[("n", (count as f64).into()), ("folder", folder.into())]))),
+        Reply::Exported { count, .. } => print_text(&clean(
+            &words.with("job-saved", &[("n", (count as f64).into()), ("folder", folder.into())]),
+        )),
         other => return Err(unexpected(&other)),
     }
     match tell_remarks(client, id).await {
@@ -214,7 +248,11 @@ async fn tell_remarks(client: &Client, id: JobId) -> Result<(), Failure> {
             }
             for (stream, dropped) in [("output", task.dropped.0), ("error", task.dropped.1)] {
                 if dropped > 0 {
-                    let bytes = counted(dropped, &format!("byte of standard {stream} was"), &format!("bytes of standard {stream} were"));
+                    let bytes = counted(
+                        dropped,
+                        &format!("byte of standard {stream} was"),
+                        &format!("bytes of standard {stream} were"),
+                    );
                     remarks.push(format!("{bytes} dropped at the job's log limit"));
                 }
             }
@@ -232,7 +270,8 @@ async fn tell_remarks(client: &Client, id: JobId) -> Result<(), Failure> {
     }
     if told > MAX_REMARKS {
         let more = (told - MAX_REMARKS) as u64;
-        let (remarks, them) = (counted(more, "more remark", "more remarks"), if more == 1 { "it" } else { "them" });
+        let (remarks, them) =
+            (counted(more, "more remark", "more remarks"), if more == 1 { "it" } else { "them" });
         complain(&format!("fog: and {remarks}; `fog job show {id}` has {them}"));
     }
     Ok(())
@@ -246,7 +285,11 @@ pub async fn save_files(client: &Client, id: JobId, folder: &Path) -> Result<(),
     loop {
         let detail = detail(client, id, index).await?;
         for task in &detail.tasks {
-            let place = if detail.summary.tasks_total == 1 { String::new() } else { format!("task-{:05}/", task.index) };
+            let place = if detail.summary.tasks_total == 1 {
+                String::new()
+            } else {
+                format!("task-{:05}/", task.index)
+            };
             let (mut outputs, mut left) = (task.outputs.clone(), task.outputs_left_out);
             loop {
                 for output in &outputs {
@@ -257,7 +300,14 @@ pub async fn save_files(client: &Client, id: JobId, folder: &Path) -> Result<(),
                     out.finish(file).map_err(failed)?;
                 }
                 let Some(last) = outputs.last().filter(|_| left > 0) else { break };
-                match client.call(Command::Jobs(JobCommand::Outputs { id, index: task.index, after: last.path.clone() })).await? {
+                match client
+                    .call(Command::Jobs(JobCommand::Outputs {
+                        id,
+                        index: task.index,
+                        after: last.path.clone(),
+                    }))
+                    .await?
+                {
                     Reply::Outputs { outputs: next, more } => (outputs, left) = (next, more),
                     other => return Err(unexpected(&other)),
                 }

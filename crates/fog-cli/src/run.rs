@@ -44,21 +44,31 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
         (None, None) => return Err(Failure::input("a program, or --from with a checkpoint, is needed")),
     };
     let mut bytes = Vec::new();
-    let read = fog_runtime::open_regular(&module).and_then(|file| file.take(spec.limits.module.0 + 1).read_to_end(&mut bytes));
+    let read = fog_runtime::open_regular(&module)
+        .and_then(|file| file.take(spec.limits.module.0 + 1).read_to_end(&mut bytes));
     read.map_err(|e| Failure::file(&module, &e))?;
     if bytes.len() as u64 > spec.limits.module.0 {
-        return Err(Failure::new(ErrorKind::LimitReached, format!("{} is larger than {}", module.display(), spec.limits.module)));
+        return Err(Failure::new(
+            ErrorKind::LimitReached,
+            format!("{} is larger than {}", module.display(), spec.limits.module),
+        ));
     }
     fog_runtime::suspend_with_workers().map_err(|e| Failure::bug(format!("signals cannot be heard: {e}")))?;
-    let program = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
+    let program =
+        WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
     // The user waits for the program.
     let program = program.with_priority(Priority::Asked);
     let mut cached = fog_engine::artifact_path(&context.data_folder, &blake3::hash(&bytes).to_hex(), engine);
     (spec.engine, spec.duty) = (engine, Percent::new(args.duty));
     spec.segments = args.history.as_ref().map(|_| Segments::of(args.segment, true));
     let every = std::time::Duration::from_secs_f64(args.every);
-    let keeper = args.checkpoint.as_ref().map(|path| Keeper::new(path, args.from.as_deref(), every)).transpose()?;
-    let origin = if args.checkpoint.is_some() || args.history.is_some() { Some(Origin::new(&spec, bytes)?) } else { None };
+    let keeper =
+        args.checkpoint.as_ref().map(|path| Keeper::new(path, args.from.as_deref(), every)).transpose()?;
+    let origin = if args.checkpoint.is_some() || args.history.is_some() {
+        Some(Origin::new(&spec, bytes)?)
+    } else {
+        None
+    };
     let historian = match (&args.history, spec.segments, &origin) {
         (Some(folder), Some(segments), Some(origin)) => Some(Historian::new(folder, segments, origin)?),
         _ => None,
@@ -125,7 +135,13 @@ enum Followed {
     Interrupted(u8),
 }
 
-async fn follow(program: &WorkerProgram, spec: TaskSpec, state: Option<Vec<u8>>, screen: &mut Screen, record: &mut Record) -> Result<Followed, Failure> {
+async fn follow(
+    program: &WorkerProgram,
+    spec: TaskSpec,
+    state: Option<Vec<u8>>,
+    screen: &mut Screen,
+    record: &mut Record,
+) -> Result<Followed, Failure> {
     let mut pieces = Vec::new();
     // Error that prevents output from being passed on. The state until then is saved first.
     let mut mute: Option<Failure> = None;
@@ -146,14 +162,20 @@ async fn follow(program: &WorkerProgram, spec: TaskSpec, state: Option<Vec<u8>>,
             },
         };
         match event {
-            Some(WorkerEvent::Message(FromWorker::Done(report))) => return mute.map_or(Ok(Followed::Ended(report)), Err),
+            Some(WorkerEvent::Message(FromWorker::Done(report))) => {
+                return mute.map_or(Ok(Followed::Ended(report)), Err);
+            }
             Some(WorkerEvent::Message(FromWorker::Failed { stale: true, .. })) => return Ok(Followed::Stale),
-            Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(Failure::input(message)),
+            Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => {
+                return Err(Failure::input(message));
+            }
             Some(WorkerEvent::Message(FromWorker::State(piece))) => {
                 record.keeper.iter_mut().for_each(Keeper::at_safe_point);
                 pieces.extend(piece);
             }
-            Some(WorkerEvent::Message(FromWorker::Mark(mark))) => record.historian.iter_mut().for_each(|historian| historian.mark(mark.clone())),
+            Some(WorkerEvent::Message(FromWorker::Mark(mark))) => {
+                record.historian.iter_mut().for_each(|historian| historian.mark(mark.clone()))
+            }
             Some(WorkerEvent::Message(FromWorker::Saved(saved))) => {
                 let Some(origin) = &record.origin else { continue };
                 let state = std::mem::take(&mut pieces);

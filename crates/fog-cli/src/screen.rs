@@ -62,7 +62,9 @@ impl Screen {
 
     /// Checks that a result can be written to a folder of this name, before anything runs.
     pub fn check(out: &Path) -> Result<(), Failure> {
-        OutputFolder::check(out).map_err(|e| Failure::input(format!("no result can be written to {}: {e}. Nothing was run", out.display())))
+        OutputFolder::check(out).map_err(|e| {
+            Failure::input(format!("no result can be written to {}: {e}. Nothing was run", out.display()))
+        })
     }
 
     pub fn note(&mut self, text: &str) {
@@ -98,7 +100,10 @@ impl Screen {
                 }
                 if !self.json {
                     self.clear();
-                    std::io::stderr().lock().write_all(&bytes).map_err(|e| Failure::of_stream("standard error", &e))?;
+                    std::io::stderr()
+                        .lock()
+                        .write_all(&bytes)
+                        .map_err(|e| Failure::of_stream("standard error", &e))?;
                 }
             }
             FromWorker::Progress { units, permille } => {
@@ -117,7 +122,10 @@ impl Screen {
             let kept = self.names.add(path);
             self.remarks.file(path, kept.as_deref());
             let file = match (&mut self.out, &kept) {
-                (Some(out), Some(name)) => Some((PathBuf::from(name), out.create(name).map_err(|e| Failure::storage(Path::new(name), &e))?)),
+                (Some(out), Some(name)) => Some((
+                    PathBuf::from(name),
+                    out.create(name).map_err(|e| Failure::storage(Path::new(name), &e))?,
+                )),
                 _ => None,
             };
             if let Some(name) = &kept {
@@ -135,7 +143,11 @@ impl Screen {
 
     /// Gives the complete file its final name.
     fn close_file(&mut self) -> Result<(), Failure> {
-        let (Some(out), Some(Incoming { file: Some((path, file)), .. })) = (&mut self.out, self.incoming.take()) else { return Ok(()) };
+        let (Some(out), Some(Incoming { file: Some((path, file)), .. })) =
+            (&mut self.out, self.incoming.take())
+        else {
+            return Ok(());
+        };
         out.finish(file).map(drop).map_err(|e| Failure::storage(&path, &e))
     }
 
@@ -146,16 +158,28 @@ impl Screen {
             // Exit codes are one byte on most systems; any other value must not look like success.
             Outcome::Exited(code) => (u8::try_from(*code).unwrap_or(255), None),
             Outcome::Trapped(what) => (134, Some(format!("the program broke off: {what}"))),
-            Outcome::Limit(LimitKind::Units) => (LIMIT_REACHED, Some("the limit of work units was reached; --units raises it".to_owned())),
-            Outcome::Limit(LimitKind::WallTime) => (LIMIT_REACHED, Some("the limit of running time was reached; --wall raises it".to_owned())),
-            Outcome::Limit(LimitKind::Memory) => {
-                (LIMIT_REACHED, Some("the program used more memory than its limits allow; --memory and --disk raise them".to_owned()))
+            Outcome::Limit(LimitKind::Units) => {
+                (LIMIT_REACHED, Some("the limit of work units was reached; --units raises it".to_owned()))
             }
+            Outcome::Limit(LimitKind::WallTime) => {
+                (LIMIT_REACHED, Some("the limit of running time was reached; --wall raises it".to_owned()))
+            }
+            Outcome::Limit(LimitKind::Memory) => (
+                LIMIT_REACHED,
+                Some(
+                    "the program used more memory than its limits allow; --memory and --disk raise them"
+                        .to_owned(),
+                ),
+            ),
             Outcome::Limit(LimitKind::Stack) => (LIMIT_REACHED, Some("the stack overflowed".to_owned())),
             Outcome::Refused(why) => (CANNOT_RUN, Some(format!("the module cannot run: {why}"))),
         };
         if self.out.is_none() && !self.files.is_empty() && !self.json {
-            let (what, them) = if self.files.len() == 1 { ("a file".to_owned(), "it") } else { (format!("{} files", self.files.len()), "them") };
+            let (what, them) = if self.files.len() == 1 {
+                ("a file".to_owned(), "it")
+            } else {
+                (format!("{} files", self.files.len()), "them")
+            };
             complain(&format!("fog: the program left {what}; --out DIR keeps {them}"));
         }
         if !self.json {
@@ -165,7 +189,11 @@ impl Screen {
             for (stream, dropped) in [("output", report.stdout_dropped), ("error", report.stderr_dropped)] {
                 if dropped > 0 {
                     let why = "with --checkpoint, --history or --json only so many are kept";
-                    let bytes = counted(dropped, &format!("byte of standard {stream} was"), &format!("bytes of standard {stream} were"));
+                    let bytes = counted(
+                        dropped,
+                        &format!("byte of standard {stream} was"),
+                        &format!("bytes of standard {stream} were"),
+                    );
                     complain(&format!("fog: {bytes} dropped after {KEPT_LOG}: {why}"));
                 }
             }
@@ -184,7 +212,10 @@ impl Screen {
     pub fn end(&mut self, report: Option<&Report>, problem: Option<&str>) -> Result<(), Failure> {
         self.clear();
         if self.json {
-            let exit_code = report.and_then(|report| if let Outcome::Exited(code) = report.outcome { Some(code) } else { None });
+            let exit_code =
+                report.and_then(
+                    |report| if let Outcome::Exited(code) = report.outcome { Some(code) } else { None },
+                );
             let hash = report.and_then(|report| self.result_hash(report));
             return crate::output::print_json(&serde_json::json!({
                 "exit_code": exit_code,

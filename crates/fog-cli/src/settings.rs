@@ -29,14 +29,17 @@ pub async fn settings(context: &Context, verb: SettingsVerb) -> Result<ExitCode,
             match output {
                 None => print_json(&file)?,
                 Some(path) => {
-                    let text = serde_json::to_string_pretty(&file).map_err(|e| Failure::bug(e.to_string()))?;
-                    fog_runtime::write_file(&path, (text + "\n").as_bytes()).map_err(|e| Failure::storage(&path, &e))?;
+                    let text =
+                        serde_json::to_string_pretty(&file).map_err(|e| Failure::bug(e.to_string()))?;
+                    fog_runtime::write_file(&path, (text + "\n").as_bytes())
+                        .map_err(|e| Failure::storage(&path, &e))?;
                 }
             }
         }
         SettingsVerb::Import { file } => {
             let text = read_text(&file, MAX_IMPORT_BYTES)?;
-            let (known, unknown) = parse_export(&text).map_err(|e| Failure::input(format!("{e}. Nothing was changed")))?;
+            let (known, unknown) =
+                parse_export(&text).map_err(|e| Failure::input(format!("{e}. Nothing was changed")))?;
             store(context, known).await?;
             for key in unknown {
                 say!("fog: this release has no setting '{key}'; it was left out");
@@ -65,7 +68,8 @@ async fn store(context: &Context, changes: BTreeMap<String, Value>) -> Result<()
     change(&client, Command::Settings(SettingsCommand::Set { changes })).await?;
     // A stored setting without effect is reported at once.
     if let Reply::Settings(mut values) = client.call(Command::Settings(SettingsCommand::Get)).await? {
-        let is_changed = |conflict: &&Conflict| conflict.keys.iter().any(|key| keys.iter().any(|changed| changed == key));
+        let is_changed =
+            |conflict: &&Conflict| conflict.keys.iter().any(|key| keys.iter().any(|changed| changed == key));
         for conflict in conflicts(&values).iter().filter(is_changed) {
             say!("fog: {}", conflict.message);
         }
@@ -78,14 +82,22 @@ async fn store(context: &Context, changes: BTreeMap<String, Value>) -> Result<()
 }
 
 fn unknown(key: &str) -> Failure {
-    Failure::new(fog_types::ErrorKind::NotFound, format!("there is no setting '{key}'; `fog settings list` shows them all"))
+    Failure::new(
+        fog_types::ErrorKind::NotFound,
+        format!("there is no setting '{key}'; `fog settings list` shows them all"),
+    )
 }
 
 pub fn parse(change: &str) -> Result<(String, Value), Failure> {
-    let (key, text) = change.split_once('=').ok_or_else(|| Failure::input(format!("'{change}' is not KEY=VALUE")))?;
+    let (key, text) =
+        change.split_once('=').ok_or_else(|| Failure::input(format!("'{change}' is not KEY=VALUE")))?;
     let setting = find(key).ok_or_else(|| unknown(key))?;
     let is_text = matches!(setting.kind, Kind::Text(_) | Kind::List);
-    let value = if text.is_empty() && !is_text { Value::Null } else { setting.parse(text).map_err(Failure::input)? };
+    let value = if text.is_empty() && !is_text {
+        Value::Null
+    } else {
+        setting.parse(text).map_err(Failure::input)?
+    };
     Ok((key.to_owned(), value))
 }
 
@@ -93,7 +105,9 @@ fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         // Whole numbers are printed without a fraction: 2500, not 2500.0.
-        Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string()),
+        Value::Number(number) => {
+            number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string())
+        }
         Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     }
@@ -136,10 +150,17 @@ mod tests {
     #[test]
     fn whole_numbers_are_shown_whole_and_no_digit_is_lost() {
         let shown = |number: f64| plain(&Value::from(number));
-        assert_eq!([2500.0, 0.0, -3.0, 0.1, 1_000_000_000.0, 62.5].map(shown), ["2500", "0", "-3", "0.1", "1000000000", "62.5"]);
+        assert_eq!(
+            [2500.0, 0.0, -3.0, 0.1, 1_000_000_000.0, 62.5].map(shown),
+            ["2500", "0", "-3", "0.1", "1000000000", "62.5"]
+        );
         for setting in ALL.iter().filter(|setting| matches!(setting.kind, Kind::Number { .. })) {
             let text = plain(&setting.default());
-            assert!(!text.ends_with(".0") && setting.parse(&text) == Ok(setting.default()), "{}: {text}", setting.key);
+            assert!(
+                !text.ends_with(".0") && setting.parse(&text) == Ok(setting.default()),
+                "{}: {text}",
+                setting.key
+            );
         }
     }
 }

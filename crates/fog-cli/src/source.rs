@@ -62,7 +62,9 @@ fn copy_within(from: &mut impl Read, name: &str, to: &Path, most: ByteCount) -> 
         };
         size += read as u64;
         if size > most.0 {
-            let message = format!("{name} holds more than {most}, the most that is taken from what is not a file on a disk; save it to a file first");
+            let message = format!(
+                "{name} holds more than {most}, the most that is taken from what is not a file on a disk; save it to a file first"
+            );
             return Err(Failure::new(ErrorKind::LimitReached, message));
         }
         file.write_all(&buffer[..read]).map_err(|e| Failure::storage(to, &e))?;
@@ -72,7 +74,9 @@ fn copy_within(from: &mut impl Read, name: &str, to: &Path, most: ByteCount) -> 
 /// Prints a hint when something is piped into a command that does not pass it on.
 pub fn hint_at_stdin() {
     if is_stdin_waiting() {
-        complain("fog: there is something on standard input, which the program did not get; --stdin - passes it on");
+        complain(
+            "fog: there is something on standard input, which the program did not get; --stdin - passes it on",
+        );
     }
 }
 
@@ -81,7 +85,11 @@ pub fn hint_at_stdin() {
 #[cfg(unix)]
 fn is_stdin_waiting() -> bool {
     let stdin = std::io::stdin();
-    let Ok(about) = std::os::fd::AsFd::as_fd(&stdin).try_clone_to_owned().and_then(|own| File::from(own).metadata()) else { return false };
+    let Ok(about) =
+        std::os::fd::AsFd::as_fd(&stdin).try_clone_to_owned().and_then(|own| File::from(own).metadata())
+    else {
+        return false;
+    };
     match kind_of(&about) {
         "a pipe" => rustix::io::ioctl_fionread(&stdin).is_ok_and(|waiting| waiting > 0),
         "a file" => rustix::fs::tell(&stdin).is_ok_and(|at| at < about.len()),

@@ -54,10 +54,18 @@ fn lines(words: &Words, status: &Status) -> Vec<String> {
     list.extend(words.unstored(status));
     for task in &status.active {
         let progress = task.permille.map_or_else(String::new, |p| format!(" · {} %", p / 10));
-        let left = task.seconds_left.map_or_else(String::new, |s| format!(" · {}", words.with("left", &[("span", words.span(s).into())])));
+        let left = task.seconds_left.map_or_else(String::new, |s| {
+            format!(" · {}", words.with("left", &[("span", words.span(s).into())]))
+        });
         let frozen = if task.frozen { format!(" · {}", words.t("kept-frozen")) } else { String::new() };
-        let place = words.task_of(task.index, task.tasks_total).map_or_else(String::new, |place| format!(" · {place}"));
-        let unsaved = if task.save_problem.is_empty() { String::new() } else { format!(" · {}", words.t("not-saved")) };
+        let place = words
+            .task_of(task.index, task.tasks_total)
+            .map_or_else(String::new, |place| format!(" · {place}"));
+        let unsaved = if task.save_problem.is_empty() {
+            String::new()
+        } else {
+            format!(" · {}", words.t("not-saved"))
+        };
         list.push(format!("  {}: {}{place}{progress}{left}{frozen}{unsaved}", words.t("now"), task.name));
     }
     if let Some(next) = &status.next {
@@ -100,7 +108,10 @@ async fn done(context: &Context) -> Result<ExitCode, Failure> {
 
 /// Runs `fog history`.
 pub async fn history(context: &Context, hours: u32) -> Result<ExitCode, Failure> {
-    let points = match context.call(Command::History { hours, points: hours.clamp(1, 48) * if hours <= 48 { 1 } else { 30 } }).await? {
+    let points = match context
+        .call(Command::History { hours, points: hours.clamp(1, 48) * if hours <= 48 { 1 } else { 30 } })
+        .await?
+    {
         Reply::History(points) => points,
         other => return Err(unexpected(&other)),
     };
@@ -114,8 +125,10 @@ pub async fn history(context: &Context, hours: u32) -> Result<ExitCode, Failure>
         return Ok(ExitCode::SUCCESS);
     }
     let now = now_ms();
-    let number = |value: Option<f64>, unit: &str| value.map_or_else(|| "–".to_owned(), |v| format!("{v:.0} {unit}"));
-    let mut rows = vec![["when", "worked", "duty", "units", "cpu", "battery", "reason"].map(str::to_owned).to_vec()];
+    let number =
+        |value: Option<f64>, unit: &str| value.map_or_else(|| "–".to_owned(), |v| format!("{v:.0} {unit}"));
+    let mut rows =
+        vec![["when", "worked", "duty", "units", "cpu", "battery", "reason"].map(str::to_owned).to_vec()];
     for p in &points {
         rows.push(vec![
             words.ago(p.at_ms, now),
@@ -144,12 +157,24 @@ pub async fn doctor(context: &Context) -> Result<ExitCode, Failure> {
                 Reply::Checks(checks) => checks,
                 other => return Err(unexpected(&other)),
             };
-            let running = fog_api::Check { name: "engine".to_owned(), state: CheckState::Good, detail: format!("release {} answers", client.version) };
+            let running = fog_api::Check {
+                name: "engine".to_owned(),
+                state: CheckState::Good,
+                detail: format!("release {} answers", client.version),
+            };
             std::iter::once(running).chain(found).collect::<Vec<_>>()
         }
-        Err(failure) => vec![fog_api::Check { name: "engine".to_owned(), state: CheckState::Bad, detail: failure.error.message }],
+        Err(failure) => vec![fog_api::Check {
+            name: "engine".to_owned(),
+            state: CheckState::Bad,
+            detail: failure.error.message,
+        }],
     };
-    checks.push(fog_api::Check { name: "this program".to_owned(), state: CheckState::Good, detail: format!("fog {}", env!("CARGO_PKG_VERSION")) });
+    checks.push(fog_api::Check {
+        name: "this program".to_owned(),
+        state: CheckState::Good,
+        detail: format!("fog {}", env!("CARGO_PKG_VERSION")),
+    });
     if context.json {
         print_json(&checks)?;
     } else {
@@ -187,7 +212,15 @@ mod tests {
         let at_ms = now_ms() - 86_400_000;
         let (now, limit) = (ValueView::Unknown, ValueView::Unknown);
         let (effect, resumes) = (EffectView::Stops, ResumeView::AtMs(at_ms + 58_000));
-        let reason = ReasonView { rule: "snoozed".to_owned(), effect, now, limit, resumes, held_until_ms: None, yields: false };
+        let reason = ReasonView {
+            rule: "snoozed".to_owned(),
+            effect,
+            now,
+            limit,
+            resumes,
+            held_until_ms: None,
+            yields: false,
+        };
         let verdict = VerdictView { reasons: vec![reason], ..VerdictView::default() };
         let status = Status { at_ms, verdict, unstored: "the disk is full".to_owned(), ..Status::default() };
         let lines = lines(&Words::new("en"), &status);

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use fog_api::{ActiveTask, Command, EffectView, Event, EventBody, JobCommand, JobSummary, PlacementCommand, ReasonView, Reply, Snapshot, Status, TaskPlace};
+use fog_api::{
+    ActiveTask, Command, EffectView, Event, EventBody, JobCommand, JobSummary, PlacementCommand, ReasonView,
+    Reply, Snapshot, Status, TaskPlace,
+};
 use fog_ipc::{Client, Events};
 use fog_types::text::clean_name;
 use fog_types::{ErrorKind, JobId, JobState};
@@ -59,7 +62,9 @@ impl Phase {
     fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Stopped(a), Self::Stopped(b)) => a.rule == b.rule,
-            (Self::Waits { what: a, sentence: s }, Self::Waits { what: b, sentence: t }) => a == b && (matches!(*a, "turn" | "memory") || s == t),
+            (Self::Waits { what: a, sentence: s }, Self::Waits { what: b, sentence: t }) => {
+                a == b && (matches!(*a, "turn" | "memory") || s == t)
+            }
             _ => self == other,
         }
     }
@@ -69,7 +74,14 @@ impl Phase {
 ///
 /// # Errors
 /// When the engine goes, the job is paused after failures, or nothing of it ran for the stall time.
-pub async fn follow(context: &Context, client: &Client, events: &mut Events, words: &Words, first: JobSummary, watch: Watch) -> Result<JobSummary, Failure> {
+pub async fn follow(
+    context: &Context,
+    client: &Client,
+    events: &mut Events,
+    words: &Words,
+    first: JobSummary,
+    watch: Watch,
+) -> Result<JobSummary, Failure> {
     let mut this = Follower {
         words,
         json: context.json,
@@ -82,7 +94,10 @@ pub async fn follow(context: &Context, client: &Client, events: &mut Events, wor
         pending: None,
         last_ran: Instant::now(),
         last_told: Instant::now(),
-        line: Line { shows: watch.shows_progress && !context.json && std::io::stderr().is_terminal(), is_drawn: false },
+        line: Line {
+            shows: watch.shows_progress && !context.json && std::io::stderr().is_terminal(),
+            is_drawn: false,
+        },
     };
     let mut tick = tokio::time::interval(TICK);
     let mut asked = Instant::now();
@@ -181,7 +196,11 @@ impl Follower<'_> {
             let there = self.places.as_ref().map_or(Phase::Works, |places| elsewhere(self.words, places));
             // The reason why some tasks are not lent does not matter while others run.
             let is_withheld = !self.withheld.is_empty() && (self.places.is_none() || there != Phase::Works);
-            return if is_withheld { Phase::Waits { what: "withheld", sentence: self.withheld.clone() } } else { there };
+            return if is_withheld {
+                Phase::Waits { what: "withheld", sentence: self.withheld.clone() }
+            } else {
+                there
+            };
         }
         if let Some(reason) = stop_of(&self.status, id, self.watch.is_requested) {
             return Phase::Stopped(Box::new(reason.clone()));
@@ -250,8 +269,18 @@ impl Follower<'_> {
     fn in_words(&self, phase: &Phase) -> (&'static str, Option<String>, String, Option<String>) {
         match phase {
             Phase::Works => ("working", None, self.words.t("watch-works"), None),
-            Phase::Stopped(reason) => ("waiting", Some(reason.rule.clone()), self.words.reason(reason, now_ms()), self.words.way_on(reason, self.job.id)),
-            Phase::Finishing => ("waiting", Some("finishing".to_owned()), self.words.t("headline-finishing"), Some(self.words.t("hint-finishing"))),
+            Phase::Stopped(reason) => (
+                "waiting",
+                Some(reason.rule.clone()),
+                self.words.reason(reason, now_ms()),
+                self.words.way_on(reason, self.job.id),
+            ),
+            Phase::Finishing => (
+                "waiting",
+                Some("finishing".to_owned()),
+                self.words.t("headline-finishing"),
+                Some(self.words.t("hint-finishing")),
+            ),
             Phase::Waits { what, sentence } => ("waiting", Some((*what).to_owned()), sentence.clone(), None),
             Phase::Paused => {
                 let way_on = self.words.with("hint-job-paused", &[("job", self.job.id.to_string().into())]);
@@ -263,7 +292,10 @@ impl Follower<'_> {
     fn say_tasks(&mut self, job: &JobSummary) {
         self.last_told = Instant::now();
         if self.json {
-            say!("{}", serde_json::json!({ "job": job.id, "event": "tasks", "done": job.tasks_finished, "total": job.tasks_total }));
+            say!(
+                "{}",
+                serde_json::json!({ "job": job.id, "event": "tasks", "done": job.tasks_finished, "total": job.tasks_total })
+            );
             return;
         }
         self.line.clear();
@@ -272,7 +304,8 @@ impl Follower<'_> {
 
     fn draw(&mut self) {
         let ours = self.status.active.iter().filter(|task| task.job == self.job.id && !task.frozen);
-        let parts: Vec<String> = ours.filter_map(|task| Some(format!("{}: {} %", task.index, task.permille? / 10))).collect();
+        let parts: Vec<String> =
+            ours.filter_map(|task| Some(format!("{}: {} %", task.index, task.permille? / 10))).collect();
         if !parts.is_empty() {
             self.line.draw(&parts.join("  "));
         }
@@ -289,7 +322,10 @@ impl Follower<'_> {
         if self.json {
             let tasks: Vec<_> = ours.map(|task| serde_json::json!({ "index": task.index, "permille": task.permille, "units": task.units })).collect();
             let (done, total) = (self.job.tasks_finished, self.job.tasks_total);
-            say!("{}", serde_json::json!({ "job": self.job.id, "event": "progress", "done": done, "total": total, "tasks": tasks }));
+            say!(
+                "{}",
+                serde_json::json!({ "job": self.job.id, "event": "progress", "done": done, "total": total, "tasks": tasks })
+            );
             return;
         }
         let state = |task: &ActiveTask| match task.permille {
@@ -302,12 +338,20 @@ impl Follower<'_> {
     }
 
     fn check_stalled(&mut self) -> Result<(), Failure> {
-        let Some(limit) = self.watch.stall_timeout.filter(|limit| self.last_ran.elapsed() >= *limit) else { return Ok(()) };
+        let Some(limit) = self.watch.stall_timeout.filter(|limit| self.last_ran.elapsed() >= *limit) else {
+            return Ok(());
+        };
         let (_, _, sentence, way_on) = self.in_words(&self.phase());
         let id = self.job.id.to_string();
-        let gave_up = self.words.with("watch-gave-up", &[("span", self.words.span(limit.as_secs()).into()), ("job", id.into())]);
+        let gave_up = self
+            .words
+            .with("watch-gave-up", &[("span", self.words.span(limit.as_secs()).into()), ("job", id.into())]);
         self.line.clear();
-        let message = [sentence, way_on.unwrap_or_default(), gave_up].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+        let message = [sentence, way_on.unwrap_or_default(), gave_up]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ");
         Err(Failure::new(ErrorKind::Conflict, message))
     }
 }
@@ -362,7 +406,11 @@ pub fn files_of(command: &Command) -> usize {
 /// Returns the first reason that stops this job.
 pub fn stop_of(status: &Status, id: JobId, is_requested: bool) -> Option<&ReasonView> {
     let is_requested = is_requested || status.run_now.contains(&id);
-    status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops && !(is_requested && reason.yields))
+    status
+        .verdict
+        .reasons
+        .iter()
+        .find(|reason| reason.effect == EffectView::Stops && !(is_requested && reason.yields))
 }
 
 /// Returns the phase of a job whose tasks are on other devices.
@@ -378,7 +426,8 @@ fn elsewhere(words: &Words, places: &[TaskPlace]) -> Phase {
     } else {
         return Phase::Waits { what: "start", sentence: words.t("watch-starts") };
     };
-    let names: BTreeSet<String> = places.iter().filter(|place| place.state == state).map(|place| clean_name(&place.name)).collect();
+    let names: BTreeSet<String> =
+        places.iter().filter(|place| place.state == state).map(|place| clean_name(&place.name)).collect();
     let more = if names.len() > NAMED { ", …" } else { "" };
     let devices = names.into_iter().take(NAMED).collect::<Vec<_>>().join(", ") + more;
     Phase::Waits { what, sentence: words.with(key, &[("devices", devices.into())]) }
@@ -386,7 +435,10 @@ fn elsewhere(words: &Words, places: &[TaskPlace]) -> Phase {
 
 /// Returns the text for the number of finished tasks.
 pub fn done_of(words: &Words, job: &JobSummary) -> String {
-    words.with("job-tasks", &[("done", f64::from(job.tasks_finished).into()), ("total", f64::from(job.tasks_total).into())])
+    words.with(
+        "job-tasks",
+        &[("done", f64::from(job.tasks_finished).into()), ("total", f64::from(job.tasks_total).into())],
+    )
 }
 
 /// Returns the complete state of the engine.
@@ -457,9 +509,14 @@ mod tests {
             held_until_ms: None,
             yields,
         };
-        let status = |reasons| Status { verdict: VerdictView { reasons, ..VerdictView::default() }, ..Status::default() };
+        let status = |reasons| Status {
+            verdict: VerdictView { reasons, ..VerdictView::default() },
+            ..Status::default()
+        };
         let (id, busy) = (JobId(1), status(vec![reason("other-cpu", true)]));
-        let rule = |status: &Status, is_requested| stop_of(status, id, is_requested).map(|reason| reason.rule.clone());
+        let rule = |status: &Status, is_requested| {
+            stop_of(status, id, is_requested).map(|reason| reason.rule.clone())
+        };
         assert_eq!(rule(&busy, false).as_deref(), Some("other-cpu"));
         // The status dates from before the engine received the request.
         assert_eq!(rule(&busy, true), None);
@@ -484,10 +541,24 @@ mod tests {
         };
         assert_eq!(phase(&[("a", "paused"), ("b", "running")]), Phase::Works);
         assert_eq!(phase(&[("a", "fetching")]), Phase::Works);
-        let said = |phase| if let Phase::Waits { what, sentence } = phase { (what, sentence) } else { panic!("it is said to work") };
-        let (what, sentence) = said(phase(&[("laptop", "paused"), ("laptop", "paused"), ("desk", "waiting")]));
-        assert!(what == "paused-there" && sentence.matches("laptop").count() == 1 && !sentence.contains("desk"), "{sentence}");
-        assert!(said(phase(&[("a", "paused"), ("b", "paused"), ("c", "paused"), ("d", "paused")])).1.contains("a, b, c, …"));
+        let said = |phase| {
+            if let Phase::Waits { what, sentence } = phase {
+                (what, sentence)
+            } else {
+                panic!("it is said to work")
+            }
+        };
+        let (what, sentence) =
+            said(phase(&[("laptop", "paused"), ("laptop", "paused"), ("desk", "waiting")]));
+        assert!(
+            what == "paused-there" && sentence.matches("laptop").count() == 1 && !sentence.contains("desk"),
+            "{sentence}"
+        );
+        assert!(
+            said(phase(&[("a", "paused"), ("b", "paused"), ("c", "paused"), ("d", "paused")]))
+                .1
+                .contains("a, b, c, …")
+        );
         assert_eq!(said(phase(&[("desk", "waiting")])).0, "turn-there");
         assert_eq!(said(phase(&[("desk", "offered")])).0, "start");
         assert_eq!(said(phase(&[])).0, "start");

@@ -22,7 +22,9 @@ pub async fn why(context: &Context, args: WhyArgs) -> Result<ExitCode, Failure> 
     let client = match context.client().await {
         Ok(client) => client,
         // A dry run needs no engine: the rules with default settings answer.
-        Err(failure) if failure.error.kind == fog_types::ErrorKind::NotRunning && !with.is_empty() => return alone(context, &with),
+        Err(failure) if failure.error.kind == fog_types::ErrorKind::NotRunning && !with.is_empty() => {
+            return alone(context, &with);
+        }
         Err(failure) => return Err(failure),
     };
     let words = context.words_of(&client).await;
@@ -64,13 +66,20 @@ fn alone(context: &Context, with: &[(String, String)]) -> Result<ExitCode, Failu
     show(context, &words, &verdict, &words.headline(&verdict, true, now), now)
 }
 
-fn show(context: &Context, words: &Words, verdict: &VerdictView, headline: &str, now: i64) -> Result<ExitCode, Failure> {
+fn show(
+    context: &Context,
+    words: &Words,
+    verdict: &VerdictView,
+    headline: &str,
+    now: i64,
+) -> Result<ExitCode, Failure> {
     let reasons = words.reasons(verdict, now);
     if context.json {
         print_json(&serde_json::json!({ "verdict": verdict, "sentence": headline, "sentences": reasons }))?;
     } else {
         print_text(headline);
-        let first_stop = verdict.reasons.iter().position(|reason| reason.effect == fog_api::EffectView::Stops);
+        let first_stop =
+            verdict.reasons.iter().position(|reason| reason.effect == fog_api::EffectView::Stops);
         for (_, reason) in reasons.iter().enumerate().filter(|(index, _)| Some(*index) != first_stop) {
             print_text(&format!("  {}: {reason}", words.t("other-reasons")));
         }
@@ -82,25 +91,31 @@ fn show(context: &Context, words: &Words, verdict: &VerdictView, headline: &str,
 /// one; prints every change of the duty or of its reasons.
 async fn trace(context: &Context, path: &std::path::Path) -> Result<ExitCode, Failure> {
     let text = read_text(path, MAX_TRACE_BYTES)?;
-    let samples = fog_probes::parse_trace(&text).map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
+    let samples =
+        fog_probes::parse_trace(&text).map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
     let settings = match context.call(Command::Settings(SettingsCommand::Get)).await {
         Ok(Reply::Settings(values)) => values,
         _ => std::collections::BTreeMap::new(),
     };
     let mut policy = policy_from(&settings, None, false);
     policy.contributing = true;
-    let (mut filter, mut rules, clock, words) = (Filter::default(), Eligibility::new(policy), Clock::new(), context.words_here().await);
+    let (mut filter, mut rules, clock, words) =
+        (Filter::default(), Eligibility::new(policy), Clock::new(), context.words_here().await);
     let (mut last, mut changes) = (None, Vec::new());
     for (at, raw) in samples {
         rules.handle_readings(filter.accept(raw, at), at);
         let verdict = rules.verdict();
-        let key = (verdict.duty, verdict.reasons.iter().map(|reason| (reason.rule, reason.effect)).collect::<Vec<_>>());
+        let key = (
+            verdict.duty,
+            verdict.reasons.iter().map(|reason| (reason.rule, reason.effect)).collect::<Vec<_>>(),
+        );
         if last.as_ref() != Some(&key) {
             last = Some(key);
             let view = verdict_view(verdict, &clock);
             // Moments of the recording are shown by its own clock.
             let now = clock.to_unix(at).0;
-            let sentences: Vec<String> = view.reasons.iter().map(|reason| words.reason(reason, now)).collect();
+            let sentences: Vec<String> =
+                view.reasons.iter().map(|reason| words.reason(reason, now)).collect();
             changes.push(serde_json::json!({ "t_ms": at.0, "duty": view.duty, "reasons": view.reasons.iter().map(|r| r.rule.clone()).collect::<Vec<_>>(), "sentences": sentences }));
         }
     }
@@ -109,10 +124,14 @@ async fn trace(context: &Context, path: &std::path::Path) -> Result<ExitCode, Fa
     } else {
         for change in &changes {
             let seconds = change["t_ms"].as_f64().unwrap_or(0.0) / 1000.0;
-            let sentences: Vec<&str> = change["sentences"].as_array().into_iter().flatten().filter_map(|s| s.as_str()).collect();
+            let sentences: Vec<&str> =
+                change["sentences"].as_array().into_iter().flatten().filter_map(|s| s.as_str()).collect();
             print_text(&format!("{seconds:>10.1} s  {:>3} %  {}", change["duty"], sentences.join(" ")));
         }
-        print_text(&words.with("trace-changes", &[("n", (changes.len() as f64).into()), ("rejected", (filter.rejected() as f64).into())]));
+        print_text(&words.with(
+            "trace-changes",
+            &[("n", (changes.len() as f64).into()), ("rejected", (filter.rejected() as f64).into())],
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,9 @@
 use std::ops::RangeInclusive;
 
-use crate::plausible::{BATTERY_CELSIUS, BATTERY_PERCENT, CPU_CELSIUS, ENERGY, FAN_RPM, IDLE_SECONDS, LOAD_PERCENT, MINUTE_OF_WEEK, plausible};
+use crate::plausible::{
+    BATTERY_CELSIUS, BATTERY_PERCENT, CPU_CELSIUS, ENERGY, FAN_RPM, IDLE_SECONDS, LOAD_PERCENT,
+    MINUTE_OF_WEEK, plausible,
+};
 use crate::reading::{Moment, Readings};
 
 /// Time for which the last good value replaces a missing or impossible one, milliseconds.
@@ -43,7 +46,13 @@ impl<T> Default for Held<T> {
 }
 
 impl<T: Clone> Held<T> {
-    fn take(&mut self, raw: Option<T>, now: Moment, possible: impl Fn(&T) -> bool, rejected: &mut u64) -> Option<T> {
+    fn take(
+        &mut self,
+        raw: Option<T>,
+        now: Moment,
+        possible: impl Fn(&T) -> bool,
+        rejected: &mut u64,
+    ) -> Option<T> {
         if let Some(value) = raw {
             if possible(&value) {
                 self.0 = Some((value, now));
@@ -64,8 +73,12 @@ impl Filter {
         let n = &mut self.rejected;
         let within = |range: RangeInclusive<f32>| move |value: &f32| plausible(*value, &range).is_some();
         // The last good charge counts as evidence only while it is held.
-        let last_charge = self.battery.0.as_ref().filter(|(_, at)| now.since(*at) <= KEEP_MILLIS).map(|(value, _)| *value);
-        let charge_possible = |value: &f32| within(BATTERY_PERCENT)(value) && last_charge.is_none_or(|last| (value - last).abs() <= BATTERY_JUMP);
+        let last_charge =
+            self.battery.0.as_ref().filter(|(_, at)| now.since(*at) <= KEEP_MILLIS).map(|(value, _)| *value);
+        let charge_possible = |value: &f32| {
+            within(BATTERY_PERCENT)(value)
+                && last_charge.is_none_or(|last| (value - last).abs() <= BATTERY_JUMP)
+        };
         Readings {
             battery_present: self.battery_present.take(raw.battery_present, now, |_| true, n),
             charging: self.charging.take(raw.charging, now, |_| true, n),
@@ -84,7 +97,12 @@ impl Filter {
             ram_available: self.ram_available.take(raw.ram_available, now, |v| *v > 0, n),
             energy: self.energy.take(raw.energy, now, within(ENERGY), n),
             fan_rpm: self.fan_rpm.take(raw.fan_rpm, now, |v| FAN_RPM.contains(v), n),
-            minute_of_week: self.minute_of_week.take(raw.minute_of_week, now, |v| MINUTE_OF_WEEK.contains(v), n),
+            minute_of_week: self.minute_of_week.take(
+                raw.minute_of_week,
+                now,
+                |v| MINUTE_OF_WEEK.contains(v),
+                n,
+            ),
             // A countdown: an old value would be wrong, so none is kept.
             zone_change: raw.zone_change.filter(crate::ZoneChange::is_plausible),
         }

@@ -31,7 +31,13 @@ impl Gate {
     ///
     /// `hold_closed` and `hold_open` are the shortest times in each state, milliseconds. The first standing
     /// decides at once.
-    pub(crate) fn update(&mut self, standing: Standing, now: Moment, hold_closed: u64, hold_open: u64) -> bool {
+    pub(crate) fn update(
+        &mut self,
+        standing: Standing,
+        now: Moment,
+        hold_closed: u64,
+        hold_open: u64,
+    ) -> bool {
         let Some(state) = &mut self.state else {
             let open = standing != Standing::Stop;
             self.state = Some(State { open, since: now });

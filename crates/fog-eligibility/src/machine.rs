@@ -38,7 +38,13 @@ impl Eligibility {
     /// Creates a machine without readings; its verdict is "stop" until the first ones.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
-        let verdict = Verdict { duty: Percent::ZERO, finishing: false, profile: None, in_use: true, reasons: Vec::new() };
+        let verdict = Verdict {
+            duty: Percent::ZERO,
+            finishing: false,
+            profile: None,
+            in_use: true,
+            reasons: Vec::new(),
+        };
         Self {
             policy,
             gates: BTreeMap::new(),
@@ -55,7 +61,9 @@ impl Eligibility {
     #[must_use]
     pub fn dry_run(policy: Policy, readings: &Readings, now: Moment) -> Verdict {
         let mut machine = Self::new(policy);
-        machine.load.push_back((Moment(now.0.saturating_sub(LOAD_WINDOW_MILLIS)), readings.other_cpu.unwrap_or(0.0)));
+        machine
+            .load
+            .push_back((Moment(now.0.saturating_sub(LOAD_WINDOW_MILLIS)), readings.other_cpu.unwrap_or(0.0)));
         machine.handle_readings(readings.clone(), now);
         machine.verdict
     }
@@ -65,7 +73,9 @@ impl Eligibility {
         if let Some(load) = readings.other_cpu {
             self.load.push_back((now, load));
         }
-        while self.load.len() > 2 && self.load.get(1).is_some_and(|(at, _)| now.since(*at) >= LOAD_WINDOW_MILLIS) {
+        while self.load.len() > 2
+            && self.load.get(1).is_some_and(|(at, _)| now.since(*at) >= LOAD_WINDOW_MILLIS)
+        {
             self.load.pop_front();
         }
         if self.load.len() > 4096 {
@@ -84,9 +94,12 @@ impl Eligibility {
     /// Takes new settings, which apply at once. Unless only switches changed, all rules decide afresh.
     pub fn handle_policy(&mut self, policy: Policy, now: Moment) {
         if policy != self.policy {
-            let switch_only =
-                Policy { contributing: self.policy.contributing, snoozed_until: self.policy.snoozed_until, finishing: self.policy.finishing, ..policy.clone() }
-                    == self.policy;
+            let switch_only = Policy {
+                contributing: self.policy.contributing,
+                snoozed_until: self.policy.snoozed_until,
+                finishing: self.policy.finishing,
+                ..policy.clone()
+            } == self.policy;
             self.policy = policy;
             if !switch_only {
                 self.gates.values_mut().for_each(Gate::reset);
@@ -168,10 +181,26 @@ impl Eligibility {
         let (charger, weakest) = (self.last.charger.filter(|_| charging == Some(true)), p.weakest_charger);
         if !p.run_on_battery {
             let standing = flag(charging.map(|c| !c), missing);
-            self.gate(Rule::OnBattery, standing, now, out, Value::Flag(charging == Some(false)), Value::Flag(false), Resume::UserActs);
+            self.gate(
+                Rule::OnBattery,
+                standing,
+                now,
+                out,
+                Value::Flag(charging == Some(false)),
+                Value::Flag(false),
+                Resume::UserActs,
+            );
         }
         let standing = flag(charger.map(|kind| kind > weakest), Unknown::Allow);
-        self.gate(Rule::Charger, standing, now, out, charger.map_or(Value::Unknown, Value::Charger), Value::Charger(weakest), Resume::UserActs);
+        self.gate(
+            Rule::Charger,
+            standing,
+            now,
+            out,
+            charger.map_or(Value::Unknown, Value::Charger),
+            Value::Charger(weakest),
+            Resume::UserActs,
+        );
         let standing = range(charge, missing, |c| c < low, |c| c >= high);
         self.gate(
             Rule::BatteryLevel,
@@ -184,15 +213,32 @@ impl Eligibility {
         );
         // Few systems report it, so a missing battery temperature never stops anything.
         let standing = range(warmth, Unknown::Allow, |t| t > hot, |t| t <= hot - 3.0);
-        self.gate(Rule::BatteryTemp, standing, now, out, celsius(warmth), Value::Celsius(hot), Resume::Below(Value::Celsius(hot - 3.0)));
+        self.gate(
+            Rule::BatteryTemp,
+            standing,
+            now,
+            out,
+            celsius(warmth),
+            Value::Celsius(hot),
+            Resume::Below(Value::Celsius(hot - 3.0)),
+        );
     }
 
     fn heat(&mut self, now: Moment, out: &mut Vec<Reason>) {
         let limit = self.policy.cpu_temp_stop;
         let temp = self.last.cpu_temp;
         let standing = range(temp, self.policy.unknown_cpu_temp, |t| t >= limit, |t| t <= limit - 10.0);
-        let open = self.gate(Rule::CpuTemp, standing, now, out, celsius(temp), Value::Celsius(limit), Resume::Below(Value::Celsius(limit - 10.0)));
-        let level = |t: Option<f32>| t.map_or(0, |t| WARM_BELOW.iter().filter(|below| t >= limit - **below).count());
+        let open = self.gate(
+            Rule::CpuTemp,
+            standing,
+            now,
+            out,
+            celsius(temp),
+            Value::Celsius(limit),
+            Resume::Below(Value::Celsius(limit - 10.0)),
+        );
+        let level =
+            |t: Option<f32>| t.map_or(0, |t| WARM_BELOW.iter().filter(|below| t >= limit - **below).count());
         let step = self.warmth.update(level(temp), level(temp.map(|t| t + WARM_GAP)), now, STEP_HOLD_MILLIS);
         if open && step > 0 {
             out.push(limit_to(
@@ -233,19 +279,47 @@ impl Eligibility {
             // Estimate of the end, assuming that no further input comes.
             let left = idle.map_or(after, |idle| (after - idle).max(0.0));
             let quiet_at = now.plus((left * 1000.0) as u64);
-            let resumes = if idle.is_some() { Resume::At(held_until.map_or(quiet_at, |held| held.max(quiet_at))) } else { Resume::UserActs };
-            out.push(Reason { held_until, ..stop(Rule::InUse, idle.map_or(Value::Unknown, Value::Seconds), Value::Seconds(after), resumes) });
+            let resumes = if idle.is_some() {
+                Resume::At(held_until.map_or(quiet_at, |held| held.max(quiet_at)))
+            } else {
+                Resume::UserActs
+            };
+            out.push(Reason {
+                held_until,
+                ..stop(
+                    Rule::InUse,
+                    idle.map_or(Value::Unknown, Value::Seconds),
+                    Value::Seconds(after),
+                    resumes,
+                )
+            });
         }
         if self.policy.respect_media {
             let (inhibited, fullscreen) = (self.last.inhibited, self.last.fullscreen);
             for (rule, reading) in [(Rule::Inhibited, inhibited), (Rule::Fullscreen, fullscreen)] {
-                self.gate(rule, flag(reading, Unknown::Allow), now, out, Value::Flag(true), Value::Flag(false), Resume::ConditionEnds);
+                self.gate(
+                    rule,
+                    flag(reading, Unknown::Allow),
+                    now,
+                    out,
+                    Value::Flag(true),
+                    Value::Flag(false),
+                    Resume::ConditionEnds,
+                );
             }
         }
         let running = self.last.exclusive.clone();
         let standing = flag(running.as_ref().map(|list| !list.is_empty()), Unknown::Allow);
         let names = running.unwrap_or_default().join(", ");
-        self.gate(Rule::Exclusive, standing, now, out, Value::Text(names), Value::Nothing, Resume::ConditionEnds);
+        self.gate(
+            Rule::Exclusive,
+            standing,
+            now,
+            out,
+            Value::Text(names),
+            Value::Nothing,
+            Resume::ConditionEnds,
+        );
         !free
     }
 
@@ -254,23 +328,55 @@ impl Eligibility {
         let load = self.average_load(now);
         let (stop_at, low) = (p.other_cpu_stop, (p.other_cpu_stop - 5.0).max(0.0));
         let standing = range(load, Unknown::Allow, |l| l > stop_at, |l| l <= low);
-        self.gate(Rule::OtherCpu, standing, now, out, load.map_or(Value::Unknown, Value::Percent), Value::Percent(stop_at), Resume::Below(Value::Percent(low)));
+        self.gate(
+            Rule::OtherCpu,
+            standing,
+            now,
+            out,
+            load.map_or(Value::Unknown, Value::Percent),
+            Value::Percent(stop_at),
+            Resume::Below(Value::Percent(low)),
+        );
         if p.stop_when_metered {
             let standing = flag(self.last.metered, Unknown::Allow);
-            self.gate(Rule::Metered, standing, now, out, Value::Flag(true), Value::Flag(false), Resume::ConditionEnds);
+            self.gate(
+                Rule::Metered,
+                standing,
+                now,
+                out,
+                Value::Flag(true),
+                Value::Flag(false),
+                Resume::ConditionEnds,
+            );
         }
         for (rule, free, min, back) in [
             (Rule::DiskFree, self.last.disk_free, p.disk_free_min, p.disk_free_min / 10 * 11),
             (Rule::RamAvailable, self.last.ram_available, p.ram_available_min, p.ram_available_min / 2 * 3),
         ] {
             let standing = range(free, Unknown::Allow, |f| f < min, |f| f >= back);
-            self.gate(rule, standing, now, out, free.map_or(Value::Unknown, Value::Bytes), Value::Bytes(min), Resume::Above(Value::Bytes(back)));
+            self.gate(
+                rule,
+                standing,
+                now,
+                out,
+                free.map_or(Value::Unknown, Value::Bytes),
+                Value::Bytes(min),
+                Resume::Above(Value::Bytes(back)),
+            );
         }
         if let Some(max) = p.energy_max {
             let energy = self.last.energy;
             let back = max - max.abs() * 0.05;
             let standing = range(energy, p.unknown_energy, |e| e > max, |e| e <= back);
-            self.gate(Rule::Energy, standing, now, out, energy.map_or(Value::Unknown, Value::Energy), Value::Energy(max), Resume::Below(Value::Energy(back)));
+            self.gate(
+                Rule::Energy,
+                standing,
+                now,
+                out,
+                energy.map_or(Value::Unknown, Value::Energy),
+                Value::Energy(max),
+                Resume::Below(Value::Energy(back)),
+            );
         }
     }
 
@@ -279,23 +385,48 @@ impl Eligibility {
         let minute = self.last.minute_of_week;
         let hour = minute.map_or(0, |m| usize::from(m) / 60 % self.policy.week.len());
         let cell = self.policy.week[hour];
-        let switch = minute.and_then(|minute| self.policy.minutes_until_switch(minute, self.last.zone_change));
+        let switch =
+            minute.and_then(|minute| self.policy.minutes_until_switch(minute, self.last.zone_change));
         let next_change = switch.map(|minutes| now.plus(u64::from(minutes) * 60_000));
         let resumes = next_change.map_or(Resume::UserActs, Resume::At);
         let off = minute.map(|_| cell == OFF_CELL);
-        self.gate(Rule::Schedule, flag(off, Unknown::Allow), now, out, Value::Nothing, Value::Nothing, resumes.clone());
+        self.gate(
+            Rule::Schedule,
+            flag(off, Unknown::Allow),
+            now,
+            out,
+            Value::Nothing,
+            Value::Nothing,
+            resumes.clone(),
+        );
         if cell == OFF_CELL {
             return None;
         }
-        let profile: Profile = self.policy.profiles.get(usize::from(cell)).or(self.policy.profiles.first())?.clone();
-        let cap = if in_use && self.policy.run_while_in_use { profile.duty_in_use } else { profile.duty_idle };
+        let profile: Profile =
+            self.policy.profiles.get(usize::from(cell)).or(self.policy.profiles.first())?.clone();
+        let cap =
+            if in_use && self.policy.run_while_in_use { profile.duty_in_use } else { profile.duty_idle };
         if cap < Percent::FULL {
-            out.push(limit_to(Rule::Schedule, cap.get(), Value::Text(profile.name.clone()), Value::Percent(f32::from(cap.get())), Resume::UserActs));
+            out.push(limit_to(
+                Rule::Schedule,
+                cap.get(),
+                Value::Text(profile.name.clone()),
+                Value::Percent(f32::from(cap.get())),
+                Resume::UserActs,
+            ));
         }
         if let Some(max) = profile.fan_rpm_max {
             let rpm = self.last.fan_rpm;
             let standing = range(rpm, Unknown::Allow, |r| r > max, |r| r <= max / 10 * 9);
-            self.gate(Rule::Fan, standing, now, out, rpm.map_or(Value::Unknown, Value::Rpm), Value::Rpm(max), Resume::Below(Value::Rpm(max / 10 * 9)));
+            self.gate(
+                Rule::Fan,
+                standing,
+                now,
+                out,
+                rpm.map_or(Value::Unknown, Value::Rpm),
+                Value::Rpm(max),
+                Resume::Below(Value::Rpm(max / 10 * 9)),
+            );
         }
         Some(profile.name)
     }
@@ -319,7 +450,16 @@ impl Eligibility {
 
     /// Runs the gate of one rule, adds a reason when it is closed, and returns whether it is open.
     #[expect(clippy::too_many_arguments, reason = "one flat call per rule reads better than a builder")]
-    fn gate(&mut self, rule: Rule, standing: Standing, now: Moment, out: &mut Vec<Reason>, value: Value, limit: Value, resumes: Resume) -> bool {
+    fn gate(
+        &mut self,
+        rule: Rule,
+        standing: Standing,
+        now: Moment,
+        out: &mut Vec<Reason>,
+        value: Value,
+        limit: Value,
+        resumes: Resume,
+    ) -> bool {
         let (closed, opened) = (rule.hold_closed(self.policy.hold), rule.hold_open(self.policy.hold));
         let gate = self.gates.entry(rule).or_default();
         let open = gate.update(standing, now, closed, opened);
@@ -343,7 +483,12 @@ fn celsius(value: Option<f32>) -> Value {
     value.map_or(Value::Unknown, Value::Celsius)
 }
 
-fn range<T: Copy>(value: Option<T>, unknown: Unknown, stops: impl Fn(T) -> bool, resumes: impl Fn(T) -> bool) -> Standing {
+fn range<T: Copy>(
+    value: Option<T>,
+    unknown: Unknown,
+    stops: impl Fn(T) -> bool,
+    resumes: impl Fn(T) -> bool,
+) -> Standing {
     match (value, unknown) {
         (None, Unknown::Stop) => Standing::Stop,
         (None, Unknown::Allow) => Standing::Resume,

@@ -94,10 +94,17 @@ impl Policy {
     pub fn minutes_until_switch(&self, minute: u16, change: Option<ZoneChange>) -> Option<u32> {
         const WEEK_MINUTES: i64 = HOURS_IN_WEEK as i64 * 60;
         let local_after = |ahead: i64| {
-            let jump = change.filter(|change| ahead >= i64::from(change.in_minutes)).map_or(0, |change| i64::from(change.by_minutes));
+            let jump = change
+                .filter(|change| ahead >= i64::from(change.in_minutes))
+                .map_or(0, |change| i64::from(change.by_minutes));
             (i64::from(minute) + ahead + jump).rem_euclid(WEEK_MINUTES)
         };
-        let is_off = |local: i64| usize::try_from(local / 60).ok().and_then(|hour| self.week.get(hour)).is_some_and(|cell| *cell == OFF_CELL);
+        let is_off = |local: i64| {
+            usize::try_from(local / 60)
+                .ok()
+                .and_then(|hour| self.week.get(hour))
+                .is_some_and(|cell| *cell == OFF_CELL)
+        };
         let now_off = is_off(local_after(0));
         let mut ahead = 0;
         // A clock change lengthens the way round the week by one day at most.

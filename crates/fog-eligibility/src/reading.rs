@@ -2,7 +2,9 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plausible::{BATTERY_CELSIUS, BATTERY_PERCENT, CPU_CELSIUS, ENERGY, FAN_RPM, IDLE_SECONDS, LOAD_PERCENT, plausible};
+use crate::plausible::{
+    BATTERY_CELSIUS, BATTERY_PERCENT, CPU_CELSIUS, ENERGY, FAN_RPM, IDLE_SECONDS, LOAD_PERCENT, plausible,
+};
 
 /// Point on a monotonic clock: milliseconds since a start that the caller chose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -204,11 +206,25 @@ impl Readings {
     /// [`ReadingError`] when the key or the value is wrong; nothing is changed then.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), ReadingError> {
         let given = (value != "unknown").then_some(value);
-        let bad = |expected| ReadingError::BadValue { key: key.to_owned(), value: value.chars().take(40).collect(), expected };
-        let number = |range: RangeInclusive<f32>, expected: &'static str| {
-            given.map(|v| v.parse::<f32>().ok().and_then(|n| plausible(n, &range)).ok_or_else(|| bad(expected))).transpose()
+        let bad = |expected| ReadingError::BadValue {
+            key: key.to_owned(),
+            value: value.chars().take(40).collect(),
+            expected,
         };
-        let whole = || given.map(|v| v.parse::<fog_types::ByteCount>().map(|b| b.0).map_err(|_| bad("a size, such as 5GiB"))).transpose();
+        let number = |range: RangeInclusive<f32>, expected: &'static str| {
+            given
+                .map(|v| {
+                    v.parse::<f32>().ok().and_then(|n| plausible(n, &range)).ok_or_else(|| bad(expected))
+                })
+                .transpose()
+        };
+        let whole = || {
+            given
+                .map(|v| {
+                    v.parse::<fog_types::ByteCount>().map(|b| b.0).map_err(|_| bad("a size, such as 5GiB"))
+                })
+                .transpose()
+        };
         let truth = || {
             given
                 .map(|v| match v {
@@ -225,13 +241,17 @@ impl Readings {
                 self.battery_present = self.battery_present.or(Some(true));
             }
             "charger" => {
-                self.charger = given.map(|v| Charger::from_word(v).ok_or_else(|| bad("mains, usb or wireless"))).transpose()?;
+                self.charger = given
+                    .map(|v| Charger::from_word(v).ok_or_else(|| bad("mains, usb or wireless")))
+                    .transpose()?;
             }
             "battery" => {
                 self.battery = number(BATTERY_PERCENT, "a charge from 0 to 100 (percent)")?;
                 self.battery_present = Some(true);
             }
-            "battery_temp" => self.battery_temp = number(BATTERY_CELSIUS, "a temperature from -30 to 90 (°C)")?,
+            "battery_temp" => {
+                self.battery_temp = number(BATTERY_CELSIUS, "a temperature from -30 to 90 (°C)")?
+            }
             "cpu_temp" => self.cpu_temp = number(CPU_CELSIUS, "a temperature from -30 to 125 (°C)")?,
             "thermal" => {
                 self.thermal = given
@@ -249,17 +269,36 @@ impl Readings {
             "fullscreen" => self.fullscreen = truth()?,
             "other_cpu" => self.other_cpu = number(LOAD_PERCENT, "a share from 0 to 100 (percent)")?,
             "exclusive" => {
-                self.exclusive = given.map(|v| v.split('+').filter(|name| !name.is_empty() && *name != "none").map(str::to_owned).collect());
+                self.exclusive = given.map(|v| {
+                    v.split('+')
+                        .filter(|name| !name.is_empty() && *name != "none")
+                        .map(str::to_owned)
+                        .collect()
+                });
             }
             "metered" => self.metered = truth()?,
             "disk_free" => self.disk_free = whole()?,
-            "ram_available" => self.ram_available = whole()?.map(|n| if n > 0 { Ok(n) } else { Err(bad("a size above 0, such as 2GiB")) }).transpose()?,
+            "ram_available" => {
+                self.ram_available = whole()?
+                    .map(|n| if n > 0 { Ok(n) } else { Err(bad("a size above 0, such as 2GiB")) })
+                    .transpose()?
+            }
             "energy" => self.energy = number(ENERGY, "a number from -1000000 to 1000000")?,
             "fan_rpm" => {
-                self.fan_rpm =
-                    given.map(|v| v.parse().ok().and_then(|n| plausible(n, &FAN_RPM)).ok_or_else(|| bad("a whole number from 0 to 29999 (rpm)"))).transpose()?
+                self.fan_rpm = given
+                    .map(|v| {
+                        v.parse()
+                            .ok()
+                            .and_then(|n| plausible(n, &FAN_RPM))
+                            .ok_or_else(|| bad("a whole number from 0 to 29999 (rpm)"))
+                    })
+                    .transpose()?
             }
-            "time" => self.minute_of_week = given.map(|v| parse_week_time(v).ok_or_else(|| bad("a time of the week, such as mon-22:30"))).transpose()?,
+            "time" => {
+                self.minute_of_week = given
+                    .map(|v| parse_week_time(v).ok_or_else(|| bad("a time of the week, such as mon-22:30")))
+                    .transpose()?
+            }
             _ => return Err(ReadingError::UnknownKey { key: key.chars().take(40).collect() }),
         }
         Ok(())
@@ -269,7 +308,8 @@ impl Readings {
 fn parse_week_time(text: &str) -> Option<u16> {
     let (day, clock) = text.split_once(['-', ' '])?;
     let (hour, minute) = clock.split_once(':')?;
-    let day = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"].iter().position(|d| day.eq_ignore_ascii_case(d))?;
+    let day =
+        ["mon", "tue", "wed", "thu", "fri", "sat", "sun"].iter().position(|d| day.eq_ignore_ascii_case(d))?;
     let (hour, minute): (u16, u16) = (hour.parse().ok()?, minute.parse().ok()?);
     (hour < 24 && minute < 60).then_some(day as u16 * 1440 + hour * 60 + minute)
 }

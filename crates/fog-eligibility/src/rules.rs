@@ -98,7 +98,15 @@ impl Rule {
     /// against costs still apply, and so does the main switch.
     #[must_use]
     pub fn yields_to_request(self) -> bool {
-        matches!(self, Self::InUse | Self::Inhibited | Self::Fullscreen | Self::Exclusive | Self::OtherCpu | Self::Schedule)
+        matches!(
+            self,
+            Self::InUse
+                | Self::Inhibited
+                | Self::Fullscreen
+                | Self::Exclusive
+                | Self::OtherCpu
+                | Self::Schedule
+        )
     }
 
     /// Shortest time that the rule stays closed once it stopped the device, milliseconds.

@@ -257,7 +257,10 @@ pub(crate) fn state_of(delivery: Delivery) -> MessageState {
 /// Message state with this word in the store; an unknown word means received.
 pub(crate) fn state_from(word: &str) -> MessageState {
     use MessageState::{Carried, Delivered, Failed, Queued, Read, Received, Sent};
-    [Queued, Carried, Sent, Delivered, Read, Failed].into_iter().find(|state| state.word() == word).unwrap_or(Received)
+    [Queued, Carried, Sent, Delivered, Read, Failed]
+        .into_iter()
+        .find(|state| state.word() == word)
+        .unwrap_or(Received)
 }
 
 #[cfg(test)]
@@ -266,7 +269,13 @@ mod tests {
 
     #[test]
     fn states_have_words_that_are_found_again() {
-        for state in [MessageState::Received, MessageState::Queued, MessageState::Carried, MessageState::Delivered, MessageState::Failed] {
+        for state in [
+            MessageState::Received,
+            MessageState::Queued,
+            MessageState::Carried,
+            MessageState::Delivered,
+            MessageState::Failed,
+        ] {
             assert_eq!(state_from(state.word()), state);
         }
         assert_eq!(state_from("nonsense"), MessageState::Received);

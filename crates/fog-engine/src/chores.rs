@@ -39,12 +39,14 @@ impl Engine {
 
     /// Measures the files beside the stored ones, on another thread.
     fn measure_disk(&mut self) {
-        let is_due = self.ctx.store.is_measure_due() || self.last_measured.is_none_or(|at| self.ctx.since(at) >= MEASURE_PACE);
+        let is_due = self.ctx.store.is_measure_due()
+            || self.last_measured.is_none_or(|at| self.ctx.since(at) >= MEASURE_PACE);
         if !is_due {
             return;
         }
         self.last_measured = Some(self.ctx.now());
-        let (holds, folder, to) = (self.ctx.store.holds(), self.ctx.store.folder().to_owned(), self.ctx.to_self.clone());
+        let (holds, folder, to) =
+            (self.ctx.store.holds(), self.ctx.store.folder().to_owned(), self.ctx.to_self.clone());
         tokio::task::spawn_blocking(move || {
             // A send fails only when the engine has stopped.
             let _ = to.blocking_send(EngineMessage::Measured(holds.measure(&folder)));
@@ -66,7 +68,8 @@ impl Engine {
     pub(crate) fn sweep_states(&mut self) {
         let folder = self.ctx.store.folder();
         let checkpoints = cleanup::sweep(&checkpoints::folder(folder), |id| !self.ctx.is_over(id));
-        let histories = cleanup::sweep(&histories::folder(folder), |id| self.exchange.needs_history(&self.ctx, id));
+        let histories =
+            cleanup::sweep(&histories::folder(folder), |id| self.exchange.needs_history(&self.ctx, id));
         if checkpoints + histories > 0 {
             self.ctx.store.holds().note_deleted();
             self.measure_disk();
@@ -91,7 +94,11 @@ impl Engine {
                     let ended = self.tasks.announce_end(&mut self.ctx, *id, Some(JobState::Failed));
                     // Requesters want their jobs no longer than to the deadline.
                     let given_up = ended.and_then(|()| {
-                        if self.ctx.store.is_hosted(*id)? { self.exchange.end_hosted(&mut self.ctx, *id, "the deadline passed") } else { Ok(()) }
+                        if self.ctx.store.is_hosted(*id)? {
+                            self.exchange.end_hosted(&mut self.ctx, *id, "the deadline passed")
+                        } else {
+                            Ok(())
+                        }
                     });
                     if let Err(error) = given_up {
                         tracing::warn!(%error, "a job whose deadline passed still holds its files");
@@ -106,7 +113,8 @@ impl Engine {
             }
             Err(error) => tracing::error!(%error, "deadlines cannot be checked"),
         }
-        let keep_from = UnixMillis(lived.0 - (self.ctx.settings.number(keys::KEEP_FINISHED_DAYS) * 86_400_000.0) as i64);
+        let keep_from =
+            UnixMillis(lived.0 - (self.ctx.settings.number(keys::KEEP_FINISHED_DAYS) * 86_400_000.0) as i64);
         if let Err(error) = self.ctx.store.remove_jobs(keep_from, None) {
             tracing::error!(%error, "old jobs cannot be removed");
         }

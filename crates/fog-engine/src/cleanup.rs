@@ -19,13 +19,20 @@ pub(crate) fn sweep(folder: &Path, needs_it: impl Fn(JobId) -> bool) -> usize {
             of_jobs.entry(JobId(job)).or_default().push(path);
         }
     }
-    of_jobs.into_iter().filter(|(job, _)| !needs_it(*job)).flat_map(|(_, paths)| paths).map(|path| remove(&path)).count()
+    of_jobs
+        .into_iter()
+        .filter(|(job, _)| !needs_it(*job))
+        .flat_map(|(_, paths)| paths)
+        .map(|path| remove(&path))
+        .count()
 }
 
 /// Removes states that were arriving when the process was killed; called at the start, when nothing is
 /// arriving.
 pub(crate) fn sweep_arrivals(data_folder: &Path) {
-    for (folder, begin) in [(checkpoints::folder(data_folder), ARRIVED), (transfers::folder(data_folder), STATE)] {
+    for (folder, begin) in
+        [(checkpoints::folder(data_folder), ARRIVED), (transfers::folder(data_folder), STATE)]
+    {
         entries(&folder).filter(|(_, name)| name.starts_with(begin)).for_each(|(path, _)| remove(&path));
     }
 }
@@ -38,7 +45,11 @@ pub(crate) fn sweep_old(folder: &Path, now: UnixMillis, age: Duration) {
 
 /// Removes old files, except those whose time cannot be set: their time did not move with the calendar or
 /// with use, so they may be younger.
-fn sweep_older(folder: &Path, is_old: impl Fn(SystemTime) -> bool, set_modified: impl Fn(&Path, SystemTime) -> std::io::Result<()>) {
+fn sweep_older(
+    folder: &Path,
+    is_old: impl Fn(SystemTime) -> bool,
+    set_modified: impl Fn(&Path, SystemTime) -> std::io::Result<()>,
+) {
     for (path, _) in entries(folder) {
         let said = path.metadata().and_then(|about| about.modified());
         if said.is_ok_and(|at| is_old(at) && set_modified(&path, at).is_ok()) {
@@ -51,7 +62,11 @@ fn sweep_older(folder: &Path, is_old: impl Fn(SystemTime) -> bool, set_modified:
 pub(crate) fn shift_times(data_folder: &Path, shift_ms: i64) {
     let by = Duration::from_millis(shift_ms.unsigned_abs());
     for (path, _) in ["partial", "set-aside"].iter().flat_map(|name| entries(&data_folder.join(name))) {
-        let moved = path.metadata().and_then(|about| about.modified()).ok().and_then(|at| if shift_ms > 0 { at.checked_add(by) } else { at.checked_sub(by) });
+        let moved = path
+            .metadata()
+            .and_then(|about| about.modified())
+            .ok()
+            .and_then(|at| if shift_ms > 0 { at.checked_add(by) } else { at.checked_sub(by) });
         let set = moved.map_or(Ok(()), |at| fog_store::set_modified(&path, at));
         if let Err(error) = set {
             tracing::debug!(%error, path = %path.display(), "its age cannot be moved with the calendar");
@@ -97,10 +112,17 @@ mod tests {
         }
         let left = || entries(&kept).map(|(_, name)| name).collect::<std::collections::BTreeSet<_>>();
         sweep(&kept, |job| job == JobId(12));
-        assert_eq!(left(), ["12-0.fog", "arrived-x1", "arrived-x1.partial", "notes"].map(str::to_owned).into());
+        assert_eq!(
+            left(),
+            ["12-0.fog", "arrived-x1", "arrived-x1.partial", "notes"].map(str::to_owned).into()
+        );
         sweep_arrivals(folder.path());
         assert_eq!(left(), ["12-0.fog", "notes"].map(str::to_owned).into());
-        assert_eq!(entries(&arriving).map(|(_, name)| name).collect::<Vec<_>>(), ["77"], "a file of a job can be gone on with, a state cannot");
+        assert_eq!(
+            entries(&arriving).map(|(_, name)| name).collect::<Vec<_>>(),
+            ["77"],
+            "a file of a job can be gone on with, a state cannot"
+        );
         sweep(&folder.path().join("missing"), |_| false);
     }
 

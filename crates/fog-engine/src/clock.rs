@@ -58,7 +58,10 @@ impl TimeSource for SystemTimeSource {
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
         let now = rustix::time::clock_gettime(CLOCK);
-        u64::try_from(now.tv_sec).unwrap_or(0).saturating_mul(1000).saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000)
+        u64::try_from(now.tv_sec)
+            .unwrap_or(0)
+            .saturating_mul(1000)
+            .saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000)
     }
 
     #[cfg(not(unix))]
@@ -67,7 +70,9 @@ impl TimeSource for SystemTimeSource {
     }
 
     fn boot_id(&self) -> String {
-        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .map(|id| id.trim().to_owned())
+            .unwrap_or_default()
     }
 }
 
@@ -143,7 +148,10 @@ pub struct Clock {
 
 impl std::fmt::Debug for Clock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Clock").field("start_ms", &self.start_ms).field("calendar", &self.calendar).finish_non_exhaustive()
+        f.debug_struct("Clock")
+            .field("start_ms", &self.start_ms)
+            .field("calendar", &self.calendar)
+            .finish_non_exhaustive()
     }
 }
 
@@ -160,7 +168,8 @@ impl Clock {
 
     pub(crate) fn with(source: Arc<dyn TimeSource>) -> Self {
         let steady = source.steady_ms();
-        let calendar = Calendar { anchor: source.wall_ms().saturating_sub_unsigned(steady), ..Calendar::default() };
+        let calendar =
+            Calendar { anchor: source.wall_ms().saturating_sub_unsigned(steady), ..Calendar::default() };
         Self { source, start_ms: steady, calendar: Arc::new(Mutex::new(calendar)) }
     }
 
@@ -225,7 +234,8 @@ impl Clock {
 
     /// Continues with the state of the last run. Returns the same as [`Clock::look`].
     pub(crate) fn resume(&self, saved: Option<&ClockState>) -> i64 {
-        let (calendar, shift) = Calendar::start(self.source.wall_ms(), self.source.steady_ms(), &self.source.boot_id(), saved);
+        let (calendar, shift) =
+            Calendar::start(self.source.wall_ms(), self.source.steady_ms(), &self.source.boot_id(), saved);
         *self.calendar() = calendar;
         shift
     }
@@ -410,15 +420,24 @@ pub(crate) mod tests {
         let module = store.add_blob(module, ByteCount::mib(1), clock.unix()).unwrap();
         let blobs = Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
         let job = |store: &mut Store, name: &str| {
-            let new = NewJob { file: JobFile::for_module(name, "m.wasm"), blobs: blobs.clone(), owner: String::new(), grid: None, now: clock.unix() };
+            let new = NewJob {
+                file: JobFile::for_module(name, "m.wasm"),
+                blobs: blobs.clone(),
+                owner: String::new(),
+                grid: None,
+                now: clock.unix(),
+            };
             store.insert_job(&new).unwrap()
         };
         let ended = job(&mut store, "ended");
         store.set_job_state(ended, JobState::Cancelled, "", clock.unix()).unwrap();
         let waiting = job(&mut store, "waiting");
         let claim = store.claim_task("test", clock.unix()).unwrap().unwrap();
-        let broke = FailedAttempt { problem: String::new(), units: WorkUnits(0), exit_code: None, logs: None };
-        store.fail_task(claim, &broke, Failure::Retry(UnixMillis(clock.unix().0 + 60_000)), clock.unix()).unwrap();
+        let broke =
+            FailedAttempt { problem: String::new(), units: WorkUnits(0), exit_code: None, logs: None };
+        store
+            .fail_task(claim, &broke, Failure::Retry(UnixMillis(clock.unix().0 + 60_000)), clock.unix())
+            .unwrap();
         // One turn of the event loop with its chores.
         let turn = |store: &mut Store| {
             let shift = clock.look();
@@ -442,7 +461,11 @@ pub(crate) mod tests {
         let jobs = store.jobs(&JobFilter { limit: 9, ..JobFilter::default() }).unwrap();
         assert_eq!(jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [waiting, ended]);
         assert_eq!(jobs[0].deadline.0 - clock.unix().0, 7 * DAY_MS - 60_000);
-        assert_eq!(jobs.iter().map(|job| clock.unix().0 - job.created.0).collect::<Vec<_>>(), [60_000; 2], "as old as they are");
+        assert_eq!(
+            jobs.iter().map(|job| clock.unix().0 - job.created.0).collect::<Vec<_>>(),
+            [60_000; 2],
+            "as old as they are"
+        );
     }
 
     #[test]

@@ -20,7 +20,9 @@ impl Engine {
             }
             Command::Jobs(command) => return self.tasks.command(&mut self.ctx, command, answer),
             Command::Placement(command) => return self.exchange.command(&mut self.ctx, command, answer),
-            Command::Network(NetworkCommand::Invite { group }) => return self.network.invite_when_listening(&mut self.ctx, group, answer),
+            Command::Network(NetworkCommand::Invite { group }) => {
+                return self.network.invite_when_listening(&mut self.ctx, group, answer);
+            }
             Command::Network(command) => self.network_command(command),
             Command::Chat(command) => return self.chat.command(&mut self.ctx, command, answer),
             Command::Snapshot => self.snapshot().map(|snapshot| Reply::Snapshot(Box::new(snapshot))),
@@ -40,7 +42,9 @@ impl Engine {
         match command {
             NetworkCommand::Join { what } => self.network.join_network(&mut self.ctx, &what)?,
             NetworkCommand::Leave { name } => self.network.leave_network(&mut self.ctx, name.as_deref())?,
-            NetworkCommand::Peers => return self.network.peers(&self.ctx, &|node| self.exchange.counts_of(node)),
+            NetworkCommand::Peers => {
+                return self.network.peers(&self.ctx, &|node| self.exchange.counts_of(node));
+            }
             NetworkCommand::Show | NetworkCommand::Invite { .. } => {}
         }
         self.settle();

@@ -9,7 +9,10 @@ pub struct NoDataFolder;
 impl fmt::Display for NoDataFolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let variable = if cfg!(windows) { "LOCALAPPDATA" } else { "HOME" };
-        write!(f, "there is no place for jobs and settings: {variable} is not set to a folder; name one with --data-dir or FOG_DATA_DIR")
+        write!(
+            f,
+            "there is no place for jobs and settings: {variable} is not set to a folder; name one with --data-dir or FOG_DATA_DIR"
+        )
     }
 }
 
@@ -48,12 +51,22 @@ mod tests {
 
     #[test]
     fn without_a_home_there_is_no_place_and_the_working_folder_is_none() {
-        let from = |set: &[(&str, &str)]| folder_from(|name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value)));
+        let from = |set: &[(&str, &str)]| {
+            folder_from(|name| {
+                set.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+            })
+        };
         assert_eq!(from(&[]), Err(NoDataFolder));
         assert_eq!(from(&[("HOME", ""), ("XDG_DATA_HOME", "")]), Err(NoDataFolder));
         assert_eq!(from(&[("HOME", "here"), ("XDG_DATA_HOME", "there")]), Err(NoDataFolder));
-        assert_eq!(from(&[("HOME", "/home/anna"), ("XDG_DATA_HOME", "there")]), Ok("/home/anna/.local/share/fog-compute".into()));
-        assert_eq!(from(&[("HOME", "/home/anna"), ("XDG_DATA_HOME", "/data")]), Ok("/data/fog-compute".into()));
+        assert_eq!(
+            from(&[("HOME", "/home/anna"), ("XDG_DATA_HOME", "there")]),
+            Ok("/home/anna/.local/share/fog-compute".into())
+        );
+        assert_eq!(
+            from(&[("HOME", "/home/anna"), ("XDG_DATA_HOME", "/data")]),
+            Ok("/data/fog-compute".into())
+        );
         assert_eq!(from(&[("FOG_DATA_DIR", "x")]), Ok("x".into()));
         assert!(NoDataFolder.to_string().contains("--data-dir"));
     }

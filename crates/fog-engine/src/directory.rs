@@ -46,8 +46,16 @@ impl Context {
         self.directory.evidence.insert(node, evidence);
         // Nodes are easily invented; those with the least evidence are removed.
         while self.directory.evidence.len() > MAX_EVIDENCE {
-            let weight = |(_, known): &(&NodeId, &Evidence)| (((known.valid + known.invalid + known.lost) * 16.0) as u64, known.at_ms);
-            let least = self.directory.evidence.iter().filter(|(known, _)| **known != node).min_by_key(weight).map(|(known, _)| *known);
+            let weight = |(_, known): &(&NodeId, &Evidence)| {
+                (((known.valid + known.invalid + known.lost) * 16.0) as u64, known.at_ms)
+            };
+            let least = self
+                .directory
+                .evidence
+                .iter()
+                .filter(|(known, _)| **known != node)
+                .min_by_key(weight)
+                .map(|(known, _)| *known);
             let Some(least) = least else { break };
             self.directory.evidence.remove(&least);
         }
@@ -98,7 +106,9 @@ impl Writes {
 
     /// Takes one write from the budget. Returns whether it is allowed.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
-        let forgiven = self.last.map_or(0, |last| (now.saturating_duration_since(last).as_millis() / Self::EACH.as_millis()) as u32);
+        let forgiven = self.last.map_or(0, |last| {
+            (now.saturating_duration_since(last).as_millis() / Self::EACH.as_millis()) as u32
+        });
         if forgiven > 0 || self.last.is_none() {
             self.count = self.count.saturating_sub(forgiven);
             self.last = Some(now);

@@ -92,7 +92,10 @@ impl DiskRoom {
     /// As [`DiskRoom::ask`].
     pub(crate) fn ask_blocking(&self, bytes: u64) -> Result<Reservation, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let asked = self.to.blocking_send(EngineMessage::Room(RoomRequest { bytes, purpose: self.purpose, reply })).is_ok();
+        let asked = self
+            .to
+            .blocking_send(EngineMessage::Room(RoomRequest { bytes, purpose: self.purpose, reply }))
+            .is_ok();
         let answer = if asked { answer.blocking_recv().ok() } else { None };
         answer.unwrap_or_else(|| self.at_the_end(bytes))
     }
@@ -102,7 +105,12 @@ impl DiskRoom {
     ///
     /// # Errors
     /// As [`DiskRoom::ask`].
-    pub(crate) async fn extend(&self, room: &mut Reservation, wanted: u64, ahead: u64) -> Result<(), StoreError> {
+    pub(crate) async fn extend(
+        &self,
+        room: &mut Reservation,
+        wanted: u64,
+        ahead: u64,
+    ) -> Result<(), StoreError> {
         let lacking = wanted.saturating_sub(room.bytes());
         if lacking == 0 {
             return Ok(());
@@ -119,7 +127,12 @@ impl DiskRoom {
     ///
     /// # Errors
     /// As [`DiskRoom::ask`].
-    pub(crate) fn extend_blocking(&self, room: &mut Reservation, wanted: u64, ahead: u64) -> Result<(), StoreError> {
+    pub(crate) fn extend_blocking(
+        &self,
+        room: &mut Reservation,
+        wanted: u64,
+        ahead: u64,
+    ) -> Result<(), StoreError> {
         let lacking = wanted.saturating_sub(room.bytes());
         if lacking == 0 {
             return Ok(());
@@ -194,7 +207,8 @@ impl CompiledRoom {
 impl ArtifactRoom for CompiledRoom {
     fn reserve(&self, bytes: u64) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
         Box::pin(async move {
-            let answer = self.room.ask(fog_types::on_disk(bytes)).await.map(|room| room.of_file(self.path.clone()));
+            let answer =
+                self.room.ask(fog_types::on_disk(bytes)).await.map(|room| room.of_file(self.path.clone()));
             let said = answer.as_ref().map(drop).map_err(ToString::to_string);
             *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
             said
@@ -228,7 +242,11 @@ impl Context {
     pub(crate) fn end_room(&mut self, wanted: u64) {
         let (cap, now) = (self.settings.storage_cap(), self.clock.unix());
         let mut left = || -> Result<u64, StoreError> {
-            let most = self.store.disk_use()?.room(cap.0).min(fog_probes::disk_free(self.store.folder()).map_or(u64::MAX, |free| free / 2));
+            let most = self
+                .store
+                .disk_use()?
+                .room(cap.0)
+                .min(fog_probes::disk_free(self.store.folder()).map_or(u64::MAX, |free| free / 2));
             match self.store.reserve(most.min(wanted), cap, now) {
                 Ok(room) => Ok(room.bytes()),
                 // Some of what can be given up is in use.
@@ -249,11 +267,17 @@ impl Context {
         let (cap, kept) = (self.settings.storage_cap(), self.settings.disk_free_min());
         // The level at which a paused device goes on: the database takes some room as well.
         let kept = kept / 10 * 11;
-        let Some(free) = fog_probes::disk_free(self.store.folder()) else { return Ok(MostForWork { cap, low: None }) };
+        let Some(free) = fog_probes::disk_free(self.store.folder()) else {
+            return Ok(MostForWork { cap, low: None });
+        };
         // Reserved room is not written yet, so the disk does not know of it.
         let lies = self.store.disk_use()?.counted().saturating_sub(self.store.holds().unwritten());
         let most = ByteCount(lies.saturating_add(free).saturating_sub(kept));
-        Ok(if most < cap { MostForWork { cap: most, low: Some((ByteCount(free), ByteCount(kept))) } } else { MostForWork { cap, low: None } })
+        Ok(if most < cap {
+            MostForWork { cap: most, low: Some((ByteCount(free), ByteCount(kept))) }
+        } else {
+            MostForWork { cap, low: None }
+        })
     }
 }
 
@@ -268,7 +292,9 @@ impl MostForWork {
     /// Makes an error about this cap name what sets it.
     pub(crate) fn explain(&self, error: StoreError) -> StoreError {
         match (error, self.low) {
-            (StoreError::Full { wanted, .. }, Some((free, kept))) => StoreError::DiskLow { wanted, free, kept },
+            (StoreError::Full { wanted, .. }, Some((free, kept))) => {
+                StoreError::DiskLow { wanted, free, kept }
+            }
             (error, _) => error,
         }
     }
@@ -304,12 +330,18 @@ mod tests {
         let text = refused.to_string();
         assert!(text.contains("1.0 MiB") && text.contains("disk_free_min"), "{text}");
         assert!(answer(engine, 1 << 20, RoomUse::Checkpoint).is_err(), "checkpoints are work");
-        assert!(answer(engine, 1 << 20, RoomUse::Owner).is_ok(), "the owner's files are for the owner to weigh");
+        assert!(
+            answer(engine, 1 << 20, RoomUse::Owner).is_ok(),
+            "the owner's files are for the owner to weigh"
+        );
         assert_eq!(engine.exchange.capacity(&engine.ctx).disk, 0, "no work of others is taken");
         drop(room);
         keep(engine, free / 2);
         let cap = engine.ctx.settings.storage_cap().0;
-        assert!(matches!(answer(engine, cap + 1, RoomUse::Work), Err(StoreError::Full { .. } | StoreError::DiskLow { .. })));
+        assert!(matches!(
+            answer(engine, cap + 1, RoomUse::Work),
+            Err(StoreError::Full { .. } | StoreError::DiskLow { .. })
+        ));
     }
 
     /// The last checkpoint of a task is written although the loop answers nobody any more, but not beyond the
@@ -317,7 +349,8 @@ mod tests {
     #[tokio::test]
     async fn at_the_end_only_checkpoints_are_written() {
         let device = test_engine();
-        let (work, checkpoint) = (device.engine.ctx.room_for(RoomUse::Work), device.engine.ctx.room_for(RoomUse::Checkpoint));
+        let (work, checkpoint) =
+            (device.engine.ctx.room_for(RoomUse::Work), device.engine.ctx.room_for(RoomUse::Checkpoint));
         let waiting = tokio::spawn({
             let checkpoint = checkpoint.clone();
             async move { checkpoint.ask(4096).await }
@@ -328,6 +361,9 @@ mod tests {
         assert_eq!(waiting.await.unwrap().unwrap().bytes(), 4096);
         assert!(work.ask(4096).await.is_err());
         assert!(checkpoint.ask(4096).await.is_ok());
-        assert!(matches!(checkpoint.ask(4096).await, Err(StoreError::Full { .. })), "the rest is 1,808 bytes");
+        assert!(
+            matches!(checkpoint.ask(4096).await, Err(StoreError::Full { .. })),
+            "the rest is 1,808 bytes"
+        );
     }
 }

@@ -43,7 +43,14 @@ pub(crate) struct Duty {
 
 impl Duty {
     pub(crate) fn new(sensors: SyncSender<SensorOrder>, snoozed_until: Option<UnixMillis>) -> Self {
-        Self { snoozed_until, filter: Filter::default(), faults: Vec::new(), sensors, awake: KeepAwake::default(), pace: Duration::ZERO }
+        Self {
+            snoozed_until,
+            filter: Filter::default(),
+            faults: Vec::new(),
+            sensors,
+            awake: KeepAwake::default(),
+            pace: Duration::ZERO,
+        }
     }
 
     /// Handles a new sample of the sensors.
@@ -59,7 +66,9 @@ impl Duty {
 
     /// Returns when a rule may change the verdict, and why.
     pub(crate) fn poll_timeout(&self, ctx: &Context) -> Option<(Instant, &'static str)> {
-        ctx.rules.poll_timeout().map(|(at, why)| (ctx.now() + Duration::from_millis(at.since(ctx.clock.moment())), why))
+        ctx.rules
+            .poll_timeout()
+            .map(|(at, why)| (ctx.now() + Duration::from_millis(at.since(ctx.clock.moment())), why))
     }
 
     /// Lets the rules react to the time. They react to a new sample, so one is taken.
@@ -83,7 +92,9 @@ impl Duty {
 
     /// Keeps the system awake while tasks run, if the owner wants that and power is connected.
     pub(crate) fn keep_awake(&mut self, ctx: &Context, is_working: bool) {
-        self.awake.want(is_working && ctx.settings.flag(keys::KEEP_AWAKE) && ctx.rules.readings().charging != Some(false));
+        self.awake.want(
+            is_working && ctx.settings.flag(keys::KEEP_AWAKE) && ctx.rules.readings().charging != Some(false),
+        );
     }
 
     /// Moves the end of a pause by the milliseconds by which the calendar was set.

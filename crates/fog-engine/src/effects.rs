@@ -230,7 +230,9 @@ impl Effects {
     pub(crate) fn rolled_back(&mut self) -> (Vec<Waiting>, Vec<PathBuf>) {
         self.revision = self.stored_revision;
         self.inputs.clear();
-        let answers = self.queue.drain(..).filter_map(|effect| if let Effect::Answer(to, reply) = effect { Some((to, reply)) } else { None });
+        let answers = self.queue.drain(..).filter_map(|effect| {
+            if let Effect::Answer(to, reply) = effect { Some((to, reply)) } else { None }
+        });
         (answers.collect(), std::mem::take(&mut self.made))
     }
 

@@ -59,8 +59,14 @@ fn key_of(area: &str, name: &str) -> String {
 
 /// Makes the answer to a command from an error. The English text goes with it, for logs, for scripts and
 /// for front ends that do not know the key.
-pub(crate) fn render(kind: ErrorKind, area: &str, name: &str, values: Vec<(&'static str, TextValue)>) -> ApiError {
-    let values: BTreeMap<String, TextValue> = values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+pub(crate) fn render(
+    kind: ErrorKind,
+    area: &str,
+    name: &str,
+    values: Vec<(&'static str, TextValue)>,
+) -> ApiError {
+    let values: BTreeMap<String, TextValue> =
+        values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let mut error = ApiError { kind, message: String::new(), key: key_of(area, name), values };
     error.message = Words::new("en").error(&error);
     error
@@ -92,7 +98,11 @@ mod tests {
             let key = key_of(&format!("error-{area}"), name);
             let mut values: Vec<&str> = values.to_vec();
             values.sort_unstable();
-            assert_eq!(words.values_of(&key).as_deref(), Some(values.iter().map(|&v| v.to_owned()).collect::<Vec<_>>().as_slice()), "{key}");
+            assert_eq!(
+                words.values_of(&key).as_deref(),
+                Some(values.iter().map(|&v| v.to_owned()).collect::<Vec<_>>().as_slice()),
+                "{key}"
+            );
         }
     }
 }

@@ -69,7 +69,9 @@ impl Engine {
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<EngineMessage>) {
         let (program, to) = (self.ctx.config.worker.clone(), self.ctx.to_self.clone());
         tokio::spawn(async move {
-            let sandbox = fog_runtime::check_sandbox(&program).await.inspect_err(|error| tracing::warn!(%error, "no worker answers"));
+            let sandbox = fog_runtime::check_sandbox(&program)
+                .await
+                .inspect_err(|error| tracing::warn!(%error, "no worker answers"));
             // A send fails only when the loop is gone.
             let _ = to.send(EngineMessage::SandboxStatus(sandbox.ok())).await;
         });

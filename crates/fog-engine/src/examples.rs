@@ -11,8 +11,15 @@ pub fn examples_folder() -> Option<PathBuf> {
     let named = std::env::var_os("FOG_EXAMPLES").map(PathBuf::from);
     let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
     let near = beside.into_iter().flat_map(|folder| {
-        ["fog-examples", "../share/fog-compute/examples", "../lib/fog-compute/examples", "../lib/Fog Compute/examples", "../Resources/examples", "examples"]
-            .map(|place| folder.join(place))
+        [
+            "fog-examples",
+            "../share/fog-compute/examples",
+            "../lib/fog-compute/examples",
+            "../lib/Fog Compute/examples",
+            "../Resources/examples",
+            "examples",
+        ]
+        .map(|place| folder.join(place))
     });
     named.into_iter().chain(near).find(|folder| !list_examples(folder).is_empty())
 }

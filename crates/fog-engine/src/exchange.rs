@@ -44,7 +44,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use fog_eligibility::Moment;
-use fog_grid::{Capacity, Content, ContentId, Effect, LeaseId, Requester, Signed, TaskOffer, TaskResult, WorkerState};
+use fog_grid::{
+    Capacity, Content, ContentId, Effect, LeaseId, Requester, Signed, TaskOffer, TaskResult, WorkerState,
+};
 use fog_store::{BlobFile, ContentRow, PlacedFiles, StoreError};
 use fog_types::{BlobId, JobId, NodeId, TaskId, UnixMillis};
 use tokio::sync::oneshot;
@@ -79,7 +81,12 @@ pub(crate) enum ExchangeEvent {
     /// A state of a task elsewhere has arrived and was checked, or will not arrive.
     State { lease: LeaseId, task: TaskId, node: NodeId, state: Result<(u64, StateFile), NotReturned> },
     /// A state that arrived was sealed for the disk and for the next worker.
-    CheckpointSealed { task: TaskId, node: NodeId, units: u64, sealed: Result<(BlobFile, ContentRow), String> },
+    CheckpointSealed {
+        task: TaskId,
+        node: NodeId,
+        units: u64,
+        sealed: Result<(BlobFile, ContentRow), String>,
+    },
     /// The file of a state that others may fetch is damaged or missing.
     Damaged(fog_types::BlobId),
     /// A segment of a claimed run was drawn.
@@ -91,7 +98,12 @@ pub(crate) enum ExchangeEvent {
     /// The drawn segment could not be run here, for this reason.
     NotReplayed(LeaseId, String),
     /// A state of a hosted task that its requester wants to see was prepared, or could not be.
-    CheckpointReady { job: JobId, lease: LeaseId, mark: u64, file: Result<Option<(BlobFile, ContentRow)>, String> },
+    CheckpointReady {
+        job: JobId,
+        lease: LeaseId,
+        mark: u64,
+        file: Result<Option<(BlobFile, ContentRow)>, String>,
+    },
     /// A state of a hosted task is ready to be shipped.
     Shipped { job: JobId, units: u64, file: Result<(BlobFile, ContentRow), String> },
 }
@@ -375,12 +387,26 @@ impl Exchange {
 
     /// Reason why lent tasks of a job wait, if there is one.
     pub(crate) fn why_waiting(&self, job: JobId) -> Option<&str> {
-        let unstored = || self.unstored.iter().find(|(task, _)| task.job == job).map(|(_, unstored)| unstored.problem.as_str());
-        unstored().or_else(|| self.withheld.get(&job).or_else(|| self.short.get(&job)).or_else(|| self.crowded.get(&job)).map(String::as_str))
+        let unstored = || {
+            self.unstored
+                .iter()
+                .find(|(task, _)| task.job == job)
+                .map(|(_, unstored)| unstored.problem.as_str())
+        };
+        unstored().or_else(|| {
+            self.withheld
+                .get(&job)
+                .or_else(|| self.short.get(&job))
+                .or_else(|| self.crowded.get(&job))
+                .map(String::as_str)
+        })
     }
 
     pub(crate) fn hosted_by_lease(&self, lease: LeaseId, requester: NodeId) -> Option<JobId> {
-        self.hosted.iter().find(|(_, hosted)| hosted.lease == lease && hosted.requester == requester).map(|(job, _)| *job)
+        self.hosted
+            .iter()
+            .find(|(_, hosted)| hosted.lease == lease && hosted.requester == requester)
+            .map(|(job, _)| *job)
     }
 
     pub(crate) fn has_work(&self) -> bool {
@@ -402,7 +428,12 @@ impl Exchange {
 /// Content that a row describes; `None` if its id is invalid.
 pub(crate) fn content_of(row: &ContentRow) -> Option<Content> {
     let id: BlobId = row.id.parse().ok()?;
-    Some(Content { id: fog_grid::ContentId(id.0), blob: row.open.unwrap_or(row.blob), size: row.size, key: fog_grid::ContentKey(row.key) })
+    Some(Content {
+        id: fog_grid::ContentId(id.0),
+        blob: row.open.unwrap_or(row.blob),
+        size: row.size,
+        key: fog_grid::ContentKey(row.key),
+    })
 }
 
 pub(crate) fn lease_from(text: &str) -> Option<LeaseId> {

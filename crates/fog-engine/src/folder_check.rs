@@ -24,9 +24,15 @@ impl Engine {
 
     /// Answers a message with the reason why the engine ends.
     pub(crate) fn refuse(&self, message: EngineMessage) {
-        let gone = || self.gone.borrow().clone().unwrap_or_else(|| to_api(StoreError::Gone { path: self.ctx.store.folder().to_owned(), now: None }));
+        let gone = || {
+            self.gone.borrow().clone().unwrap_or_else(|| {
+                to_api(StoreError::Gone { path: self.ctx.store.folder().to_owned(), now: None })
+            })
+        };
         let answer = match message {
-            EngineMessage::Call(_, answer) | EngineMessage::Prepared(_, answer) | EngineMessage::MovedIn(_, answer) => answer,
+            EngineMessage::Call(_, answer)
+            | EngineMessage::Prepared(_, answer)
+            | EngineMessage::MovedIn(_, answer) => answer,
             EngineMessage::Sleep(done) => {
                 // The sleep watcher may have given up waiting.
                 let _ = done.try_send(());
@@ -53,12 +59,16 @@ impl Engine {
 
     /// Saves the database, which only this process can still read after its file was deleted.
     pub(crate) fn save_what_went(&self) {
-        let is_database = self.gone.borrow().is_some() && self.ctx.store.folder().is_dir() && !self.ctx.store.folder().join("fog.sqlite").exists();
+        let is_database = self.gone.borrow().is_some()
+            && self.ctx.store.folder().is_dir()
+            && !self.ctx.store.folder().join("fog.sqlite").exists();
         if !is_database {
             return;
         }
         match self.ctx.store.save_aside() {
-            Ok(path) => tracing::error!(path = %path.display(), "the database was deleted; this is a copy of it as it was: put it back as fog.sqlite"),
+            Ok(path) => {
+                tracing::error!(path = %path.display(), "the database was deleted; this is a copy of it as it was: put it back as fog.sqlite")
+            }
             Err(error) => tracing::error!(%error, "the database was deleted, and cannot be saved"),
         }
     }

@@ -59,7 +59,11 @@ pub fn start(config: EngineConfig) -> anyhow::Result<EngineHandle> {
     let (messages, inbox) = mpsc::channel(COMMAND_QUEUE);
     let (events, _) = broadcast::channel(EVENT_QUEUE);
     let (stop, stopped) = watch::channel(false);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build().context("the engine's loop cannot start")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .context("the engine's loop cannot start")?;
     let engine = Engine::new(config, store, Clock::new(), messages.clone(), events.clone())?;
     let gone = engine.why_gone();
     std::thread::Builder::new()
@@ -79,7 +83,10 @@ impl EngineHandle {
     /// [`ApiError`] says what happened and what to do.
     pub async fn call(&self, command: Command) -> Result<Reply, ApiError> {
         let (answer, answered) = oneshot::channel();
-        self.messages.send(EngineMessage::Call(Box::new(command), answer)).await.map_err(|_| TaskError::EngineStopped)?;
+        self.messages
+            .send(EngineMessage::Call(Box::new(command), answer))
+            .await
+            .map_err(|_| TaskError::EngineStopped)?;
         answered.await.map_err(|_| TaskError::EngineStopped)?
     }
 
@@ -115,7 +122,9 @@ impl EventSubscription {
     pub async fn next(&mut self) -> Option<Event> {
         match self.0.recv().await {
             Ok(event) => Some(event),
-            Err(broadcast::error::RecvError::Lagged(_)) => Some(Event { revision: 0, body: EventBody::Missed }),
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                Some(Event { revision: 0, body: EventBody::Missed })
+            }
             Err(broadcast::error::RecvError::Closed) => None,
         }
     }
@@ -143,5 +152,6 @@ impl fog_ipc::EventStream for EventSubscription {
 /// Fails when the endpoint cannot be taken.
 pub async fn serve(handle: EngineHandle, data_folder: &std::path::Path) -> std::io::Result<()> {
     let stopping = handle.clone();
-    fog_ipc::serve(&fog_ipc::endpoint(data_folder), Arc::new(handle), async move { stopping.stopped().await }).await
+    fog_ipc::serve(&fog_ipc::endpoint(data_folder), Arc::new(handle), async move { stopping.stopped().await })
+        .await
 }

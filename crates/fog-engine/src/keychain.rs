@@ -26,10 +26,14 @@ pub fn checkpoint_key(data_folder: &Path, create: bool) -> io::Result<Option<Key
     match std::fs::read(&path) {
         Ok(text) if text == ELSEWHERE => match ask(account(data_folder), None)? {
             Some(key) => Ok(Some(key)),
-            None => Err(io::Error::other("the keychain no longer holds the key of this folder's checkpoints")),
+            None => {
+                Err(io::Error::other("the keychain no longer holds the key of this folder's checkpoints"))
+            }
         },
         Ok(bytes) => {
-            let bytes: [u8; 32] = bytes.try_into().map_err(|_| io::Error::other(format!("{} does not hold a key", path.display())))?;
+            let bytes: [u8; 32] = bytes
+                .try_into()
+                .map_err(|_| io::Error::other(format!("{} does not hold a key", path.display())))?;
             Ok(Some(bytes.into()))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound && create => {
@@ -40,7 +44,9 @@ pub fn checkpoint_key(data_folder: &Path, create: bool) -> io::Result<Option<Key
                     return Ok(Some(key));
                 }
                 Ok(None) => {}
-                Err(error) => tracing::info!(%error, "no keychain answers; the key of the checkpoints goes to a file"),
+                Err(error) => {
+                    tracing::info!(%error, "no keychain answers; the key of the checkpoints goes to a file")
+                }
             }
             write(&path, &key)?;
             Ok(Some(key))
@@ -74,7 +80,9 @@ fn ask(account: String, new: Option<Key>) -> io::Result<Option<Key>> {
     let (answer, answered) = mpsc::sync_channel(1);
     // A separate thread asks, because the keychain may wait for a person and the caller may be an async
     // context.
-    std::thread::Builder::new().name("keychain".to_owned()).spawn(move || drop(answer.send(system::ask(&account, new))))?;
+    std::thread::Builder::new()
+        .name("keychain".to_owned())
+        .spawn(move || drop(answer.send(system::ask(&account, new))))?;
     answered.recv_timeout(PATIENCE).map_err(|_| io::Error::other("the keychain does not answer"))?.map(Some)
 }
 
@@ -82,7 +90,8 @@ fn ask(account: String, new: Option<Key>) -> io::Result<Option<Key>> {
 fn is_there() -> bool {
     let has_bus = || {
         std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some_and(|address| !address.is_empty())
-            || std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|folder| Path::new(&folder).join("bus").exists())
+            || std::env::var_os("XDG_RUNTIME_DIR")
+                .is_some_and(|folder| Path::new(&folder).join("bus").exists())
     };
     !cfg!(target_os = "linux") || has_bus()
 }
@@ -102,8 +111,11 @@ mod system {
             entry.set_secret(&key).map_err(io::Error::other)?;
         }
         // The key is read back, because a key that cannot be read again is useless.
-        let bytes: [u8; 32] =
-            entry.get_secret().map_err(io::Error::other)?.try_into().map_err(|_| io::Error::other("the keychain holds something else under our name"))?;
+        let bytes: [u8; 32] = entry
+            .get_secret()
+            .map_err(io::Error::other)?
+            .try_into()
+            .map_err(|_| io::Error::other("the keychain holds something else under our name"))?;
         Ok(bytes.into())
     }
 
@@ -114,9 +126,15 @@ mod system {
         let locked = || -> zbus::Result<bool> {
             let bus = zbus::blocking::Connection::session()?;
             let name = "org.freedesktop.secrets";
-            let service = zbus::blocking::Proxy::new(&bus, name, "/org/freedesktop/secrets", "org.freedesktop.Secret.Service")?;
+            let service = zbus::blocking::Proxy::new(
+                &bus,
+                name,
+                "/org/freedesktop/secrets",
+                "org.freedesktop.Secret.Service",
+            )?;
             let path: zbus::zvariant::OwnedObjectPath = service.call("ReadAlias", &("default",))?;
-            zbus::blocking::Proxy::new(&bus, name, path, "org.freedesktop.Secret.Collection")?.get_property("Locked")
+            zbus::blocking::Proxy::new(&bus, name, path, "org.freedesktop.Secret.Collection")?
+                .get_property("Locked")
         };
         locked().is_ok_and(|locked| !locked)
     }

@@ -46,7 +46,12 @@ pub fn start_log(file: Option<&Path>, level: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn subscriber(sink: Sink, asked: Option<EnvFilter>, level: &str, is_coloured: bool) -> impl Subscriber + Send + Sync + use<> {
+fn subscriber(
+    sink: Sink,
+    asked: Option<EnvFilter>,
+    level: &str,
+    is_coloured: bool,
+) -> impl Subscriber + Send + Sync + use<> {
     let limit = if asked.is_none() { Limit::new(sink.clone()) } else { Limit::none() };
     let filter = asked.unwrap_or_else(|| EnvFilter::new(default_filter(level)));
     let lines = fmt::layer().with_ansi(is_coloured).with_writer(move || sink.clone());
@@ -105,7 +110,9 @@ impl LogFile {
         match std::fs::rename(&self.path, before) {
             Ok(()) => self.file = File::options().create(true).append(true).open(&self.path)?,
             // The log file was moved or removed, so a new one is created.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.file = File::options().create(true).append(true).open(&self.path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.file = File::options().create(true).append(true).open(&self.path)?
+            }
             // Losing old lines is better than filling the disk.
             Err(_) => self.file.set_len(0)?,
         }
@@ -176,7 +183,10 @@ impl<S: Subscriber> Filter<S> for Limit {
         let (is_let_through, left_out) = self.count(event.metadata().callsite(), Instant::now());
         if left_out > 0 {
             // If this write fails, that of the line fails as well.
-            let _ = writeln!(tell.lock(), "{left_out} more lines like the next one were left out; FOG_LOG=info shows them all");
+            let _ = writeln!(
+                tell.lock(),
+                "{left_out} more lines like the next one were left out; FOG_LOG=info shows them all"
+            );
         }
         is_let_through
     }
@@ -199,13 +209,20 @@ mod tests {
         for number in 0..500 {
             writeln!(log, "line {number}").unwrap();
         }
-        let mut names: Vec<String> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         assert_eq!(names, ["fog.log", "fog.log.1"]);
-        let (new, old) = (std::fs::read_to_string(&path).unwrap(), std::fs::read_to_string(folder.path().join("fog.log.1")).unwrap());
+        let (new, old) = (
+            std::fs::read_to_string(&path).unwrap(),
+            std::fs::read_to_string(folder.path().join("fog.log.1")).unwrap(),
+        );
         assert!(new.len() <= 1000 && old.len() <= 1000 && old.len() > 900, "{} {}", new.len(), old.len());
         assert!(new.ends_with("line 499\n"), "{new}");
-        let numbers: Vec<u32> = (old + &new).lines().map(|line| line.trim_start_matches("line ").parse().unwrap()).collect();
+        let numbers: Vec<u32> =
+            (old + &new).lines().map(|line| line.trim_start_matches("line ").parse().unwrap()).collect();
         assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "no line is lost or cut");
     }
 
@@ -238,7 +255,9 @@ mod tests {
     fn who_asks_for_lines_gets_all_of_them() {
         let kept = Arc::new(Mutex::new(Vec::new()));
         let subscriber = subscriber(Sink(kept.clone()), Some(EnvFilter::new("debug")), "warn", false);
-        tracing::subscriber::with_default(subscriber, || (0..100).for_each(|number| tracing::debug!(number, "a line")));
+        tracing::subscriber::with_default(subscriber, || {
+            (0..100).for_each(|number| tracing::debug!(number, "a line"))
+        });
         assert_eq!(String::from_utf8(kept.lock().unwrap().clone()).unwrap().lines().count(), 100);
     }
 

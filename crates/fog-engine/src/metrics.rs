@@ -10,20 +10,37 @@ impl Engine {
         let mut text = String::new();
         let counts = self.counts();
         let active = self.ctx.load.running.len();
-        let states =
-            [("queued", counts.queued), ("running", counts.running), ("paused", counts.paused), ("finished", counts.finished), ("failed", counts.failed)];
+        let states = [
+            ("queued", counts.queued),
+            ("running", counts.running),
+            ("paused", counts.paused),
+            ("finished", counts.finished),
+            ("failed", counts.failed),
+        ];
         text.push_str("# HELP fog_jobs Jobs by state.\n# TYPE fog_jobs gauge\n");
         for (state, count) in states {
             let _ = writeln!(text, "fog_jobs{{state=\"{state}\"}} {count}");
         }
         for (name, help, value) in [
             ("fog_tasks_running", "Tasks in workers.", active as u64),
-            ("fog_duty_percent", "Share of processor time that is lent.", u64::from(self.ctx.rules.verdict().duty.get())),
+            (
+                "fog_duty_percent",
+                "Share of processor time that is lent.",
+                u64::from(self.ctx.rules.verdict().duty.get()),
+            ),
             ("fog_peers", "Devices that can be reached.", self.ctx.directory.peers.len() as u64),
             ("fog_hosted_jobs", "Jobs of other devices that are here.", self.exchange.hosted_jobs() as u64),
             ("fog_lent_tasks", "Tasks of this device that others have.", self.exchange.leases() as u64),
-            ("fog_waiting_tasks", "Tasks of this device that wait for another one.", self.exchange.open_tasks() as u64),
-            ("fog_far_peers", "Devices that are known from what they say to everybody.", self.network.advertised_peers() as u64),
+            (
+                "fog_waiting_tasks",
+                "Tasks of this device that wait for another one.",
+                self.exchange.open_tasks() as u64,
+            ),
+            (
+                "fog_far_peers",
+                "Devices that are known from what they say to everybody.",
+                self.network.advertised_peers() as u64,
+            ),
         ] {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }

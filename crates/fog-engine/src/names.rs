@@ -17,8 +17,10 @@ pub(crate) struct Names {
 /// Key of a name's look: names with equal keys cannot be told apart at a glance. Case, blanks, invisible
 /// characters and similar letters of other scripts make no difference.
 fn key(name: &str) -> String {
-    let name: String =
-        fog_types::text::clean(name).chars().filter(|c| !c.is_whitespace() && !matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}')).collect();
+    let name: String = fog_types::text::clean(name)
+        .chars()
+        .filter(|c| !c.is_whitespace() && !matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}'))
+        .collect();
     // A capital I looks like a small l and becomes a small i by folding, so i and l count as one letter.
     let folded: String = skeleton(&name.to_lowercase()).collect();
     folded.to_lowercase().replace('i', "l")
@@ -58,11 +60,14 @@ impl Names {
         if name.is_empty() {
             return id.get(..8).unwrap_or(id).to_owned();
         }
-        let others: Vec<&String> = self.ids.get(&key(&name)).into_iter().flatten().filter(|other| *other != id).collect();
+        let others: Vec<&String> =
+            self.ids.get(&key(&name)).into_iter().flatten().filter(|other| *other != id).collect();
         if id.is_empty() || (others.is_empty() && !name.contains('#')) {
             return name;
         }
-        let is_own = |digits: &&usize| id.get(..**digits).is_some_and(|own| others.iter().all(|other| !other.starts_with(own)));
+        let is_own = |digits: &&usize| {
+            id.get(..**digits).is_some_and(|own| others.iter().all(|other| !other.starts_with(own)))
+        };
         let digits = DIGITS.iter().find(is_own).and_then(|digits| id.get(..*digits)).unwrap_or(id);
         format!("{name}#{digits}")
     }
@@ -77,7 +82,9 @@ mod tests {
         let mut names = Names::default();
         assert!(names.set("aaaa000000000000", "anna").is_empty());
         assert_eq!(names.label("aaaa000000000000", "anna"), "anna");
-        for (n, twin) in ["anna", "an\u{200b}na", "Anna", "\u{430}nna", "a n n a", "anna\u{202e}"].into_iter().enumerate() {
+        for (n, twin) in
+            ["anna", "an\u{200b}na", "Anna", "\u{430}nna", "a n n a", "anna\u{202e}"].into_iter().enumerate()
+        {
             let id = format!("bbb{n}000000000000");
             assert!(names.set(&id, twin).contains(&"aaaa000000000000".to_owned()), "{twin:?}");
             assert_eq!(names.label("aaaa000000000000", "anna"), "anna#aaaa");
@@ -85,7 +92,10 @@ mod tests {
             assert_eq!(names.remove(&id), ["aaaa000000000000"]);
         }
         assert_eq!(names.label("aaaa000000000000", "anna"), "anna");
-        assert!(names.set("cccc000000000000", "lllian").is_empty() && names.set("dddd000000000000", "Illian").len() == 1);
+        assert!(
+            names.set("cccc000000000000", "lllian").is_empty()
+                && names.set("dddd000000000000", "Illian").len() == 1
+        );
         assert_eq!(names.label("eeee000000000000", "bert"), "bert");
     }
 
@@ -94,9 +104,20 @@ mod tests {
         let mut names = Names::default();
         names.set("aaaa111100000000", "anna");
         names.set("aaaa222200000000", "anna");
-        assert_eq!(names.label("aaaa111100000000", "anna"), "anna#aaaa1111", "somebody made an id with the same beginning");
-        assert_eq!(names.label("bbbb000000000000", "anna#aaaa"), "anna#aaaa#bbbb", "a name with digits gets its own");
-        assert_eq!((names.label("bbbb000000000000", "\u{200b}"), names.label("", "anna")), ("bbbb0000".to_owned(), "anna".to_owned()));
+        assert_eq!(
+            names.label("aaaa111100000000", "anna"),
+            "anna#aaaa1111",
+            "somebody made an id with the same beginning"
+        );
+        assert_eq!(
+            names.label("bbbb000000000000", "anna#aaaa"),
+            "anna#aaaa#bbbb",
+            "a name with digits gets its own"
+        );
+        assert_eq!(
+            (names.label("bbbb000000000000", "\u{200b}"), names.label("", "anna")),
+            ("bbbb0000".to_owned(), "anna".to_owned())
+        );
         // A renamed person no longer shares the old name.
         assert_eq!(names.set("aaaa222200000000", "bert"), ["aaaa111100000000"]);
         assert_eq!(names.label("aaaa111100000000", "anna"), "anna");

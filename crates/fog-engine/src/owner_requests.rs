@@ -70,12 +70,16 @@ impl Unstored {
 
     /// Returns when the requests are stored again, and why; `None` when all are stored.
     pub(crate) fn poll_timeout(&self, now: Instant) -> Option<(Instant, &'static str)> {
-        (!self.is_empty()).then(|| (self.tried.map_or(now, |at| at + STORE_AGAIN), "requests of the owner are stored again"))
+        (!self.is_empty()).then(|| {
+            (self.tried.map_or(now, |at| at + STORE_AGAIN), "requests of the owner are stored again")
+        })
     }
 
     /// Whether no task of a job may run.
     pub(crate) fn holds(&self, job: JobId) -> bool {
-        self.jobs.get(&job).is_some_and(|wish| !matches!(wish, JobWish::State(JobState::Queued | JobState::Running)))
+        self.jobs
+            .get(&job)
+            .is_some_and(|wish| !matches!(wish, JobWish::State(JobState::Queued | JobState::Running)))
     }
 
     /// Whether any job has a state that the database does not have.
@@ -152,7 +156,8 @@ impl Context {
     }
 
     fn store_settings(&mut self) -> bool {
-        let all: Vec<_> = self.unstored.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let all: Vec<_> =
+            self.unstored.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         match self.store.set_settings(&all) {
             Ok(()) => self.unstored.storing.settings.append(&mut self.unstored.settings),
             Err(error) => self.not_stored(&error),
@@ -239,13 +244,17 @@ impl Context {
         self.unstored.tried = None;
         self.store_wishes();
         if self.unstored.has_wishes() {
-            tracing::error!(why = self.unstored.why, "what was asked for last could not be stored; the next start does not know it");
+            tracing::error!(
+                why = self.unstored.why,
+                "what was asked for last could not be stored; the next start does not know it"
+            );
         }
     }
 
     fn try_to_store(&mut self) -> Result<(), StoreError> {
         let now = self.clock.unix();
-        let all: Vec<_> = self.unstored.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let all: Vec<_> =
+            self.unstored.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         self.store.set_settings(&all)?;
         self.unstored.storing.settings.append(&mut self.unstored.settings);
         for name in self.unstored.networks.clone() {
@@ -260,9 +269,10 @@ impl Context {
         for (id, wish) in self.unstored.jobs.clone() {
             let stored = match wish {
                 JobWish::State(to) => self.store.set_job_state(id, to, "", now).map(drop),
-                JobWish::Removed => {
-                    self.store.set_job_state(id, JobState::Cancelled, "", now).and_then(|_| self.store.remove_jobs(UnixMillis(i64::MAX), Some(id)).map(drop))
-                }
+                JobWish::Removed => self
+                    .store
+                    .set_job_state(id, JobState::Cancelled, "", now)
+                    .and_then(|_| self.store.remove_jobs(UnixMillis(i64::MAX), Some(id)).map(drop)),
             };
             match stored {
                 Ok(()) | Err(StoreError::NoJob(_)) => {

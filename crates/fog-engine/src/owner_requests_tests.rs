@@ -10,7 +10,9 @@ use crate::test_engine::prelude::*;
 use crate::test_engine::{TestEngine, node, test_engine};
 
 fn set(device: &mut TestEngine, key: &str, value: Value) -> Reply {
-    device.call(Command::Settings(SettingsCommand::Set { changes: [(key.to_owned(), value)].into() })).unwrap()
+    device
+        .call(Command::Settings(SettingsCommand::Set { changes: [(key.to_owned(), value)].into() }))
+        .unwrap()
 }
 
 fn change(device: &mut TestEngine, id: JobId, action: JobAction) -> Result<Reply, ApiError> {
@@ -18,7 +20,9 @@ fn change(device: &mut TestEngine, id: JobId, action: JobAction) -> Result<Reply
 }
 
 fn state(device: &mut TestEngine, id: JobId) -> Option<JobState> {
-    let Reply::Jobs(jobs) = device.call(Command::Jobs(JobCommand::List(JobQuery::default()))).unwrap() else { panic!("no jobs") };
+    let Reply::Jobs(jobs) = device.call(Command::Jobs(JobCommand::List(JobQuery::default()))).unwrap() else {
+        panic!("no jobs")
+    };
     jobs.iter().find(|job| job.id == id).map(|job| job.state)
 }
 
@@ -54,11 +58,22 @@ async fn what_is_asked_for_holds_at_once_and_is_stored_when_that_works() {
             && device.engine.duty.snoozed_until().is_some()
     );
     assert!(!device.engine.status().unwrap().unstored.is_empty());
-    assert_eq!(change(&mut device, jobs[1], JobAction::Resume).unwrap_err().kind, ErrorKind::Conflict, "it was cancelled");
-    assert_eq!(change(&mut device, jobs[2], JobAction::Pause).unwrap_err().kind, ErrorKind::NotFound, "it was removed");
+    assert_eq!(
+        change(&mut device, jobs[1], JobAction::Resume).unwrap_err().kind,
+        ErrorKind::Conflict,
+        "it was cancelled"
+    );
+    assert_eq!(
+        change(&mut device, jobs[2], JobAction::Pause).unwrap_err().kind,
+        ErrorKind::NotFound,
+        "it was removed"
+    );
     device.engine.ctx.store.refuse_changes(false).unwrap();
     device.engine.ctx.store_wishes_now();
-    assert_eq!((states(&mut device).as_slice(), device.engine.status().unwrap().unstored.as_str()), (wanted.as_slice(), ""));
+    assert_eq!(
+        (states(&mut device).as_slice(), device.engine.status().unwrap().unstored.as_str()),
+        (wanted.as_slice(), "")
+    );
     let stored = device.engine.ctx.store.settings().unwrap();
     assert_eq!((&stored["contributing"], &stored["keep_awake"]), (&Value::from(false), &Value::from(true)));
     assert!(stored.contains_key(SNOOZE_KEY));
@@ -109,9 +124,15 @@ async fn an_engine_whose_folder_went_ends_and_says_so() {
         assert!(device.engine.check_folder());
         harm(&folder);
         let (answer, answered) = oneshot::channel();
-        device.engine.handle(EngineMessage::Call(Box::new(Command::Jobs(JobCommand::Change { id, action: JobAction::Cancel })), answer));
+        device.engine.handle(EngineMessage::Call(
+            Box::new(Command::Jobs(JobCommand::Change { id, action: JobAction::Cancel })),
+            answer,
+        ));
         let error = answered.await.unwrap().unwrap_err();
-        assert!(error.kind == ErrorKind::Storage && error.message.contains("no longer what this engine opened"), "{error}");
+        assert!(
+            error.kind == ErrorKind::Storage && error.message.contains("no longer what this engine opened"),
+            "{error}"
+        );
         assert!(device.engine.ctx.is_stopping && device.engine.why_gone().borrow().is_some());
         let had = folder.exists();
         device.engine.shutdown();

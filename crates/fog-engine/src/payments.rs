@@ -23,7 +23,14 @@ impl Payments {
     }
 
     /// Reserves the credit that a task will cost, unless that exceeds the limit on what this device may owe.
-    pub(crate) fn reserve(&mut self, ctx: &mut Context, lease: LeaseId, node: NodeId, job: JobId, milli: u64) -> Result<(), StoreError> {
+    pub(crate) fn reserve(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        node: NodeId,
+        job: JobId,
+        milli: u64,
+    ) -> Result<(), StoreError> {
         let limit = limit(ctx);
         let sums = ctx.store.credits()?;
         let owed = sums.spent.saturating_add(sums.reserved).saturating_add(milli).saturating_sub(sums.earned);
@@ -36,7 +43,14 @@ impl Payments {
     }
 
     /// Settles a lease whose result was accepted: the amount of its receipt is spent, whatever was reserved.
-    pub(crate) fn settle(&mut self, ctx: &mut Context, lease: LeaseId, node: NodeId, job: JobId, milli: u64) -> Result<(), StoreError> {
+    pub(crate) fn settle(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        node: NodeId,
+        job: JobId,
+        milli: u64,
+    ) -> Result<(), StoreError> {
         ctx.store.settle_credit(&lease.to_string(), node, job, milli, ctx.clock.unix())
     }
 
@@ -46,7 +60,13 @@ impl Payments {
     }
 
     /// Records a receipt for work that was done here.
-    pub(crate) fn earn(&mut self, ctx: &mut Context, lease: LeaseId, node: NodeId, milli: u64) -> Result<(), StoreError> {
+    pub(crate) fn earn(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        node: NodeId,
+        milli: u64,
+    ) -> Result<(), StoreError> {
         ctx.store.earn_credit(&lease.to_string(), node, milli, ctx.clock.unix())
     }
 
@@ -61,7 +81,13 @@ impl Payments {
             reserved: row.reserved,
         });
         let limit = limit(ctx);
-        Ok(Reply::Credits(CreditView { earned: sums.earned, spent: sums.spent, reserved: sums.reserved, limit, peers: peers.collect() }))
+        Ok(Reply::Credits(CreditView {
+            earned: sums.earned,
+            spent: sums.spent,
+            reserved: sums.reserved,
+            limit,
+            peers: peers.collect(),
+        }))
     }
 }
 

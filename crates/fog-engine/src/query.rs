@@ -1,6 +1,9 @@
 //! Commands that only read from the store.
 
-use fog_api::{ApiError, AttemptView, GridView, JobDetail, JobSummary, JournalLine, OutputView, PromiseView, RenamedView, Reply, TaskView};
+use fog_api::{
+    ApiError, AttemptView, GridView, JobDetail, JobSummary, JournalLine, OutputView, PromiseView,
+    RenamedView, Reply, TaskView,
+};
 use fog_scheduler::{Kept, judge_service};
 use fog_store::{JobFilter, JobRow, Output, Store, StoreError, TaskRow};
 use fog_types::job::GridOptions;
@@ -30,7 +33,8 @@ pub(crate) fn to_api(error: StoreError) -> ApiError {
 
 pub(crate) fn jobs(store: &Store, query: &fog_api::JobQuery) -> Result<Vec<JobSummary>, ApiError> {
     let limit = if query.limit == 0 { 100 } else { query.limit.min(500) };
-    let filter = JobFilter { states: query.states.clone(), name: query.name.clone(), before: query.before, limit };
+    let filter =
+        JobFilter { states: query.states.clone(), name: query.name.clone(), before: query.before, limit };
     let rows = store.jobs(&filter).map_err(to_api)?;
     Ok(rows.iter().map(job_summary).collect())
 }
@@ -45,7 +49,14 @@ pub(crate) struct LiveTask {
 
 /// Detail of a job. `withheld` is the reason why its tasks are not lent, `live` are its tasks that run
 /// here, and `wished` is the owner's state for it where that is not stored yet.
-pub(crate) fn job(store: &Store, id: JobId, tasks_from: u32, withheld: Option<&str>, live: &[LiveTask], wished: Option<JobState>) -> Result<Reply, ApiError> {
+pub(crate) fn job(
+    store: &Store,
+    id: JobId,
+    tasks_from: u32,
+    withheld: Option<&str>,
+    live: &[LiveTask],
+    wished: Option<JobState>,
+) -> Result<Reply, ApiError> {
     let mut detail = detail(store, id, tasks_from).map_err(to_api)?;
     detail.summary.state = wished.unwrap_or(detail.summary.state);
     for task in detail.tasks.iter_mut().filter(|task| task.state == TaskState::Running) {
@@ -59,7 +70,10 @@ pub(crate) fn job(store: &Store, id: JobId, tasks_from: u32, withheld: Option<&s
     // A task that ended meanwhile counts among the finished ones.
     if !detail.summary.state.is_final() {
         let saved = store.saved_units(id).map_err(to_api)?.0;
-        detail.summary.units = live.iter().map(|live| units_of(store, id, live)).fold(detail.summary.units.saturating_add(saved), u64::saturating_add);
+        detail.summary.units = live
+            .iter()
+            .map(|live| units_of(store, id, live))
+            .fold(detail.summary.units.saturating_add(saved), u64::saturating_add);
     }
     if let (Some(grid), Some(why), false) = (&mut detail.grid, withheld, detail.summary.state.is_final()) {
         why.clone_into(&mut grid.withheld);
@@ -82,7 +96,10 @@ pub(crate) fn outputs(store: &Store, task: TaskId, after: &str) -> Result<Reply,
     } else {
         0
     };
-    Ok(Reply::Outputs { outputs: found.into_iter().take(OUTPUTS_PER_PAGE as usize).map(output_view).collect(), more })
+    Ok(Reply::Outputs {
+        outputs: found.into_iter().take(OUTPUTS_PER_PAGE as usize).map(output_view).collect(),
+        more,
+    })
 }
 
 /// Returns a page of a task's files that were renamed or left out.
@@ -95,7 +112,11 @@ pub(crate) fn renamed(store: &Store, task: TaskId, from: u32) -> Result<Reply, A
         if bytes > RENAMED_BYTES && !page.is_empty() {
             break;
         }
-        page.push(RenamedView { name: row.name, kept: row.kept, reason: Some(row.reason).filter(|reason| !reason.is_empty()) });
+        page.push(RenamedView {
+            name: row.name,
+            kept: row.kept,
+            reason: Some(row.reason).filter(|reason| !reason.is_empty()),
+        });
     }
     let is_last = page.len() == count && count < RENAMED_PER_PAGE as usize;
     let next = if is_last { None } else { Some(from.saturating_add(page.len() as u32)) };
@@ -134,12 +155,22 @@ fn length(view: &impl serde::Serialize) -> usize {
     count.0
 }
 
-fn task_view(store: &Store, row: &JobRow, task: TaskRow, outputs: Vec<Output>, outputs_left_out: u64) -> Result<TaskView, StoreError> {
+fn task_view(
+    store: &Store,
+    row: &JobRow,
+    task: TaskRow,
+    outputs: Vec<Output>,
+    outputs_left_out: u64,
+) -> Result<TaskView, StoreError> {
     let attempts = store.attempts(task.id)?.into_iter();
     Ok(TaskView {
         index: task.id.index,
         // Tasks of an ended job are cancelled in steps, so queued ones count as cancelled.
-        state: if row.state.is_final() && task.state == TaskState::Queued { TaskState::Cancelled } else { task.state },
+        state: if row.state.is_final() && task.state == TaskState::Queued {
+            TaskState::Cancelled
+        } else {
+            task.state
+        },
         permille: task.permille,
         exit_code: task.exit_code,
         units: task.units.0,
@@ -152,7 +183,12 @@ fn task_view(store: &Store, row: &JobRow, task: TaskRow, outputs: Vec<Output>, o
         outputs_left_out,
         renamed: task.renamed,
         attempts: attempts
-            .map(|a| AttemptView { started_ms: a.started.0, ended_ms: a.ended.map(|at| at.0), outcome: a.outcome, detail: words(&a.detail) })
+            .map(|a| AttemptView {
+                started_ms: a.started.0,
+                ended_ms: a.ended.map(|at| at.0),
+                outcome: a.outcome,
+                detail: words(&a.detail),
+            })
             .collect(),
         dropped: (task.stdout_dropped, task.stderr_dropped),
         marks: if row.file.segment.is_some() { histories::marks(store.folder(), task.id) } else { 0 },
@@ -190,7 +226,12 @@ fn detail(store: &Store, id: JobId, tasks_from: u32) -> Result<JobDetail, StoreE
         tasks,
         journal: journal
             .into_iter()
-            .map(|line| JournalLine { at_ms: line.at.0, kind: line.kind.as_str().to_owned(), index: line.index, detail: words(&line.detail) })
+            .map(|line| JournalLine {
+                at_ms: line.at.0,
+                kind: line.kind.as_str().to_owned(),
+                index: line.index,
+                detail: words(&line.detail),
+            })
             .collect(),
         grid: row.grid.map(|wish| grid_view(store, &row, wish)).transpose()?,
         summary: job_summary(&(&row).into()),
@@ -201,7 +242,8 @@ fn detail(store: &Store, id: JobId, tasks_from: u32) -> Result<JobDetail, StoreE
 fn grid_view(store: &Store, row: &JobRow, wish: GridOptions) -> Result<GridView, StoreError> {
     let agreed = store.least_agreed(row.id)?;
     let finished = row.finished.filter(|_| row.state == JobState::Finished).map(|at| at.0);
-    let kept = judge_service(wish.service, agreed, finished, row.finished.is_some(), row.deadline.0, unix_now());
+    let kept =
+        judge_service(wish.service, agreed, finished, row.finished.is_some(), row.deadline.0, unix_now());
     let (promise, why) = match kept {
         Kept::Open => (PromiseView::Open, String::new()),
         Kept::Kept => (PromiseView::Kept, String::new()),

@@ -61,7 +61,9 @@ fn a_page_ends_before_its_files_are_too_many_for_a_reply() {
     loop {
         let detail = page(&store, id, from);
         let here: usize = detail.tasks.iter().map(|task| task.outputs.len()).sum();
-        assert!(here <= OUTPUTS_PER_PAGE as usize && detail.tasks.iter().all(|task| task.outputs_left_out == 0));
+        assert!(
+            here <= OUTPUTS_PER_PAGE as usize && detail.tasks.iter().all(|task| task.outputs_left_out == 0)
+        );
         from += detail.tasks.len() as u32;
         (files, pages) = (files + here, pages + 1);
         if detail.tasks.is_empty() || from >= detail.summary.tasks_total {
@@ -85,7 +87,11 @@ fn of_a_task_with_more_files_than_fit_the_rest_is_counted_and_given_by_itself() 
     assert_eq!((task.outputs.len(), task.outputs_left_out), (20_000, 30_000));
     let mut all: Vec<String> = task.outputs.iter().map(|output| output.path.clone()).collect();
     loop {
-        let Reply::Outputs { outputs: next, more } = outputs(&store, TaskId { job: id, index: 0 }, all.last().unwrap()).unwrap() else { panic!() };
+        let Reply::Outputs { outputs: next, more } =
+            outputs(&store, TaskId { job: id, index: 0 }, all.last().unwrap()).unwrap()
+        else {
+            panic!()
+        };
         all.extend(next.into_iter().map(|output| output.path));
         if more == 0 {
             break;
@@ -114,7 +120,9 @@ fn what_others_say_about_a_task_is_shown_on_a_line_and_not_without_end() {
     }
     assert!(detail.tasks[0].problem.starts_with("agpj.exe [31m x"), "{}", &detail.tasks[0].problem[..40]);
     let row = store.job(id).unwrap();
-    let Some(fog_api::Notice::JobFailed { problem, .. }) = crate::views::end_notice(&row) else { panic!("the job has failed") };
+    let Some(fog_api::Notice::JobFailed { problem, .. }) = crate::views::end_notice(&row) else {
+        panic!("the job has failed")
+    };
     assert!(!problem.contains(['\u{202e}', '\u{1b}']), "nor do notices say it as it is");
 }
 
@@ -138,7 +146,9 @@ fn a_task_that_stands_still_is_shown_as_far_as_it_was_saved() {
     let claim = store.claim_task("test", UnixMillis(0)).unwrap().unwrap();
     store.set_saved(claim.task, WorkUnits(77)).unwrap();
     let shown = |store: &Store, live: &[super::LiveTask]| {
-        let Reply::Job(detail) = super::job(store, id, 0, None, live, None).unwrap() else { panic!("no job") };
+        let Reply::Job(detail) = super::job(store, id, 0, None, live, None).unwrap() else {
+            panic!("no job")
+        };
         (detail.tasks[claim.task.index as usize].units, detail.summary.units)
     };
     store.release_task(claim, "paused", true, UnixMillis(1)).unwrap();
@@ -158,9 +168,14 @@ fn changed_names_are_given_in_pages_that_fit() {
     finish(&mut store, blob, 1);
     let task = TaskId { job: id, index: 0 };
     let name = |number: usize| format!("{number}{}", "\u{1}".repeat(4000));
-    let rows: Vec<_> = (0..5_000).map(|number| fog_store::RenamedRow { name: name(number), kept: None, reason: "no".to_owned() }).collect();
+    let rows: Vec<_> = (0..5_000)
+        .map(|number| fog_store::RenamedRow { name: name(number), kept: None, reason: "no".to_owned() })
+        .collect();
     store.note_result(task, "a note", &rows, 5_007).unwrap();
-    assert_eq!((page(&store, id, 0).tasks[0].renamed, page(&store, id, 0).tasks[0].problem.as_str()), (5_007, "a note"));
+    assert_eq!(
+        (page(&store, id, 0).tasks[0].renamed, page(&store, id, 0).tasks[0].problem.as_str()),
+        (5_007, "a note")
+    );
     let (mut all, mut from) = (Vec::new(), Some(0));
     while let Some(first) = from {
         let Reply::Renamed { renamed, next } = renamed(&store, task, first).unwrap() else { panic!() };
@@ -169,6 +184,12 @@ fn changed_names_are_given_in_pages_that_fit() {
         from = next;
     }
     assert_eq!(all.len(), 5_000);
-    assert!(all.iter().enumerate().all(|(number, one)| one.name == name(number) && one.reason.as_deref() == Some("no")));
-    assert!(matches!(renamed(&store, TaskId { job: id, index: 7 }, 0), Ok(Reply::Renamed { renamed, next: None }) if renamed.is_empty()));
+    assert!(
+        all.iter()
+            .enumerate()
+            .all(|(number, one)| one.name == name(number) && one.reason.as_deref() == Some("no"))
+    );
+    assert!(
+        matches!(renamed(&store, TaskId { job: id, index: 7 }, 0), Ok(Reply::Renamed { renamed, next: None }) if renamed.is_empty())
+    );
 }

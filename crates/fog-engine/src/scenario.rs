@@ -68,7 +68,12 @@ impl Town {
     /// Network that a device shares with another one; empty when there is none.
     pub(crate) fn shared(&self, who: usize, with: usize) -> String {
         let id = self.id(with).to_string();
-        self.view(who).peers.into_iter().find(|peer| peer.id == id).map(|peer| peer.network).unwrap_or_default()
+        self.view(who)
+            .peers
+            .into_iter()
+            .find(|peer| peer.id == id)
+            .map(|peer| peer.network)
+            .unwrap_or_default()
     }
 
     /// Lets a device lend two places, whatever its owner does.
@@ -81,7 +86,10 @@ impl Town {
         self.set(who, "cores", 2.0);
         let engine = &mut self.devices[who].engine;
         let now = engine.ctx.clock.moment();
-        engine.ctx.rules.handle_readings(Readings { ram_available: Some(16 << 30), idle: Some(1e6), ..Readings::default() }, now);
+        engine.ctx.rules.handle_readings(
+            Readings { ram_available: Some(16 << 30), idle: Some(1e6), ..Readings::default() },
+            now,
+        );
     }
 
     /// Carries out a command whose answer has to wait for something.

@@ -30,7 +30,11 @@ impl Engine {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             // The status has not changed since, but times relative to now have.
             status: Status { at_ms: self.ctx.clock.unix().0, ..self.last_status.clone() },
-            jobs: rows.iter().map(views::job_summary).filter_map(|mut job| self.ctx.unstored.apply(&mut job).then_some(job)).collect(),
+            jobs: rows
+                .iter()
+                .map(views::job_summary)
+                .filter_map(|mut job| self.ctx.unstored.apply(&mut job).then_some(job))
+                .collect(),
             settings: self.ctx.settings.values().clone(),
             network: self.network_view(),
             chat: self.chat.chat_view(&self.ctx),
@@ -51,7 +55,9 @@ impl Engine {
     /// Time until the status is to be sent; `None` when no change is pending or nobody listens.
     pub(crate) fn status_due_in(&self) -> Option<Duration> {
         let is_wanted = self.is_status_due && self.events.receiver_count() > 0;
-        is_wanted.then(|| self.last_status_at.map_or(Duration::ZERO, |at| STATUS_PACE.saturating_sub(self.ctx.since(at))))
+        is_wanted.then(|| {
+            self.last_status_at.map_or(Duration::ZERO, |at| STATUS_PACE.saturating_sub(self.ctx.since(at)))
+        })
     }
 
     /// Sends the status if anything in it except times has changed.
@@ -66,7 +72,8 @@ impl Engine {
             Ok(status) => {
                 // The time worked changes constantly; it is sent along with other changes.
                 let today = Today { results: status.today.results, ..self.last_status.today };
-                let same = Status { at_ms: self.last_status.at_ms, today, ..status.clone() } == self.last_status;
+                let same =
+                    Status { at_ms: self.last_status.at_ms, today, ..status.clone() } == self.last_status;
                 if !same {
                     self.last_status = status.clone();
                     self.ctx.announce(EventBody::Status(Box::new(status)));
@@ -83,12 +90,17 @@ impl Engine {
 
     pub(crate) fn status(&self) -> Result<Status, StoreError> {
         let now = self.ctx.clock.unix();
-        let (worked, units, results) = self.ctx.store.totals_since(midnight(now, &jiff::tz::TimeZone::system()), now)?;
+        let (worked, units, results) =
+            self.ctx.store.totals_since(midnight(now, &jiff::tz::TimeZone::system()), now)?;
         let next = match self.ctx.store.next_task()? {
             Some(task) => {
                 let job = self.ctx.store.job(task.job)?;
                 let name = clean_name(&job.file.name);
-                Some(if job.tasks_total == 1 { name } else { format!("{name} {} (0–{})", task.index, job.tasks_total - 1) })
+                Some(if job.tasks_total == 1 {
+                    name
+                } else {
+                    format!("{name} {} (0–{})", task.index, job.tasks_total - 1)
+                })
             }
             None => None,
         };
@@ -100,7 +112,11 @@ impl Engine {
             active: work.active,
             next,
             counts: views::counts(&self.ctx.store.job_counts()?),
-            today: Today { worked_ms: worked + work.unstored_ms, units: units.0 + work.unstored_units, results },
+            today: Today {
+                worked_ms: worked + work.unstored_ms,
+                units: units.0 + work.unstored_units,
+                results,
+            },
             at_ms: now.0,
             run_now: work.run_now,
             memory_waits: work.memory_waits,
@@ -120,7 +136,10 @@ mod tests {
         const DAY: i64 = 86_400_000;
         let hours = |hours: i64| UnixMillis(20_000 * DAY + hours * 3_600_000);
         let utc = jiff::tz::TimeZone::UTC;
-        assert_eq!((midnight(hours(0), &utc), midnight(hours(23), &utc), midnight(hours(24), &utc)), (hours(0), hours(0), hours(24)));
+        assert_eq!(
+            (midnight(hours(0), &utc), midnight(hours(23), &utc), midnight(hours(24), &utc)),
+            (hours(0), hours(0), hours(24))
+        );
         let east = jiff::tz::TimeZone::fixed(jiff::tz::offset(2));
         assert_eq!((midnight(hours(1), &east), midnight(hours(23), &east)), (hours(-2), hours(22)));
         assert_eq!(midnight(UnixMillis(i64::MAX), &utc), UnixMillis(i64::MAX));

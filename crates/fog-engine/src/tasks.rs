@@ -173,7 +173,12 @@ impl Tasks {
                 ctx.store.release_task(*claim, "its end could not be stored", true, now)?;
             }
         }
-        let strays: Vec<u64> = self.active.keys().copied().filter(|attempt| !claims.iter().any(|claim| claim.attempt == *attempt)).collect();
+        let strays: Vec<u64> = self
+            .active
+            .keys()
+            .copied()
+            .filter(|attempt| !claims.iter().any(|claim| claim.attempt == *attempt))
+            .collect();
         self.drop_attempts(ctx, &strays, "its beginning could not be stored");
         Ok(())
     }
@@ -184,7 +189,12 @@ impl Tasks {
     }
 
     /// Handles a recorded result of another device, which left its job in this state.
-    pub(crate) fn finished_elsewhere(&mut self, ctx: &mut Context, job: JobId, state: Option<JobState>) -> Result<(), StoreError> {
+    pub(crate) fn finished_elsewhere(
+        &mut self,
+        ctx: &mut Context,
+        job: JobId,
+        state: Option<JobState>,
+    ) -> Result<(), StoreError> {
         self.failing.remove(&job);
         self.announce_end(ctx, job, state)
     }

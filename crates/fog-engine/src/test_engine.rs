@@ -65,7 +65,10 @@ impl TestEngine {
 }
 
 impl Engine {
-    pub(crate) fn set_settings(&mut self, changes: std::collections::BTreeMap<String, Value>) -> Result<Reply, ApiError> {
+    pub(crate) fn set_settings(
+        &mut self,
+        changes: std::collections::BTreeMap<String, Value>,
+    ) -> Result<Reply, ApiError> {
         let done = self.duty.set_settings(&mut self.ctx, changes);
         self.settle();
         done
@@ -87,9 +90,20 @@ impl TestEngine {
     }
 
     /// Creates a job with this number of tasks; a job for other devices has a wish.
-    pub(crate) fn job(&mut self, tasks: i64, grid: Option<GridOptions>, change: impl FnOnce(&mut JobFile)) -> JobId {
-        let module = BlobFile::copy(self.engine.ctx.store.folder(), &b"module"[..], ByteCount::mib(1)).unwrap();
-        let module = self.engine.ctx.store.add_blob(module, ByteCount::mib(100), self.engine.ctx.clock.unix()).unwrap();
+    pub(crate) fn job(
+        &mut self,
+        tasks: i64,
+        grid: Option<GridOptions>,
+        change: impl FnOnce(&mut JobFile),
+    ) -> JobId {
+        let module =
+            BlobFile::copy(self.engine.ctx.store.folder(), &b"module"[..], ByteCount::mib(1)).unwrap();
+        let module = self
+            .engine
+            .ctx
+            .store
+            .add_blob(module, ByteCount::mib(100), self.engine.ctx.clock.unix())
+            .unwrap();
         let blobs = Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
         let map = if tasks == 1 { Map::One } else { Map::Range { from: 0, to: tasks } };
         let mut file = JobFile { map, ..JobFile::for_module("job", "m.wasm") };
@@ -104,7 +118,11 @@ impl TestEngine {
 
     /// Adds a peer that shares a network with this device.
     pub(crate) fn meets(&mut self, node: NodeId) {
-        self.engine.ctx.directory.peers.insert(node, Peer { relation: Some(Relation::Lan), ..Peer::default() });
+        self.engine
+            .ctx
+            .directory
+            .peers
+            .insert(node, Peer { relation: Some(Relation::Lan), ..Peer::default() });
     }
 }
 

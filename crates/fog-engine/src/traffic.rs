@@ -71,7 +71,8 @@ impl Traffic {
             None => self.nodes.push((of.node, bytes)),
         }
         if self.nodes.len() > MAX_NODES
-            && let Some(least) = self.nodes.iter().enumerate().min_by_key(|(_, (_, bytes))| *bytes).map(|(at, _)| at)
+            && let Some(least) =
+                self.nodes.iter().enumerate().min_by_key(|(_, (_, bytes))| *bytes).map(|(at, _)| at)
         {
             self.nodes.swap_remove(least);
         }
@@ -103,9 +104,13 @@ impl Context {
     /// Whether the data limit forbids large transfers with a device.
     pub(crate) fn is_rationed(&self, node: NodeId) -> bool {
         let peer = self.directory.peers.get(&node);
-        let is_local = peer.and_then(|peer| peer.route.as_ref()).is_some_and(|route| route.is_local && !route.is_relayed);
+        let is_local = peer
+            .and_then(|peer| peer.route.as_ref())
+            .is_some_and(|route| route.is_local && !route.is_relayed);
         let cap = self.data_cap();
-        !is_local && (self.traffic.is_saving(cap) || self.traffic.is_over_share(node, &self.directory.related(node), cap))
+        !is_local
+            && (self.traffic.is_saving(cap)
+                || self.traffic.is_over_share(node, &self.directory.related(node), cap))
     }
 
     pub(crate) fn data_cap(&self) -> u64 {
@@ -129,13 +134,23 @@ mod tests {
         assert_eq!(traffic.used(), 0);
         traffic.add(of(2, 100_000), &Relation::Open);
         assert!(traffic.is_over_share(NodeId([2; 32]), &Relation::Open, cap));
-        assert!(!traffic.is_over_share(NodeId([2; 32]), &group, cap) && !traffic.is_over_share(NodeId([3; 32]), &Relation::Open, cap));
+        assert!(
+            !traffic.is_over_share(NodeId([2; 32]), &group, cap)
+                && !traffic.is_over_share(NodeId([3; 32]), &Relation::Open, cap)
+        );
         // Nodes of the open network leave half to the groups.
         (10..15).for_each(|n| traffic.add(of(n, 90_000), &Relation::Open));
-        assert!(traffic.is_over_share(NodeId([3; 32]), &Relation::Open, cap) && !traffic.is_over_share(NodeId([3; 32]), &group, cap));
+        assert!(
+            traffic.is_over_share(NodeId([3; 32]), &Relation::Open, cap)
+                && !traffic.is_over_share(NodeId([3; 32]), &group, cap)
+        );
         assert!(!traffic.is_saving(cap));
         traffic.add(of(4, 400_000), &group);
-        assert!(traffic.is_saving(cap) && !traffic.is_saving(0) && !traffic.is_over_share(NodeId([2; 32]), &Relation::Open, 0));
+        assert!(
+            traffic.is_saving(cap)
+                && !traffic.is_saving(0)
+                && !traffic.is_over_share(NodeId([2; 32]), &Relation::Open, 0)
+        );
         traffic.add(of(4, u64::MAX), &group);
         assert_eq!(traffic.used(), u64::MAX);
     }
@@ -150,7 +165,10 @@ mod tests {
         traffic.begin(1_000 + PERIOD_MS);
         assert_eq!((traffic.since_ms, traffic.used()), (1_000 + PERIOD_MS, 0));
         // Format that was stored before nodes were counted.
-        assert_eq!(serde_json::from_str::<Traffic>(r#"{"since_ms":1,"received":2,"sent":3}"#).unwrap().used(), 5);
+        assert_eq!(
+            serde_json::from_str::<Traffic>(r#"{"since_ms":1,"received":2,"sent":3}"#).unwrap().used(),
+            5
+        );
     }
 
     #[test]

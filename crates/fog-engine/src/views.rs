@@ -1,6 +1,8 @@
 //! Conversion of domain values to the types of `fog-api`.
 
-use fog_api::{EffectView, HistoryPoint, JobCounts, JobSummary, Notice, ReasonView, ResumeView, ValueView, VerdictView};
+use fog_api::{
+    EffectView, HistoryPoint, JobCounts, JobSummary, Notice, ReasonView, ResumeView, ValueView, VerdictView,
+};
 use fog_eligibility::{Effect, Reason, Resume, ThermalPressure, Value, Verdict};
 use fog_store::{JobHead, JobRow, Sample};
 use fog_types::JobState;

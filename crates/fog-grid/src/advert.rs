@@ -82,7 +82,9 @@ impl Advert {
 }
 
 fn cipher(group: &Group) -> XChaCha20Poly1305 {
-    XChaCha20Poly1305::new(&blake3::derive_key("fog-compute 2026-11 adverts of a group", &group.secret).into())
+    XChaCha20Poly1305::new(
+        &blake3::derive_key("fog-compute 2026-11 adverts of a group", &group.secret).into(),
+    )
 }
 
 /// Limit on how often each node advertises.
@@ -137,14 +139,19 @@ mod tests {
         assert_eq!(Advert::decode(&bytes, ME, Some(&group(1)), &[1_000_000]), Some(advert()));
         assert_eq!(Advert::decode(&bytes, ME, Some(&group(2)), &[1_000_000]), None);
         assert_eq!(Advert::decode(&bytes, ME, None, &[1_000_000]), None);
-        assert_eq!(Advert::decode(&bytes, NodeId([2; 32]), Some(&group(1)), &[1_000_000]), None, "in somebody else's name");
+        assert_eq!(
+            Advert::decode(&bytes, NodeId([2; 32]), Some(&group(1)), &[1_000_000]),
+            None,
+            "in somebody else's name"
+        );
         let open = advert().encode(None, [0; NONCE]);
         assert_eq!(Advert::decode(&open, ME, None, &[1_000_000]), Some(advert()));
     }
 
     #[test]
     fn what_is_old_or_beyond_bounds_goes_no_further() {
-        let decode = |advert: &Advert, now: i64| Advert::decode(&advert.encode(None, [0; NONCE]), ME, None, &[now]);
+        let decode =
+            |advert: &Advert, now: i64| Advert::decode(&advert.encode(None, [0; NONCE]), ME, None, &[now]);
         let limit = MAX_AGE as i64;
         assert_eq!(decode(&advert(), 1_000_000 + limit + 1), None);
         assert_eq!(decode(&advert(), 1_000_000 + limit), Some(advert()));

@@ -13,13 +13,18 @@ const PROGRAM_MADE_MS: i64 = 1_767_225_600_000;
 /// which other clocks are ahead of it.
 #[must_use]
 pub fn clock_correction(own_ms: i64, offsets_ms: &[i64]) -> i64 {
-    let mut possible: Vec<i64> = offsets_ms.iter().copied().filter(|offset| own_ms.saturating_add(*offset) >= PROGRAM_MADE_MS).collect();
+    let mut possible: Vec<i64> = offsets_ms
+        .iter()
+        .copied()
+        .filter(|offset| own_ms.saturating_add(*offset) >= PROGRAM_MADE_MS)
+        .collect();
     possible.sort_unstable();
     let Some(median) = possible.get(possible.len() / 2).copied() else { return 0 };
     if median.unsigned_abs() <= CLOCKS_AGREE_MS.unsigned_abs() {
         return 0;
     }
-    let agreeing = possible.iter().filter(|offset| offset.abs_diff(median) <= CLOCKS_AGREE_MS.unsigned_abs()).count();
+    let agreeing =
+        possible.iter().filter(|offset| offset.abs_diff(median) <= CLOCKS_AGREE_MS.unsigned_abs()).count();
     // The own clock has no vote if it is certainly wrong.
     let own = usize::from(own_ms >= PROGRAM_MADE_MS);
     if agreeing * 2 > possible.len() + own { median } else { 0 }

@@ -92,7 +92,9 @@ impl Sealer {
     /// Creates a sealer for content of `size` bytes before sealing.
     #[must_use]
     pub fn new(key: &ContentKey, size: u64) -> Self {
-        let Ok(key) = UnboundKey::new(&CHACHA20_POLY1305, &key.0) else { unreachable!("a key of this cipher has 32 bytes") };
+        let Ok(key) = UnboundKey::new(&CHACHA20_POLY1305, &key.0) else {
+            unreachable!("a key of this cipher has 32 bytes")
+        };
         Self { cipher: LessSafeKey::new(key), size }
     }
 
@@ -124,7 +126,9 @@ impl Sealer {
         if chunk.len() > CHUNK {
             return Err(SealError::Wrong);
         }
-        self.cipher.seal_in_place_append_tag(Self::nonce(at), self.about(), chunk).map_err(|_| SealError::Wrong)
+        self.cipher
+            .seal_in_place_append_tag(Self::nonce(at), self.about(), chunk)
+            .map_err(|_| SealError::Wrong)
     }
 
     /// Opens the sealed chunk at position `at`.
@@ -141,7 +145,11 @@ impl Sealer {
     /// # Errors
     /// [`SealError::Sealed`] if the chunk was not sealed with this key, for this position and size.
     pub fn open_in_place(&self, at: u32, chunk: &mut Vec<u8>) -> Result<(), SealError> {
-        let open = self.cipher.open_in_place(Self::nonce(at), self.about(), chunk).map_err(|_| SealError::Sealed)?.len();
+        let open = self
+            .cipher
+            .open_in_place(Self::nonce(at), self.about(), chunk)
+            .map_err(|_| SealError::Sealed)?
+            .len();
         chunk.truncate(open);
         Ok(())
     }
@@ -225,7 +233,12 @@ impl Manifest {
     /// [`SealError::Wrong`] if the chunk is another one.
     pub fn check(&self, at: u32, sealed: &[u8]) -> Result<(), SealError> {
         match self.hashes.get(at as usize) {
-            Some(hash) if sealed.len() == self.sealed_length(at) && blake3::hash(sealed) == blake3::Hash::from_bytes(*hash) => Ok(()),
+            Some(hash)
+                if sealed.len() == self.sealed_length(at)
+                    && blake3::hash(sealed) == blake3::Hash::from_bytes(*hash) =>
+            {
+                Ok(())
+            }
             _ => Err(SealError::Wrong),
         }
     }
@@ -240,7 +253,8 @@ mod tests {
         let sealer = Sealer::new(key, bytes.len() as u64);
         let mut manifest = Manifest::begin(bytes.len() as u64);
         let open: Vec<&[u8]> = if bytes.is_empty() { vec![&[]] } else { bytes.chunks(CHUNK).collect() };
-        let sealed: Vec<Vec<u8>> = open.iter().enumerate().map(|(at, chunk)| sealer.seal(at as u32, chunk).unwrap()).collect();
+        let sealed: Vec<Vec<u8>> =
+            open.iter().enumerate().map(|(at, chunk)| sealer.seal(at as u32, chunk).unwrap()).collect();
         sealed.iter().for_each(|chunk| manifest.add(chunk));
         (manifest, sealed)
     }

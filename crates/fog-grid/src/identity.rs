@@ -119,7 +119,8 @@ mod tests {
         let signed = me.sign(&A(7));
         assert_eq!(signed.open(me.node()), Ok(A(7)));
         assert_eq!(signed.open(other.node()), Err(SignedError::Signature));
-        let stolen: Signed<B> = Signed { bytes: signed.bytes.clone(), signature: signed.signature.clone(), of: PhantomData };
+        let stolen: Signed<B> =
+            Signed { bytes: signed.bytes.clone(), signature: signed.signature.clone(), of: PhantomData };
         assert_eq!(stolen.open(me.node()), Err(SignedError::Signature));
         let mut altered = signed;
         altered.bytes[0] ^= 1;

@@ -82,7 +82,9 @@ pub enum InviteError {
     #[error("this is not an invitation: one begins with '{HEAD}'. Nothing was joined")]
     NotOne,
     /// The text has the prefix, but the rest is incomplete or damaged.
-    #[error("the invitation is not complete, or a character of it is wrong. Copy it again; nothing was joined")]
+    #[error(
+        "the invitation is not complete, or a character of it is wrong. Copy it again; nothing was joined"
+    )]
     Damaged,
 }
 
@@ -99,7 +101,12 @@ impl fmt::Display for Invite {
 impl FromStr for Invite {
     type Err = InviteError;
     fn from_str(text: &str) -> Result<Self, InviteError> {
-        let text: String = text.chars().take(MAX_TEXT + 1).filter(|c| !c.is_whitespace()).map(|c| c.to_ascii_uppercase()).collect();
+        let text: String = text
+            .chars()
+            .take(MAX_TEXT + 1)
+            .filter(|c| !c.is_whitespace())
+            .map(|c| c.to_ascii_uppercase())
+            .collect();
         let body = text.strip_prefix(&HEAD.to_uppercase()).ok_or(InviteError::NotOne)?;
         let bytes = BASE32_NOPAD.decode(body.as_bytes()).map_err(|_| InviteError::Damaged)?;
         let (bytes, check) = bytes.split_last_chunk::<4>().ok_or(InviteError::Damaged)?;
@@ -108,7 +115,9 @@ impl FromStr for Invite {
         }
         let invite: Self = postcard::from_bytes(bytes).map_err(|_| InviteError::Damaged)?;
         let name = invite.group.name.chars().count();
-        let is_fine = (1..=MAX_NAME).contains(&name) && !invite.group.name.chars().any(char::is_control) && invite.addresses.len() <= MAX_ADDRESSES;
+        let is_fine = (1..=MAX_NAME).contains(&name)
+            && !invite.group.name.chars().any(char::is_control)
+            && invite.addresses.len() <= MAX_ADDRESSES;
         if is_fine { Ok(invite) } else { Err(InviteError::Damaged) }
     }
 }
@@ -120,7 +129,11 @@ mod tests {
 
     fn invite() -> Invite {
         let address = "/ip4/192.168.1.20/udp/4170/quic-v1".to_owned();
-        Invite { group: Group { name: "home".to_owned(), secret: [7; 32] }, node: NodeId([1; 32]), addresses: vec![address] }
+        Invite {
+            group: Group { name: "home".to_owned(), secret: [7; 32] },
+            node: NodeId([1; 32]),
+            addresses: vec![address],
+        }
     }
 
     #[test]

@@ -67,14 +67,32 @@ pub struct Lease {
 
 impl Lease {
     pub(crate) fn new(task: TaskId, node: NodeId, state: LeaseState, now: u64) -> Self {
-        let (units, permille, away, is_stuck, has_run, handed, is_overdue) = (0, None, None, false, false, None, false);
-        Self { task, node, state, units, permille, since: now, heard: now, away, is_stuck, begun: now, grown: now, has_run, handed, is_overdue }
+        let (units, permille, away, is_stuck, has_run, handed, is_overdue) =
+            (0, None, None, false, false, None, false);
+        Self {
+            task,
+            node,
+            state,
+            units,
+            permille,
+            since: now,
+            heard: now,
+            away,
+            is_stuck,
+            begun: now,
+            grown: now,
+            has_run,
+            handed,
+            is_overdue,
+        }
     }
 
     /// Returns whether the lease can bring a result without another worker being asked.
     pub(crate) fn is_live(&self) -> bool {
         match self.state {
-            LeaseState::Offered | LeaseState::Fetching | LeaseState::Held(_) => !self.is_stuck && !self.is_overdue,
+            LeaseState::Offered | LeaseState::Fetching | LeaseState::Held(_) => {
+                !self.is_stuck && !self.is_overdue
+            }
             LeaseState::Done(_) | LeaseState::Lost => false,
         }
     }

@@ -24,8 +24,9 @@ pub use identity::{Identity, Purpose, Signed, SignedError};
 pub use invite::{Group, GroupId, Invite, InviteError};
 pub use lease::{Effect, GivenUp, Lease, LeaseState, Replication};
 pub use message::{
-    Answer, Capacity, ContentReply, ContentRequest, Decline, Hello, LeaseId, MAX_HOLDERS, MAX_LIST, MAX_MESSAGE, MAX_NAMED, MAX_OUTPUTS, MAX_STRANGER_MESSAGE,
-    Message, MessageError, Receipt, TaskOffer, TaskResult, VERSION, WorkerState, list_to_bytes,
+    Answer, Capacity, ContentReply, ContentRequest, Decline, Hello, LeaseId, MAX_HOLDERS, MAX_LIST,
+    MAX_MESSAGE, MAX_NAMED, MAX_OUTPUTS, MAX_STRANGER_MESSAGE, Message, MessageError, Receipt, TaskOffer,
+    TaskResult, VERSION, WorkerState, list_to_bytes,
 };
 pub use policy::{HostPolicy, Relation};
 pub use price::Terms;

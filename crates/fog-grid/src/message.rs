@@ -361,7 +361,9 @@ impl Message {
         let bounds = |what| Err(MessageError::Bounds { what });
         match &message {
             Self::Hello(hello) if hello.name.chars().count() > 60 || !text(&hello.name) => bounds("a name"),
-            Self::Failed { problem: words, .. } | Self::Release { why: words, .. } if !text(words) => bounds("a text"),
+            Self::Failed { problem: words, .. } | Self::Release { why: words, .. } if !text(words) => {
+                bounds("a text")
+            }
             _ => Ok(message),
         }
     }
@@ -374,7 +376,10 @@ impl TaskOffer {
     /// A sentence that tells what is wrong.
     pub fn check(&self) -> Result<(), String> {
         self.file.check().map_err(|e| e.to_string())?;
-        if self.file.task_count() != 1 || self.file.stdin.is_some() != self.stdin.is_some() || self.inputs.len() > MAX_INPUTS {
+        if self.file.task_count() != 1
+            || self.file.stdin.is_some() != self.stdin.is_some()
+            || self.inputs.len() > MAX_INPUTS
+        {
             return Err("it is not one task with its inputs".to_owned());
         }
         let names = self.inputs.iter().map(|(name, _)| name);
@@ -404,7 +409,10 @@ impl TaskOffer {
 
     /// Returns every content that a worker fetches for the task.
     pub fn contents(&self) -> impl Iterator<Item = &Content> {
-        std::iter::once(&self.module).chain(&self.stdin).chain(self.inputs.iter().map(|(_, content)| content)).chain(self.checkpoint.iter().map(|(_, c)| c))
+        std::iter::once(&self.module)
+            .chain(&self.stdin)
+            .chain(self.inputs.iter().map(|(_, content)| content))
+            .chain(self.checkpoint.iter().map(|(_, c)| c))
     }
 }
 
@@ -414,17 +422,22 @@ impl TaskResult {
     /// # Errors
     /// A sentence that tells what is wrong.
     pub fn check(&self) -> Result<(), String> {
-        let is_hash = self.hash.len() == 64 && self.hash.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        let is_hash = self.hash.len() == 64
+            && self.hash.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
         if !is_hash || self.contents().chain(&self.history).any(|content| content.size > MAX_CONTENT) {
             return Err("the result is beyond all bounds".to_owned());
         }
         if self.outputs.len() > MAX_OUTPUTS || self.list.is_some_and(|list| list.size > MAX_LIST) {
-            return Err(format!("it has more files than the {MAX_OUTPUTS} that a result may have, or names of more than {} MiB", MAX_LIST >> 20));
+            return Err(format!(
+                "it has more files than the {MAX_OUTPUTS} that a result may have, or names of more than {} MiB",
+                MAX_LIST >> 20
+            ));
         }
         if self.list.is_some() && !self.outputs.is_empty() {
             return Err("it names its files twice".to_owned());
         }
-        fog_types::job::check_result_paths(self.outputs.iter().map(|(path, _)| path.as_str())).map_err(|e| e.to_string())
+        fog_types::job::check_result_paths(self.outputs.iter().map(|(path, _)| path.as_str()))
+            .map_err(|e| e.to_string())
     }
 
     /// Checks that the numbers of the result are possible within the limits of its job. Larger numbers are
@@ -458,7 +471,8 @@ impl TaskResult {
     /// # Errors
     /// A sentence that tells what is wrong with the list.
     pub fn with_list(self, bytes: &[u8]) -> Result<Self, String> {
-        let OutputList { outputs } = whole(bytes).map_err(|_| "the list of its files cannot be read".to_owned())?;
+        let OutputList { outputs } =
+            whole(bytes).map_err(|_| "the list of its files cannot be read".to_owned())?;
         let whole = Self { outputs, list: None, ..self };
         whole.check().map(|()| whole)
     }
@@ -509,7 +523,11 @@ impl ContentRequest {
     /// [`MessageError`] if the bytes cannot be decoded or ask for too many chunks.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
         let request: Self = whole(bytes)?;
-        if request.count > MAX_RUN { Err(MessageError::Bounds { what: "a number of pieces" }) } else { Ok(request) }
+        if request.count > MAX_RUN {
+            Err(MessageError::Bounds { what: "a number of pieces" })
+        } else {
+            Ok(request)
+        }
     }
 
     /// Encodes the request as the bytes of a frame.
@@ -610,7 +628,10 @@ mod tests {
         assert!(most < 200 << 20, "{most}");
         assert_eq!(with(most).check(), Ok(()));
         for size in [most + 1, 9_000_000_000] {
-            assert_eq!(with(size).check(), Err("the state it brings is larger than one of its task can be".to_owned()));
+            assert_eq!(
+                with(size).check(),
+                Err("the state it brings is larger than one of its task can be".to_owned())
+            );
         }
     }
 
@@ -653,7 +674,10 @@ mod tests {
     fn a_request_with_more_bytes_than_it_has_is_malformed() {
         let request = ContentRequest { id: ContentId([1; 32]), from: Some(0), count: 1 }.encode();
         assert!(ContentRequest::decode(&request).is_ok());
-        assert_eq!(ContentRequest::decode(&[request.as_slice(), &[0]].concat()), Err(MessageError::Malformed));
+        assert_eq!(
+            ContentRequest::decode(&[request.as_slice(), &[0]].concat()),
+            Err(MessageError::Malformed)
+        );
     }
 
     #[test]
@@ -670,9 +694,18 @@ mod tests {
             (TaskResult { units: WorkUnits(Limits::default().units.0 + 1), ..result() }, Limits::default()),
             (TaskResult { memory: u64::MAX, ..result() }, limits.clone()),
             (TaskResult { active_ms: u64::MAX, ..result() }, limits.clone()),
-            (TaskResult { active_ms: (limits.wall_seconds + 2 * LATE_SECONDS) * 1000, ..result() }, limits.clone()),
+            (
+                TaskResult { active_ms: (limits.wall_seconds + 2 * LATE_SECONDS) * 1000, ..result() },
+                limits.clone(),
+            ),
             (TaskResult { stdout: (content(), u64::MAX), ..result() }, limits.clone()),
-            (TaskResult { outputs: vec![("a".to_owned(), Content { size: u64::MAX, ..content() }); 2], ..result() }, limits),
+            (
+                TaskResult {
+                    outputs: vec![("a".to_owned(), Content { size: u64::MAX, ..content() }); 2],
+                    ..result()
+                },
+                limits,
+            ),
         ] {
             assert!(bad.check_against(&limits).is_err(), "{bad:?}");
         }
@@ -681,7 +714,9 @@ mod tests {
 
     #[test]
     fn a_result_with_very_many_files_has_a_list_of_them() {
-        let files = |count: usize, long: usize| -> Vec<(String, Content)> { (0..count).map(|n| (format!("{n:0long$}"), content())).collect() };
+        let files = |count: usize, long: usize| -> Vec<(String, Content)> {
+            (0..count).map(|n| (format!("{n:0long$}"), content())).collect()
+        };
         let short = TaskResult { outputs: Vec::new(), list: Some(content()), ..result() };
         assert_eq!(short.check(), Ok(()));
         // The second list has as many files as the runtime lets a task leave, with paths of 8 MB in all.
@@ -697,10 +732,15 @@ mod tests {
         assert!(short.clone().with_list(&[list_to_bytes(files(2, 3)), vec![0]].concat()).is_err());
         assert!(short.clone().with_list(&[255; 9]).is_err());
         assert!(TaskResult { list: Some(content()), ..result() }.check().is_err());
-        assert!(TaskResult { list: Some(Content { size: MAX_LIST + 1, ..content() }), ..short.clone() }.check().is_err());
+        assert!(
+            TaskResult { list: Some(Content { size: MAX_LIST + 1, ..content() }), ..short.clone() }
+                .check()
+                .is_err()
+        );
         // A result message names few files, so that it stays short.
         let me = Identity::new(&[1; 32]);
-        let open = |count| me.sign(&TaskResult { outputs: files(count, 6), ..result() }).open(me.node()).is_ok();
+        let open =
+            |count| me.sign(&TaskResult { outputs: files(count, 6), ..result() }).open(me.node()).is_ok();
         assert!(open(MAX_NAMED) && !open(MAX_NAMED + 1));
     }
 

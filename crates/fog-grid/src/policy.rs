@@ -39,7 +39,13 @@ impl HostPolicy {
     ///
     /// # Errors
     /// The reason with which the offer is declined.
-    pub fn consider(&self, offer: &TaskOffer, relation: &Relation, me: NodeId, lends: &Capacity) -> Result<(), Decline> {
+    pub fn consider(
+        &self,
+        offer: &TaskOffer,
+        relation: &Relation,
+        me: NodeId,
+        lends: &Capacity,
+    ) -> Result<(), Decline> {
         if offer.worker != me || offer.left_ms == 0 {
             return Err(Decline::Malformed);
         }
@@ -87,7 +93,12 @@ mod tests {
             requester: NodeId([1; 32]),
             worker: ME,
             file: JobFile::for_module("primes", "module.wasm"),
-            module: Content { id: ContentId([1; 32]), blob: BlobId([5; 32]), size: 3, key: ContentKey([4; 32]) },
+            module: Content {
+                id: ContentId([1; 32]),
+                blob: BlobId([5; 32]),
+                size: 3,
+                key: ContentKey([4; 32]),
+            },
             stdin: None,
             inputs: Vec::new(),
             checkpoint: None,
@@ -146,8 +157,15 @@ mod tests {
         let mut large = offer();
         large.file.limits.memory = ByteCount::mib(2);
         large.file.limits.disk = ByteCount(4 << 30);
-        assert_eq!(policy.consider(&large, &Relation::Lan, ME, &lends()), Err(Decline::Full), "4 GiB of files are 4 GiB of memory");
-        assert_eq!(policy.consider(&offer(), &Relation::Lan, NodeId([3; 32]), &lends()), Err(Decline::Malformed));
+        assert_eq!(
+            policy.consider(&large, &Relation::Lan, ME, &lends()),
+            Err(Decline::Full),
+            "4 GiB of files are 4 GiB of memory"
+        );
+        assert_eq!(
+            policy.consider(&offer(), &Relation::Lan, NodeId([3; 32]), &lends()),
+            Err(Decline::Malformed)
+        );
         let late = TaskOffer { left_ms: 0, ..offer() };
         assert_eq!(policy.consider(&late, &Relation::Lan, ME, &lends()), Err(Decline::Malformed));
     }

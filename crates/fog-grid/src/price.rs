@@ -42,7 +42,10 @@ mod tests {
         let early = Terms { price_tenths: 25, has_bonus: true };
         let giga = WorkUnits(1_000_000_000);
         assert_eq!((plain.worth(giga, 10, 90), plain.worth(WorkUnits(1), 0, 0)), (1000, 1));
-        assert_eq!((early.worth(giga, 100, 0), early.worth(giga, 100, 125), early.worth(giga, 0, i64::MAX)), (2500, 3750, 5000));
+        assert_eq!(
+            (early.worth(giga, 100, 0), early.worth(giga, 100, 125), early.worth(giga, 0, i64::MAX)),
+            (2500, 3750, 5000)
+        );
         assert_eq!(early.worth(giga, 100, -50), 2500);
     }
 }

@@ -75,7 +75,13 @@ impl Task {
         let counts_hopeless = self.given_up_by() >= self.need.hopeless as usize;
         let counted = self.results.iter().filter(|given| counts_hopeless || given.hash != HOPELESS);
         let given: Vec<(NodeId, String)> = counted.map(|given| (given.node, given.hash.clone())).collect();
-        let evidence = |node| self.results.iter().find(|given| given.node == node).map(|given| given.evidence).unwrap_or_default();
+        let evidence = |node| {
+            self.results
+                .iter()
+                .find(|given| given.node == node)
+                .map(|given| given.evidence)
+                .unwrap_or_default()
+        };
         judge(&given, self.need.choice, evidence)
     }
 }
@@ -213,11 +219,22 @@ impl Requester {
     pub fn handle_state_lost(&mut self, task: TaskId, why: &str, now: u64) {
         let Some(known) = self.tasks.get_mut(&task) else { return };
         known.checkpoint = None;
-        let is_coming = |lease: &Lease| lease.units > 0 && matches!(lease.state, LeaseState::Offered | LeaseState::Held(WorkerState::Fetching));
-        let waiting: Vec<(LeaseId, NodeId)> = self.leases_of(task).filter(|(_, lease)| is_coming(lease)).map(|(id, lease)| (id, lease.node)).collect();
+        let is_coming = |lease: &Lease| {
+            lease.units > 0
+                && matches!(lease.state, LeaseState::Offered | LeaseState::Held(WorkerState::Fetching))
+        };
+        let waiting: Vec<(LeaseId, NodeId)> = self
+            .leases_of(task)
+            .filter(|(_, lease)| is_coming(lease))
+            .map(|(id, lease)| (id, lease.node))
+            .collect();
         for (id, node) in waiting {
             self.end(id, why.to_owned(), false, now);
-            self.effects.push_back(Effect::Release { node, lease: id, why: "the state to go on from is lost" });
+            self.effects.push_back(Effect::Release {
+                node,
+                lease: id,
+                why: "the state to go on from is lost",
+            });
         }
     }
 
@@ -227,7 +244,9 @@ impl Requester {
     #[must_use]
     pub fn checkpoint(&self, task: TaskId) -> Option<(u64, Content)> {
         let known = self.tasks.get(&task)?;
-        let is_compared = known.need.replicas > 1 || !known.results.is_empty() || known.need.choice != AcceptanceRule::Quorum(1);
+        let is_compared = known.need.replicas > 1
+            || !known.results.is_empty()
+            || known.need.choice != AcceptanceRule::Quorum(1);
         if is_compared {
             return None;
         }
@@ -245,8 +264,10 @@ impl Requester {
             let task = self.tasks.get(id).filter(|task| task.not_before <= now)?;
             let held = task.leases.iter().filter_map(|lease| self.leases.get(lease));
             let working = held.filter(|lease| lease.state != LeaseState::Lost).map(|lease| lease.node);
-            let backoff_until = task.backoff_until.iter().filter(|(_, until)| **until > now).map(|(node, _)| *node);
-            let avoid = working.chain(backoff_until).chain(task.results.iter().map(|given| given.node)).collect();
+            let backoff_until =
+                task.backoff_until.iter().filter(|(_, until)| **until > now).map(|(node, _)| *node);
+            let avoid =
+                working.chain(backoff_until).chain(task.results.iter().map(|given| given.node)).collect();
             Some((*id, self.wants(task), avoid))
         };
         let found: Vec<_> = rest.chain(before).filter_map(look_at).take(limit).collect();
@@ -255,7 +276,9 @@ impl Requester {
     }
 
     fn wants(&self, task: &Task) -> u32 {
-        let live = task.leases.iter().filter_map(|id| self.leases.get(id)).filter(|lease| lease.is_live()).count() as u32;
+        let live =
+            task.leases.iter().filter_map(|id| self.leases.get(id)).filter(|lease| lease.is_live()).count()
+                as u32;
         let more = match task.verdict() {
             Verdict::Accept(_) => 0,
             Verdict::More(more) => more,
@@ -292,10 +315,20 @@ impl Requester {
         let units = self.checkpoint(task).map_or(0, |(units, _)| units);
         let Some(known) = self.tasks.get_mut(&task) else { return };
         // The new lease replaces an older one of the same node, which was lost.
-        let mut gone: Vec<LeaseId> = known.leases.iter().filter(|id| self.leases.get(id).is_some_and(|lease| lease.node == node)).copied().collect();
+        let mut gone: Vec<LeaseId> = known
+            .leases
+            .iter()
+            .filter(|id| self.leases.get(id).is_some_and(|lease| lease.node == node))
+            .copied()
+            .collect();
         if known.leases.len() >= MAX_LEASES {
             // A lost lease makes room.
-            gone.extend(known.leases.iter().find(|id| self.leases.get(id).is_none_or(|lease| lease.state == LeaseState::Lost)));
+            gone.extend(
+                known
+                    .leases
+                    .iter()
+                    .find(|id| self.leases.get(id).is_none_or(|lease| lease.state == LeaseState::Lost)),
+            );
         }
         for old in &gone {
             known.leases.remove(old);
@@ -310,7 +343,11 @@ impl Requester {
 
     /// Returns the leases of a task.
     pub fn leases_of(&self, task: TaskId) -> impl Iterator<Item = (LeaseId, &Lease)> {
-        self.tasks.get(&task).into_iter().flat_map(|known| &known.leases).filter_map(|id| Some((*id, self.leases.get(id)?)))
+        self.tasks
+            .get(&task)
+            .into_iter()
+            .flat_map(|known| &known.leases)
+            .filter_map(|id| Some((*id, self.leases.get(id)?)))
     }
 
     /// Returns the leases of a node.
@@ -363,11 +400,14 @@ impl Requester {
         // A result that was handed in has as long again for the transfer of its files.
         let (begun, grown) = match lease.state {
             LeaseState::Held(_) => (lease.begun, lease.grown),
-            LeaseState::Fetching => (lease.handed.unwrap_or(lease.since), lease.handed.unwrap_or(lease.since)),
+            LeaseState::Fetching => {
+                (lease.handed.unwrap_or(lease.since), lease.handed.unwrap_or(lease.since))
+            }
             LeaseState::Offered | LeaseState::Done(_) | LeaseState::Lost => return None,
         };
         let usual = self.usual.get(&lease.task.job).filter(|(count, _)| *count >= USUAL_OF);
-        let slow = usual.map_or(u64::MAX, |(_, mean)| begun + (*mean as u64).saturating_mul(OVERDUE).max(NEVER_OVERDUE));
+        let slow = usual
+            .map_or(u64::MAX, |(_, mean)| begun + (*mean as u64).saturating_mul(OVERDUE).max(NEVER_OVERDUE));
         Some(slow.min(grown + NO_PROGRESS)).filter(|_| !lease.is_overdue)
     }
 
@@ -386,7 +426,13 @@ impl Requester {
             task.backoff_until.insert(lease.node, sulk_until);
         }
         self.reconsider(lease.task);
-        self.effects.push_back(Effect::LeaseEnded { lease: id, task: lease.task, node: lease.node, why, is_lost });
+        self.effects.push_back(Effect::LeaseEnded {
+            lease: id,
+            task: lease.task,
+            node: lease.node,
+            why,
+            is_lost,
+        });
     }
 
     /// Handles the answer of a worker to an offer.
@@ -401,10 +447,16 @@ impl Requester {
                 let task = lease.task;
                 // A worker that has just come back may not know this node yet; only its second refusal is
                 // taken seriously.
-                let is_strange = why == Decline::NotWelcome && self.tasks.get_mut(&task).is_some_and(|known| known.rejected_once.insert(node));
+                let is_strange = why == Decline::NotWelcome
+                    && self.tasks.get_mut(&task).is_some_and(|known| known.rejected_once.insert(node));
                 let is_momentary = is_strange || matches!(why, Decline::Full | Decline::Resting);
                 self.busy_until.entry(node).or_default().declined(now);
-                self.end(id, format!("declined: {why:?}"), false, if is_momentary { now } else { now + DECLINE_BACKOFF_MS });
+                self.end(
+                    id,
+                    format!("declined: {why:?}"),
+                    false,
+                    if is_momentary { now } else { now + DECLINE_BACKOFF_MS },
+                );
             }
             (Answer::Accepted, None) => self.release(node, id),
             _ => {}
@@ -417,7 +469,15 @@ impl Requester {
 
     /// Handles the progress report of a worker. Returns `None` if the worker has no such lease, which is
     /// then released, or has handed in its result.
-    pub fn handle_heartbeat(&mut self, id: LeaseId, node: NodeId, standing: WorkerState, units: u64, permille: Option<u16>, now: u64) -> Option<TaskId> {
+    pub fn handle_heartbeat(
+        &mut self,
+        id: LeaseId,
+        node: NodeId,
+        standing: WorkerState,
+        units: u64,
+        permille: Option<u16>,
+        now: u64,
+    ) -> Option<TaskId> {
         let Some(lease) = self.hear(id, node, now) else {
             self.release(node, id);
             return None;
@@ -452,7 +512,10 @@ impl Requester {
     pub fn handle_saved(&mut self, id: LeaseId, node: NodeId, units: u64, content: Content, now: u64) {
         let Some(lease) = self.hear(id, node, now) else { return };
         let task = lease.task;
-        let is_newer = self.tasks.get(&task).is_some_and(|known| known.checkpoint.as_ref().is_none_or(|(best, _, _)| *best < units));
+        let is_newer = self
+            .tasks
+            .get(&task)
+            .is_some_and(|known| known.checkpoint.as_ref().is_none_or(|(best, _, _)| *best < units));
         if is_newer {
             self.effects.push_back(Effect::FetchCheckpoint { lease: id, task, node, units, content });
         }
@@ -512,7 +575,13 @@ impl Requester {
     }
 
     /// Handles the check of a result: its hash, or the problem because of which its lease ends.
-    pub fn handle_checked(&mut self, id: LeaseId, checked: Result<String, String>, evidence: impl Fn(NodeId) -> Evidence, now: u64) {
+    pub fn handle_checked(
+        &mut self,
+        id: LeaseId,
+        checked: Result<String, String>,
+        evidence: impl Fn(NodeId) -> Evidence,
+        now: u64,
+    ) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
         match checked {
             Err(problem) => self.end(id, problem, true, now + DECLINE_BACKOFF_MS),
@@ -546,7 +615,9 @@ impl Requester {
     /// Handles a result whose files come too slowly: another worker is asked too. The result is still taken
     /// if it arrives later.
     pub fn handle_too_slow(&mut self, id: LeaseId, now: u64) {
-        let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.state == LeaseState::Fetching) else { return };
+        let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.state == LeaseState::Fetching) else {
+            return;
+        };
         lease.heard = now;
         self.lose(id, "its result came too slowly", now);
     }
@@ -560,14 +631,21 @@ impl Requester {
             known.backoff_until.insert(node, now + DECLINE_BACKOFF_MS);
         }
         self.reconsider(task);
-        self.effects.push_back(Effect::LeaseEnded { lease: id, task, node, why: why.to_owned(), is_lost: true });
+        self.effects.push_back(Effect::LeaseEnded {
+            lease: id,
+            task,
+            node,
+            why: why.to_owned(),
+            is_lost: true,
+        });
     }
 
     /// Queues the effect that follows once the results of a task decide it.
     fn decide(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
         let Verdict::Accept(right) = task.verdict() else { return };
-        let (leases, wrong): (Vec<&SubmittedResult>, Vec<&SubmittedResult>) = task.results.iter().partition(|given| given.hash == right);
+        let (leases, wrong): (Vec<&SubmittedResult>, Vec<&SubmittedResult>) =
+            task.results.iter().partition(|given| given.hash == right);
         let ids = |list: Vec<&SubmittedResult>| list.into_iter().map(|given| given.lease).collect();
         let effect = if right == HOPELESS {
             Effect::Fail { task: id, problem: task.problem.clone(), leases: ids(leases), wrong: ids(wrong) }
@@ -604,7 +682,12 @@ impl Requester {
         lease.state = LeaseState::Done(HOPELESS.to_owned());
         let known = self.tasks.get_mut(&task)?;
         known.problem = problem;
-        known.results.push(SubmittedResult { node, hash: HOPELESS.to_owned(), lease: id, evidence: evidence(node) });
+        known.results.push(SubmittedResult {
+            node,
+            hash: HOPELESS.to_owned(),
+            lease: id,
+            evidence: evidence(node),
+        });
         self.decide(task);
         self.reconsider(task);
         Some(GivenUp::Hopeless)
@@ -612,7 +695,11 @@ impl Requester {
 
     /// Handles a result that is wrong by its own statements: its lease ends.
     pub fn handle_refused(&mut self, id: LeaseId, why: String, now: u64) {
-        if self.leases.get(&id).is_some_and(|lease| !matches!(lease.state, LeaseState::Fetching | LeaseState::Done(_))) {
+        if self
+            .leases
+            .get(&id)
+            .is_some_and(|lease| !matches!(lease.state, LeaseState::Fetching | LeaseState::Done(_)))
+        {
             self.end(id, why, false, now + DECLINE_BACKOFF_MS);
         }
     }
@@ -644,14 +731,23 @@ impl Requester {
     /// Returns the minimum number of nodes that a task needs for its result to be believed.
     #[must_use]
     pub fn replicas_of(&self, task: TaskId) -> u32 {
-        let of = |known: &Task| if known.given_up_by() > 0 { known.need.replicas.max(known.need.hopeless) } else { known.need.replicas };
+        let of = |known: &Task| {
+            if known.given_up_by() > 0 {
+                known.need.replicas.max(known.need.hopeless)
+            } else {
+                known.need.replicas
+            }
+        };
         self.tasks.get(&task).map_or(0, of)
     }
 
     /// Returns the nodes that gave a result of a task or hold a lease of it.
     pub fn nodes_of(&self, task: TaskId) -> impl Iterator<Item = NodeId> {
         let known = self.tasks.get(&task);
-        let working = self.leases_of(task).filter(|(_, lease)| lease.state != LeaseState::Lost).map(|(_, lease)| lease.node);
+        let working = self
+            .leases_of(task)
+            .filter(|(_, lease)| lease.state != LeaseState::Lost)
+            .map(|(_, lease)| lease.node);
         working.chain(known.into_iter().flat_map(|known| known.results.iter().map(|given| given.node)))
     }
 
@@ -671,9 +767,15 @@ impl Requester {
         for (id, lease) in &mut self.leases {
             let is_away = lease.away.is_some_and(|since| now.saturating_sub(since) >= UNREACHABLE_TIMEOUT_MS);
             match lease.state {
-                LeaseState::Offered if is_away || now.saturating_sub(lease.since) >= OFFER_TIMEOUT_MS => unanswered.push(*id),
-                LeaseState::Held(_) if is_away || now.saturating_sub(lease.heard) >= HEARTBEAT_TIMEOUT_MS => lost.push(*id),
-                LeaseState::Held(WorkerState::Paused) if !lease.is_stuck && now.saturating_sub(lease.since) >= STALL_TIMEOUT_MS => {
+                LeaseState::Offered if is_away || now.saturating_sub(lease.since) >= OFFER_TIMEOUT_MS => {
+                    unanswered.push(*id)
+                }
+                LeaseState::Held(_) if is_away || now.saturating_sub(lease.heard) >= HEARTBEAT_TIMEOUT_MS => {
+                    lost.push(*id)
+                }
+                LeaseState::Held(WorkerState::Paused)
+                    if !lease.is_stuck && now.saturating_sub(lease.since) >= STALL_TIMEOUT_MS =>
+                {
                     lease.is_stuck = true;
                     stuck.push(lease.task);
                 }
@@ -681,7 +783,8 @@ impl Requester {
             }
         }
         let is_due = |lease: &Lease| self.overdue_at(lease).is_some_and(|at| at <= now);
-        let overdue: Vec<LeaseId> = self.leases.iter().filter(|(_, lease)| is_due(lease)).map(|(id, _)| *id).collect();
+        let overdue: Vec<LeaseId> =
+            self.leases.iter().filter(|(_, lease)| is_due(lease)).map(|(id, _)| *id).collect();
         for lease in overdue {
             if let Some(lease) = self.leases.get_mut(&lease) {
                 lease.is_overdue = true;
@@ -690,7 +793,11 @@ impl Requester {
         }
         for id in unanswered {
             if let Some(node) = self.node_of(id) {
-                self.effects.push_back(Effect::Release { node, lease: id, why: "the offer was not answered in time" });
+                self.effects.push_back(Effect::Release {
+                    node,
+                    lease: id,
+                    why: "the offer was not answered in time",
+                });
                 // A lost message is no reason to avoid a device for long.
                 let rest = self.busy_until.entry(node).or_default();
                 rest.until = rest.until.max(now + BUSY_BACKOFF_MS);
@@ -719,7 +826,10 @@ impl Requester {
                 _ => None,
             }
         };
-        self.leases.values().filter_map(|lease| at(lease).into_iter().chain(self.overdue_at(lease)).min()).min()
+        self.leases
+            .values()
+            .filter_map(|lease| at(lease).into_iter().chain(self.overdue_at(lease)).min())
+            .min()
     }
 
     /// Whether an action is to be carried out.

@@ -55,7 +55,10 @@ fn a_task_goes_from_offer_to_acceptance() {
     r.handle_result(node(1), result(lease(1), node(1)), 20);
     assert!(matches!(effects(&mut r)[..], [Effect::FetchResult { .. }]));
     r.handle_checked(lease(1), Ok("a".to_owned()), |_| Evidence::default(), 30);
-    assert_eq!(effects(&mut r), vec![Effect::Accept { task: task(0), leases: vec![lease(1)], wrong: vec![] }]);
+    assert_eq!(
+        effects(&mut r),
+        vec![Effect::Accept { task: task(0), leases: vec![lease(1)], wrong: vec![] }]
+    );
 }
 
 #[test]
@@ -87,7 +90,10 @@ fn a_task_whose_state_is_lost_begins_anew() {
     r.handle_answer(lease(1), node(1), Answer::Accepted, 5);
     r.handle_state_lost(task(0), "its state is damaged", 10);
     let said = effects(&mut r);
-    assert!(matches!(&said[..], [Effect::LeaseEnded { why, is_lost: false, .. }, Effect::Release { .. }] if why == "its state is damaged"), "{said:?}");
+    assert!(
+        matches!(&said[..], [Effect::LeaseEnded { why, is_lost: false, .. }, Effect::Release { .. }] if why == "its state is damaged"),
+        "{said:?}"
+    );
     assert_eq!(r.checkpoint(task(0)), None);
     assert_eq!(r.wanting(9, 10), vec![(task(0), 1, BTreeSet::new())], "the same device may begin it");
     // A worker that already runs the task goes on; its next checkpoint counts although it holds fewer units
@@ -119,7 +125,10 @@ fn replicas_go_to_different_nodes_and_a_liar_is_outvoted() {
     r.handle_result(node(3), result(lease(3), node(3)), 9);
     effects(&mut r);
     r.handle_checked(lease(3), Ok("a".to_owned()), |_| Evidence::default(), 10);
-    assert_eq!(effects(&mut r), vec![Effect::Accept { task: task(0), leases: vec![lease(1), lease(3)], wrong: vec![lease(2)] }]);
+    assert_eq!(
+        effects(&mut r),
+        vec![Effect::Accept { task: task(0), leases: vec![lease(1), lease(3)], wrong: vec![lease(2)] }]
+    );
     assert_eq!(r.checkpoint(task(0)), None);
 }
 
@@ -132,7 +141,10 @@ fn somebody_else_cannot_speak_for_a_lease() {
     r.handle_result(node(2), result(lease(1), node(2)), 0);
     assert_eq!(r.handle_failed(lease(1), node(2), "no".to_owned(), true, |_| Evidence::default(), 0), None);
     let said = effects(&mut r);
-    assert!(said.iter().all(|effect| matches!(effect, Effect::Release { node: n, .. } if *n == node(2))), "{said:?}");
+    assert!(
+        said.iter().all(|effect| matches!(effect, Effect::Release { node: n, .. } if *n == node(2))),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -141,13 +153,18 @@ fn a_task_that_failed_waits_and_many_tasks_are_looked_at_in_turn() {
     for index in 0..10 {
         r.add(task(index), ONE);
     }
-    let ids = |wanting: Vec<(TaskId, u32, BTreeSet<NodeId>)>| wanting.into_iter().map(|(id, _, _)| id.index).collect::<Vec<_>>();
+    let ids = |wanting: Vec<(TaskId, u32, BTreeSet<NodeId>)>| {
+        wanting.into_iter().map(|(id, _, _)| id.index).collect::<Vec<_>>()
+    };
     assert_eq!(ids(r.wanting(4, 0)), [0, 1, 2, 3]);
     assert_eq!(ids(r.wanting(4, 0)), [4, 5, 6, 7]);
     assert_eq!(ids(r.wanting(4, 0)), [8, 9, 0, 1]);
     r.offered(lease(1), task(2), node(1), 0);
     r.handle_answer(lease(1), node(1), Answer::Accepted, 0);
-    assert_eq!(r.handle_failed(lease(1), node(1), "no".to_owned(), false, |_| Evidence::default(), 5), Some(GivenUp::Failed));
+    assert_eq!(
+        r.handle_failed(lease(1), node(1), "no".to_owned(), false, |_| Evidence::default(), 5),
+        Some(GivenUp::Failed)
+    );
     r.hold(task(2), 1000);
     assert!(!ids(r.wanting(20, 999)).contains(&2));
     assert_eq!(ids(r.wanting(20, 1000)).len(), 10);
@@ -164,7 +181,10 @@ fn a_task_that_failed_waits_and_many_tasks_are_looked_at_in_turn() {
 fn one_that_did_not_know_who_asks_is_asked_again_soon() {
     let mut r = Requester::default();
     r.add(task(0), ONE);
-    let is_asked = |r: &mut Requester, now| r.wanting(20, now).iter().any(|(_, _, avoid)| !avoid.contains(&node(1))) && !r.is_resting(node(1), now);
+    let is_asked = |r: &mut Requester, now| {
+        r.wanting(20, now).iter().any(|(_, _, avoid)| !avoid.contains(&node(1)))
+            && !r.is_resting(node(1), now)
+    };
     r.offered(lease(1), task(0), node(1), 0);
     r.handle_answer(lease(1), node(1), Answer::Declined(Decline::NotWelcome), 10);
     assert!(!is_asked(&mut r, 11));
@@ -218,7 +238,9 @@ fn heartbeats_without_progress_keep_a_task_from_nobody() {
     assert_eq!((r.open(), r.held_by(node(1))), (0, 1));
     effects(&mut r);
     r.settle(task(0), &[lease(2)], &[]);
-    assert!(effects(&mut r).iter().any(|effect| matches!(effect, Effect::LeaseEnded { node: of, is_lost: true, .. } if *of == node(1))));
+    assert!(effects(&mut r).iter().any(
+        |effect| matches!(effect, Effect::LeaseEnded { node: of, is_lost: true, .. } if *of == node(1))
+    ));
 }
 
 /// Invented progress holds a task no longer than other tasks of the job take.
@@ -295,7 +317,14 @@ fn a_claimed_state_makes_no_honest_successor_overdue() {
     // A report that the task begins anew counts once.
     let last = 3 * NO_PROGRESS;
     for now in (last..last + NO_PROGRESS).step_by(3000) {
-        r.handle_heartbeat(lease(2), node(2), if now % 2000 == 0 { WorkerState::Running } else { WorkerState::Paused }, 5, None, now);
+        r.handle_heartbeat(
+            lease(2),
+            node(2),
+            if now % 2000 == 0 { WorkerState::Running } else { WorkerState::Paused },
+            5,
+            None,
+            now,
+        );
         r.handle_timeout(now);
     }
     assert_eq!(r.open(), 1);
@@ -447,12 +476,16 @@ fn that_nobody_could_do_it_is_believed_like_a_result() {
         }
         r
     };
-    let fails = |r: &mut Requester| effects(r).into_iter().any(|effect| matches!(effect, Effect::Fail { .. }));
+    let fails =
+        |r: &mut Requester| effects(r).into_iter().any(|effect| matches!(effect, Effect::Fail { .. }));
     // One worker alone is not believed under a high trust, while a known device is checked, or where two
     // must agree.
     for choice in [AcceptanceRule::Confidence(1000), AcceptanceRule::Adaptive(7), AcceptanceRule::Quorum(2)] {
         let mut r = asked(Replication { replicas: 1, choice, hopeless: 1 }, 1);
-        assert_eq!(r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 1), Some(GivenUp::Hopeless));
+        assert_eq!(
+            r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 1),
+            Some(GivenUp::Hopeless)
+        );
         assert!(!fails(&mut r), "{choice:?}");
         assert_eq!(r.wanting(9, 2)[0].2, BTreeSet::from([node(1)]), "{choice:?}");
         // A second report is ignored.
@@ -462,7 +495,15 @@ fn that_nobody_could_do_it_is_believed_like_a_result() {
     let mut r = asked(Replication { replicas: 3, choice: AcceptanceRule::Quorum(2), hopeless: 1 }, 3);
     r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 1);
     r.handle_failed(lease(2), node(2), "it traps".to_owned(), true, none, 2);
-    assert_eq!(effects(&mut r), [Effect::Fail { task: task(0), problem: "it traps".to_owned(), leases: vec![lease(1), lease(2)], wrong: vec![] }]);
+    assert_eq!(
+        effects(&mut r),
+        [Effect::Fail {
+            task: task(0),
+            problem: "it traps".to_owned(),
+            leases: vec![lease(1), lease(2)],
+            wrong: vec![]
+        }]
+    );
     // Two other workers have a result, so the worker that gave up was wrong.
     let mut r = asked(Replication { replicas: 3, choice: AcceptanceRule::Quorum(2), hopeless: 1 }, 3);
     r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 1);
@@ -470,12 +511,19 @@ fn that_nobody_could_do_it_is_believed_like_a_result() {
         r.handle_result(node(n), result(lease(n), node(n)), 5);
         r.handle_checked(lease(n), Ok("a".to_owned()), none, 6);
     }
-    assert!(effects(&mut r).contains(&Effect::Accept { task: task(0), leases: vec![lease(2), lease(3)], wrong: vec![lease(1)] }));
+    assert!(effects(&mut r).contains(&Effect::Accept {
+        task: task(0),
+        leases: vec![lease(2), lease(3)],
+        wrong: vec![lease(1)]
+    }));
     // Where several workers are needed, failures that say nothing about other nodes count once per node.
     let mut r = asked(Replication { replicas: 2, choice: AcceptanceRule::Quorum(2), hopeless: 1 }, 2);
     assert_eq!(r.handle_failed(lease(1), node(1), "no".to_owned(), false, none, 1), Some(GivenUp::Failed));
     r.offered(lease(9), task(0), node(1), 70_000);
-    assert_eq!(r.handle_failed(lease(9), node(1), "no".to_owned(), false, none, 70_001), Some(GivenUp::FailedAgain));
+    assert_eq!(
+        r.handle_failed(lease(9), node(1), "no".to_owned(), false, none, 70_001),
+        Some(GivenUp::FailedAgain)
+    );
 }
 
 #[test]
@@ -502,7 +550,10 @@ fn too_few_who_say_that_nobody_can_do_it_are_as_if_they_had_said_nothing() {
     let none = |_| Evidence::default();
     let give_up = |r: &mut Requester, n: u8, now| {
         r.offered(lease(n), task(0), node(n), now);
-        assert_eq!(r.handle_failed(lease(n), node(n), "no".to_owned(), true, none, now), Some(GivenUp::Hopeless));
+        assert_eq!(
+            r.handle_failed(lease(n), node(n), "no".to_owned(), true, none, now),
+            Some(GivenUp::Hopeless)
+        );
     };
     let mut r = Requester::default();
     r.add(task(0), careful);
@@ -516,13 +567,24 @@ fn too_few_who_say_that_nobody_can_do_it_are_as_if_they_had_said_nothing() {
     r.handle_result(node(2), result(lease(2), node(2)), 3);
     effects(&mut r);
     r.handle_checked(lease(2), Ok("a".to_owned()), none, 4);
-    assert_eq!(effects(&mut r), [Effect::Accept { task: task(0), leases: vec![lease(2)], wrong: vec![lease(1)] }]);
+    assert_eq!(
+        effects(&mut r),
+        [Effect::Accept { task: task(0), leases: vec![lease(2)], wrong: vec![lease(1)] }]
+    );
     // Claims are believed once there are as many as needed.
     let mut r = Requester::default();
     r.add(task(0), careful);
     give_up(&mut r, 1, 0);
     give_up(&mut r, 2, 1);
-    assert_eq!(effects(&mut r), [Effect::Fail { task: task(0), problem: "no".to_owned(), leases: vec![lease(1), lease(2)], wrong: vec![] }]);
+    assert_eq!(
+        effects(&mut r),
+        [Effect::Fail {
+            task: task(0),
+            problem: "no".to_owned(),
+            leases: vec![lease(1), lease(2)],
+            wrong: vec![]
+        }]
+    );
 }
 
 #[test]
@@ -541,7 +603,8 @@ fn a_result_without_proof_is_believed_when_somebody_else_has_it_too() {
                 _ => r.handle_checked(lease(3), Ok("b".to_owned()), trusted, 2),
             }
             let found = effects(&mut r);
-            let end = Effect::Accept { task: task(0), leases: vec![lease(2), lease(3)], wrong: vec![lease(1)] };
+            let end =
+                Effect::Accept { task: task(0), leases: vec![lease(2), lease(3)], wrong: vec![lease(1)] };
             assert_eq!(found, if n == 3 { vec![end] } else { vec![] }, "{choice:?} {n}");
         }
     }

@@ -40,7 +40,9 @@ impl Evidence {
     fn decay(&mut self, now_ms: i64) {
         let age = (now_ms - self.at_ms).max(0) as f64;
         let factor = 0.5f64.powf(age / HALF_LIFE);
-        for value in [&mut self.valid, &mut self.invalid, &mut self.lost, &mut self.receipted, &mut self.unpaid] {
+        for value in
+            [&mut self.valid, &mut self.invalid, &mut self.lost, &mut self.receipted, &mut self.unpaid]
+        {
             *value *= factor;
         }
         self.at_ms = now_ms;
@@ -135,7 +137,11 @@ pub enum Verdict {
 
 /// Judges the results of one task, at most one of each worker.
 #[must_use]
-pub fn judge(results: &[(NodeId, String)], choice: AcceptanceRule, evidence: impl Fn(NodeId) -> Evidence) -> Verdict {
+pub fn judge(
+    results: &[(NodeId, String)],
+    choice: AcceptanceRule,
+    evidence: impl Fn(NodeId) -> Evidence,
+) -> Verdict {
     let mut groups: BTreeMap<&str, Vec<Evidence>> = BTreeMap::new();
     for (node, hash) in results {
         groups.entry(hash).or_default().push(evidence(*node));
@@ -148,7 +154,9 @@ pub fn judge(results: &[(NodeId, String)], choice: AcceptanceRule, evidence: imp
     };
     let is_alone = groups.len() == 1;
     match choice {
-        AcceptanceRule::Quorum(k) => accept_or(best, (k.max(1) as usize).saturating_sub(backers.len()) as u32),
+        AcceptanceRule::Quorum(k) => {
+            accept_or(best, (k.max(1) as usize).saturating_sub(backers.len()) as u32)
+        }
         AcceptanceRule::Adaptive(draw) => {
             let row = backers.iter().map(|e| e.in_row).max().unwrap_or(0);
             let is_checked = row < TRUSTED_AFTER || draw.is_multiple_of(row);
@@ -197,26 +205,43 @@ mod tests {
         assert_eq!(judge(&[], AcceptanceRule::Quorum(2), none), Verdict::More(2));
         assert_eq!(judge(&results(&["a"]), AcceptanceRule::Quorum(2), none), Verdict::More(1));
         assert_eq!(judge(&results(&["a", "b"]), AcceptanceRule::Quorum(2), none), Verdict::More(1));
-        assert_eq!(judge(&results(&["a", "b", "a"]), AcceptanceRule::Quorum(2), none), Verdict::Accept("a".to_owned()));
+        assert_eq!(
+            judge(&results(&["a", "b", "a"]), AcceptanceRule::Quorum(2), none),
+            Verdict::Accept("a".to_owned())
+        );
     }
 
     #[test]
     fn a_worker_with_ten_in_a_row_is_checked_one_time_in_as_many() {
         let one = results(&["a"]);
         assert_eq!(judge(&one, AcceptanceRule::Adaptive(7), |_| of(9.0, 9)), Verdict::More(1));
-        let checked = (0..1000u32).filter(|draw| judge(&one, AcceptanceRule::Adaptive(*draw), |_| of(20.0, 20)) == Verdict::More(1)).count();
+        let checked = (0..1000u32)
+            .filter(|draw| judge(&one, AcceptanceRule::Adaptive(*draw), |_| of(20.0, 20)) == Verdict::More(1))
+            .count();
         assert_eq!(checked, 50);
-        assert_eq!(judge(&results(&["a", "b"]), AcceptanceRule::Adaptive(7), |_| of(20.0, 20)), Verdict::More(1));
+        assert_eq!(
+            judge(&results(&["a", "b"]), AcceptanceRule::Adaptive(7), |_| of(20.0, 20)),
+            Verdict::More(1)
+        );
     }
 
     #[test]
     fn confidence_asks_more_of_newcomers() {
         // 2^7 / (1 + 2^7) is the first above 0.99.
         for (count, more) in [(1, 6), (6, 1)] {
-            assert_eq!(judge(&results(&vec!["a"; count]), AcceptanceRule::Confidence(100), |_| Evidence::default()), Verdict::More(more));
+            assert_eq!(
+                judge(&results(&vec!["a"; count]), AcceptanceRule::Confidence(100), |_| Evidence::default()),
+                Verdict::More(more)
+            );
         }
-        assert_eq!(judge(&results(&["a"; 7]), AcceptanceRule::Confidence(100), |_| Evidence::default()), Verdict::Accept("a".to_owned()));
-        assert_eq!(judge(&results(&["a"]), AcceptanceRule::Confidence(100), |_| of(300.0, 300)), Verdict::Accept("a".to_owned()));
+        assert_eq!(
+            judge(&results(&["a"; 7]), AcceptanceRule::Confidence(100), |_| Evidence::default()),
+            Verdict::Accept("a".to_owned())
+        );
+        assert_eq!(
+            judge(&results(&["a"]), AcceptanceRule::Confidence(100), |_| of(300.0, 300)),
+            Verdict::Accept("a".to_owned())
+        );
     }
 
     #[test]

@@ -19,8 +19,12 @@ pub(crate) struct Behaviour {
 impl Behaviour {
     pub(crate) fn note(&mut self, operator: &Operator<'_>, taken: &mut BTreeSet<u32>) {
         match operator {
-            Operator::Call { function_index } | Operator::ReturnCall { function_index } => _ = self.callees.insert(*function_index),
-            Operator::CallIndirect { type_index, .. } | Operator::ReturnCallIndirect { type_index, .. } => _ = self.indirect.insert(*type_index),
+            Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
+                _ = self.callees.insert(*function_index)
+            }
+            Operator::CallIndirect { type_index, .. } | Operator::ReturnCallIndirect { type_index, .. } => {
+                _ = self.indirect.insert(*type_index)
+            }
             Operator::Loop { .. } => self.has_loop = true,
             Operator::RefFunc { function_index } => _ = taken.insert(*function_index),
             _ => {}
@@ -58,14 +62,26 @@ pub(crate) struct CallGraph {
 impl CallGraph {
     /// Builds the graph. `taken` are the functions to which references exist; an indirect call may reach
     /// those of its type, and also unknown functions if `is_open`, when other modules fill the tables.
-    pub(crate) fn new(imports: u32, functions: &[Behaviour], taken: &BTreeSet<u32>, is_open: bool, frame_bytes: &[u32], types: &Types<'_>) -> Self {
+    pub(crate) fn new(
+        imports: u32,
+        functions: &[Behaviour],
+        taken: &BTreeSet<u32>,
+        is_open: bool,
+        frame_bytes: &[u32],
+        types: &Types<'_>,
+    ) -> Self {
         // One more node for each type stands for all targets of an indirect call.
-        let called: BTreeSet<u32> = functions.iter().flat_map(|function| &function.indirect).map(|ty| types.first(*ty)).collect();
+        let called: BTreeSet<u32> =
+            functions.iter().flat_map(|function| &function.indirect).map(|ty| types.first(*ty)).collect();
         let anything: BTreeMap<u32, usize> = called.into_iter().zip(functions.len()..).collect();
-        let defined = |callees: &BTreeSet<u32>| -> Vec<usize> { callees.iter().filter_map(|callee| callee.checked_sub(imports)).map(|n| n as usize).collect() };
-        let mut edges: Vec<Vec<usize>> = functions.iter().map(|function| defined(&function.callees)).collect();
+        let defined = |callees: &BTreeSet<u32>| -> Vec<usize> {
+            callees.iter().filter_map(|callee| callee.checked_sub(imports)).map(|n| n as usize).collect()
+        };
+        let mut edges: Vec<Vec<usize>> =
+            functions.iter().map(|function| defined(&function.callees)).collect();
         for (edges, function) in edges.iter_mut().zip(functions) {
-            let reached: BTreeSet<usize> = function.indirect.iter().filter_map(|ty| anything.get(&types.first(*ty)).copied()).collect();
+            let reached: BTreeSet<usize> =
+                function.indirect.iter().filter_map(|ty| anything.get(&types.first(*ty)).copied()).collect();
             edges.extend(reached);
         }
         let mut reached = vec![BTreeSet::new(); anything.len()];
@@ -80,10 +96,14 @@ impl CallGraph {
         // If an indirect call closes a cycle, its recursive targets check the count instead.
         for node in functions.len()..edges.len() {
             if closes[node] {
-                edges[node].iter().filter(|function| recurses[**function]).for_each(|function| closes[*function] = true);
+                edges[node]
+                    .iter()
+                    .filter(|function| recurses[**function])
+                    .for_each(|function| closes[*function] = true);
             }
         }
-        let mut can_unwind: Vec<bool> = functions.iter().zip(&closes).map(|(f, closes)| f.has_loop || *closes).collect();
+        let mut can_unwind: Vec<bool> =
+            functions.iter().zip(&closes).map(|(f, closes)| f.has_loop || *closes).collect();
         can_unwind.resize(edges.len(), is_open);
         let mut callers = vec![Vec::new(); edges.len()];
         for (caller, callees) in edges.iter().enumerate() {
@@ -97,7 +117,15 @@ impl CallGraph {
                 }
             }
         }
-        Self { imports, first: types.first.to_vec(), anything, can_unwind, recurses, closes, chain_bytes: heaviest }
+        Self {
+            imports,
+            first: types.first.to_vec(),
+            anything,
+            can_unwind,
+            recurses,
+            closes,
+            chain_bytes: heaviest,
+        }
     }
 
     /// Largest number of bytes that the frames of non-recursive functions can take on the stack together.
@@ -181,7 +209,12 @@ fn cyclic(edges: &[Vec<usize>], weights: &[u32]) -> Cycles {
             if low[node] == order[node] {
                 let begin = stack.iter().rposition(|n| *n == node).unwrap_or(0);
                 let is_cycle = stack.len() - begin > 1 || edges[node].contains(&node);
-                let below = stack[begin..].iter().flat_map(|member| &edges[*member]).map(|target| heaviest[*target]).max().unwrap_or(0);
+                let below = stack[begin..]
+                    .iter()
+                    .flat_map(|member| &edges[*member])
+                    .map(|target| heaviest[*target])
+                    .max()
+                    .unwrap_or(0);
                 let own = if is_cycle { 0 } else { weights.get(node).copied().unwrap_or(0) };
                 for member in stack.drain(begin..) {
                     on_stack[member] = false;
@@ -227,13 +260,20 @@ mod tests {
         };
         for _ in 0..2_000 {
             let nodes = 1 + draw(12);
-            let edges: Vec<Vec<usize>> = (0..nodes).map(|_| (0..draw(4)).map(|_| draw(nodes)).collect()).collect();
+            let edges: Vec<Vec<usize>> =
+                (0..nodes).map(|_| (0..draw(4)).map(|_| draw(nodes)).collect()).collect();
             let Cycles { recurses, closes, .. } = cyclic(&edges, &[]);
             assert!(closes.iter().zip(&recurses).all(|(closes, recurses)| !closes || *recurses));
             let without: Vec<Vec<usize>> = edges
                 .iter()
                 .enumerate()
-                .map(|(node, targets)| if closes[node] { Vec::new() } else { targets.iter().copied().filter(|target| !closes[*target]).collect() })
+                .map(|(node, targets)| {
+                    if closes[node] {
+                        Vec::new()
+                    } else {
+                        targets.iter().copied().filter(|target| !closes[*target]).collect()
+                    }
+                })
                 .collect();
             assert!(cyclic(&without, &[]).recurses.into_iter().all(|on| !on), "{edges:?}");
         }
@@ -243,7 +283,8 @@ mod tests {
     #[test]
     fn a_table_leads_to_functions_of_the_type() {
         let types = Types { first: &[0, 1, 0], of: &[0, 1, 2, 1] };
-        let calls = |ty: Option<u32>| Behaviour { indirect: ty.into_iter().collect(), ..Behaviour::default() };
+        let calls =
+            |ty: Option<u32>| Behaviour { indirect: ty.into_iter().collect(), ..Behaviour::default() };
         let taken: BTreeSet<u32> = [0, 1, 2].into();
         let functions = |second: Option<u32>| [calls(Some(1)), calls(second), calls(None), calls(Some(2))];
         let graph = CallGraph::new(0, &functions(None), &taken, false, &[], &types);
@@ -251,7 +292,11 @@ mod tests {
         // Through a type that is equal to the type of the first function.
         let graph = CallGraph::new(0, &functions(Some(2)), &taken, false, &[], &types);
         assert_eq!([0, 1, 2, 3].map(|n| graph.recurses(n)), [true, true, false, false]);
-        assert_eq!([0, 1, 2, 3].map(|n| graph.can_unwind(n)), [true, true, false, true], "the last calls the first");
+        assert_eq!(
+            [0, 1, 2, 3].map(|n| graph.can_unwind(n)),
+            [true, true, false, true],
+            "the last calls the first"
+        );
         assert!(graph.closes_a_cycle(0) || graph.closes_a_cycle(1));
         let graph = CallGraph::new(0, &functions(None), &taken, true, &[], &types);
         assert!(graph.indirect_can_unwind(1) && graph.can_unwind(0), "others fill its tables");

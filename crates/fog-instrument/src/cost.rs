@@ -13,9 +13,31 @@ pub const COST_VERSION: u32 = 4;
 pub(crate) fn of(operator: &Operator<'_>) -> u64 {
     use Operator as O;
     match operator {
-        O::Block { .. } | O::Loop { .. } | O::Else | O::End | O::Nop | O::Drop | O::LocalGet { .. } | O::I32Const { .. } | O::I64Const { .. } => 0,
-        O::I32DivS | O::I32DivU | O::I32RemS | O::I32RemU | O::I64DivS | O::I64DivU | O::I64RemS | O::I64RemU => 8,
-        O::F32Div | O::F64Div | O::F32x4Div | O::F64x2Div | O::F32Sqrt | O::F64Sqrt | O::F32x4Sqrt | O::F64x2Sqrt => 8,
+        O::Block { .. }
+        | O::Loop { .. }
+        | O::Else
+        | O::End
+        | O::Nop
+        | O::Drop
+        | O::LocalGet { .. }
+        | O::I32Const { .. }
+        | O::I64Const { .. } => 0,
+        O::I32DivS
+        | O::I32DivU
+        | O::I32RemS
+        | O::I32RemU
+        | O::I64DivS
+        | O::I64DivU
+        | O::I64RemS
+        | O::I64RemU => 8,
+        O::F32Div
+        | O::F64Div
+        | O::F32x4Div
+        | O::F64x2Div
+        | O::F32Sqrt
+        | O::F64Sqrt
+        | O::F32x4Sqrt
+        | O::F64x2Sqrt => 8,
         O::Call { .. } | O::ReturnCall { .. } => 4,
         O::CallIndirect { .. } | O::ReturnCallIndirect { .. } => 8,
         O::MemoryGrow { .. } | O::TableGrow { .. } => 1000,

@@ -147,7 +147,15 @@ fn zero(ty: ValType) -> I<'static> {
 const FRAME_TAIL: u64 = 8;
 
 impl<'a, T: WasmModuleResources> Writer<'a, T> {
-    pub(crate) fn new(shape: &'a Shape, plan: &'a Plan, facts: &'a Facts, copy: Copy, function: u32, types: FuncValidator<T>, renumber: Renumber) -> Self {
+    pub(crate) fn new(
+        shape: &'a Shape,
+        plan: &'a Plan,
+        facts: &'a Facts,
+        copy: Copy,
+        function: u32,
+        types: FuncValidator<T>,
+        renumber: Renumber,
+    ) -> Self {
         let locals = types.len_locals();
         Self {
             shape,
@@ -176,7 +184,11 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
     }
 
     /// Writes the whole function.
-    pub(crate) fn write(mut self, operators: &[(Operator<'_>, usize)], locals: &[(u32, wasmparser::ValType)]) -> Result<Written, Error> {
+    pub(crate) fn write(
+        mut self,
+        operators: &[(Operator<'_>, usize)],
+        locals: &[(u32, wasmparser::ValType)],
+    ) -> Result<Written, Error> {
         let results = self.shape.results_of(self.function);
         let block = self.shape.block_of(&results);
         if self.copy == Copy::Rewind {
@@ -197,7 +209,15 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         }
         self.put(&I::Block(block));
         self.depth += 1;
-        self.frames.push(Frame { kind: Kind::Function, base: 0, params: vec![], results, label: self.depth, is_verbatim: false, leaf: None });
+        self.frames.push(Frame {
+            kind: Kind::Function,
+            base: 0,
+            params: vec![],
+            results,
+            label: self.depth,
+            is_verbatim: false,
+            leaf: None,
+        });
         self.entry()?;
         for (place, (operator, offset)) in operators.iter().enumerate() {
             self.operator(place, operator, *offset)?;
@@ -238,7 +258,10 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         let before = function.byte_len();
         // Offsets before the restoring code do not move.
         let moved = |at: usize| if at < body_begins { at } else { at + restoring };
-        let hint = |(at, taken): &(usize, bool)| BranchHint { branch_func_offset: (before + moved(*at)) as u32, branch_hint_value: u32::from(*taken) };
+        let hint = |(at, taken): &(usize, bool)| BranchHint {
+            branch_func_offset: (before + moved(*at)) as u32,
+            branch_hint_value: u32::from(*taken),
+        };
         let hints = self.hints.iter().map(hint).collect();
         function.raw(self.code);
         Ok(Written { function, hints, lacks_references: self.lacks_references })
@@ -263,7 +286,13 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         }
         let stack = self.shape.stack;
         let before = self.local(STACK, ValType::I32);
-        self.puts(&[I::GlobalGet(stack), I::LocalTee(before), I::I32Const(self.frame_bytes()), I::I32Sub, I::GlobalSet(stack)]);
+        self.puts(&[
+            I::GlobalGet(stack),
+            I::LocalTee(before),
+            I::I32Const(self.frame_bytes()),
+            I::I32Sub,
+            I::GlobalSet(stack),
+        ]);
         self.puts(&[I::LocalGet(before), I::I32Const(self.frame_bytes()), I::I32LtS]);
         self.hints.push((self.code.len(), false));
         self.puts(&[I::If(BlockType::Empty), I::Unreachable, I::End]);

@@ -58,7 +58,12 @@ pub(crate) struct Liveness {
 
 impl Liveness {
     /// Analyses a function. `is_site` tells which calls are sites; `dead` instructions are skipped.
-    pub(crate) fn of(operators: &[Operator<'_>], dead: &[bool], locals: u32, is_site: impl Fn(usize) -> bool) -> Self {
+    pub(crate) fn of(
+        operators: &[Operator<'_>],
+        dead: &[bool],
+        locals: u32,
+        is_site: impl Fn(usize) -> bool,
+    ) -> Self {
         let mut depth = 0_usize;
         let mut deepest = 0;
         for operator in operators {
@@ -95,7 +100,13 @@ impl Liveness {
     }
 
     /// Makes one pass from the end to the beginning; returns whether the live set of a loop has changed.
-    fn round(&mut self, operators: &[Operator<'_>], dead: &[bool], loops: &mut BTreeMap<usize, Rc<Locals>>, is_site: &impl Fn(usize) -> bool) -> bool {
+    fn round(
+        &mut self,
+        operators: &[Operator<'_>],
+        dead: &[bool],
+        loops: &mut BTreeMap<usize, Rc<Locals>>,
+        is_site: &impl Fn(usize) -> bool,
+    ) -> bool {
         /// A block during the backward pass.
         struct Open {
             /// Live locals behind its end, the target of branches to it unless it is a loop.
@@ -111,7 +122,9 @@ impl Liveness {
         let mut has_changed = false;
         let target = |open: &[Open], depth: u32| -> Rc<Locals> {
             let frame = open.len().checked_sub(1 + depth as usize).and_then(|at| open.get(at));
-            frame.map_or_else(Rc::default, |frame| frame.begin.clone().unwrap_or_else(|| Rc::clone(&frame.end)))
+            frame.map_or_else(Rc::default, |frame| {
+                frame.begin.clone().unwrap_or_else(|| Rc::clone(&frame.end))
+            })
         };
         for (place, operator) in operators.iter().enumerate().rev() {
             use Operator as O;
@@ -124,7 +137,9 @@ impl Liveness {
             match operator {
                 O::End => {
                     let opening = openings.get(&place).copied();
-                    let begin = opening.filter(|at| matches!(operators[*at], O::Loop { .. })).map(|at| loops.get(&at).cloned().unwrap_or_default());
+                    let begin = opening
+                        .filter(|at| matches!(operators[*at], O::Loop { .. }))
+                        .map(|at| loops.get(&at).cloned().unwrap_or_default());
                     open.push(Open { end: Rc::clone(&live), begin, other: None });
                 }
                 O::Else => {
@@ -147,8 +162,12 @@ impl Liveness {
                         self.at.insert(place, Rc::clone(&live));
                     }
                 }
-                O::LocalGet { local_index } if !live.contains(*local_index) => Rc::make_mut(&mut live).insert(*local_index),
-                O::LocalSet { local_index } | O::LocalTee { local_index } if live.contains(*local_index) => Rc::make_mut(&mut live).remove(*local_index),
+                O::LocalGet { local_index } if !live.contains(*local_index) => {
+                    Rc::make_mut(&mut live).insert(*local_index)
+                }
+                O::LocalSet { local_index } | O::LocalTee { local_index } if live.contains(*local_index) => {
+                    Rc::make_mut(&mut live).remove(*local_index)
+                }
                 O::Br { relative_depth } => live = target(&open, *relative_depth),
                 O::BrIf { relative_depth } => Rc::make_mut(&mut live).union(&target(&open, *relative_depth)),
                 O::BrTable { targets } => {
@@ -158,7 +177,9 @@ impl Liveness {
                         Rc::make_mut(&mut live).union(&other);
                     }
                 }
-                O::Return | O::Unreachable | O::ReturnCall { .. } | O::ReturnCallIndirect { .. } => live = Rc::default(),
+                O::Return | O::Unreachable | O::ReturnCall { .. } | O::ReturnCallIndirect { .. } => {
+                    live = Rc::default()
+                }
                 _ => {}
             }
         }

@@ -173,7 +173,9 @@ impl Shape {
     pub(crate) fn block_of(&self, results: &[wasmparser::ValType]) -> BlockType {
         match results {
             [] => BlockType::Empty,
-            results => self.blocks.get(results).map_or(BlockType::Empty, |index| BlockType::FunctionType(*index)),
+            results => {
+                self.blocks.get(results).map_or(BlockType::Empty, |index| BlockType::FunctionType(*index))
+            }
         }
     }
 }
@@ -200,28 +202,50 @@ pub fn instrument(module: &[u8], features: WasmFeatures, abilities: Abilities) -
 }
 
 /// Rewrites the module; `None` when a function holds references at a site but `has_references` is false.
-fn rewrite(input: &Input<'_>, main: Option<u32>, abilities: Abilities, has_references: bool) -> Result<Option<Vec<u8>>, Error> {
+fn rewrite(
+    input: &Input<'_>,
+    main: Option<u32>,
+    abilities: Abilities,
+    has_references: bool,
+) -> Result<Option<Vec<u8>>, Error> {
     let (shape, plans, sections) = plan(input, abilities, has_references)?;
     write(input, &shape, &plans, main, sections)
 }
 
-fn plan(input: &Input<'_>, abilities: Abilities, has_references: bool) -> Result<(Shape, Vec<Plan>, TypeSection), Error> {
+fn plan(
+    input: &Input<'_>,
+    abilities: Abilities,
+    has_references: bool,
+) -> Result<(Shape, Vec<Plan>, TypeSection), Error> {
     let can_stop = abilities.stop;
     let mut taken = input.taken.clone();
     let mut behaviours = Vec::new();
     for body in &input.bodies {
         let mut behaviour = Behaviour::default();
-        body.operators.iter().zip(&body.facts.dead).filter(|(_, dead)| !**dead).for_each(|((operator, _), _)| behaviour.note(operator, &mut taken));
+        body.operators
+            .iter()
+            .zip(&body.facts.dead)
+            .filter(|(_, dead)| !**dead)
+            .for_each(|((operator, _), _)| behaviour.note(operator, &mut taken));
         behaviours.push(behaviour);
     }
     let frame_bytes: Vec<u32> = input.bodies.iter().map(|body| body.facts.frame_bytes).collect();
     let mut first: BTreeMap<&Option<Signature>, u32> = BTreeMap::new();
-    let first: Vec<u32> = input.types.iter().zip(0..).map(|(signature, n)| *first.entry(signature).or_insert(n)).collect();
+    let first: Vec<u32> =
+        input.types.iter().zip(0..).map(|(signature, n)| *first.entry(signature).or_insert(n)).collect();
     let types = Types { first: &first, of: &input.functions };
-    let graph = CallGraph::new(input.imported_functions, &behaviours, &taken, input.shares_tables, &frame_bytes, &types);
+    let graph = CallGraph::new(
+        input.imported_functions,
+        &behaviours,
+        &taken,
+        input.shares_tables,
+        &frame_bytes,
+        &types,
+    );
     let mut plans = Vec::with_capacity(input.bodies.len());
     for (n, body) in input.bodies.iter().enumerate() {
-        let operators: Vec<Operator<'_>> = body.operators.iter().map(|(operator, _)| operator.clone()).collect();
+        let operators: Vec<Operator<'_>> =
+            body.operators.iter().map(|(operator, _)| operator.clone()).collect();
         let has_entry_check = graph.closes_a_cycle(n);
         let plan = if can_stop {
             Plan::of(&operators, &body.facts.dead, body.local_count, has_entry_check, &graph)
@@ -243,24 +267,31 @@ fn plan(input: &Input<'_>, abilities: Abilities, has_references: bool) -> Result
     }
     let mut blocks = BTreeMap::new();
     // Results of every function, and of types called through tables, which no function need have.
-    let called = input.bodies.iter().flat_map(|body| &body.operators).filter_map(|(operator, _)| match operator {
-        Operator::CallIndirect { type_index, .. } => Some(*type_index),
-        _ => None,
-    });
+    let called =
+        input.bodies.iter().flat_map(|body| &body.operators).filter_map(|(operator, _)| match operator {
+            Operator::CallIndirect { type_index, .. } => Some(*type_index),
+            _ => None,
+        });
     let defined = &input.functions[input.imported_functions as usize..];
     for ty in defined.iter().copied().chain(called) {
         let results = input.types[ty as usize].clone().unwrap_or_default().1;
         if let Entry::Vacant(place) = blocks.entry(results) {
-            let encoded: Result<Vec<ValType>, _> = place.key().iter().map(|ty| renumber.val_type(*ty)).collect();
+            let encoded: Result<Vec<ValType>, _> =
+                place.key().iter().map(|ty| renumber.val_type(*ty)).collect();
             place.insert(types.len());
             types.ty().function([], encoded.map_err(Error::encode)?);
         }
     }
     let next = input.functions.len() as u32 + renumber.added;
-    let with_sites = plans.iter().enumerate().filter(|(_, plan)| can_stop && plan.sites > 1).map(|(n, _)| n as u32);
+    let with_sites =
+        plans.iter().enumerate().filter(|(_, plan)| can_stop && plan.sites > 1).map(|(n, _)| n as u32);
     let second: BTreeMap<u32, u32> = with_sites.zip(next..).collect();
     let check = next + second.len() as u32;
-    let references = has_references.then(|| References { number: input.imported_functions + 1, functions: input.tables + 1, all: taken.into_iter().collect() });
+    let references = has_references.then(|| References {
+        number: input.imported_functions + 1,
+        functions: input.tables + 1,
+        all: taken.into_iter().collect(),
+    });
     let globals = input.globals.len() as u32;
     let dropped = if can_stop { input.dropped() } else { BTreeSet::new() };
     let shape = Shape {
@@ -271,7 +302,9 @@ fn plan(input: &Input<'_>, abilities: Abilities, has_references: bool) -> Result
         second,
         left: globals,
         stack: globals + 1,
-        stack_start: names::STACK_START.saturating_sub_unsigned(u32::try_from(graph.chain_bytes().saturating_sub(names::CHAIN_BYTES)).unwrap_or(u32::MAX)),
+        stack_start: names::STACK_START.saturating_sub_unsigned(
+            u32::try_from(graph.chain_bytes().saturating_sub(names::CHAIN_BYTES)).unwrap_or(u32::MAX),
+        ),
         frame_bytes,
         top: globals + 2,
         frames: input.memories,
@@ -280,7 +313,9 @@ fn plan(input: &Input<'_>, abilities: Abilities, has_references: bool) -> Result
         can_stop,
         references,
         dropped: dropped.into_iter().zip(globals + 3..).collect(),
-        has_tail_calls: input.any(|operator| matches!(operator, Operator::ReturnCall { .. } | Operator::ReturnCallIndirect { .. })),
+        has_tail_calls: input.any(|operator| {
+            matches!(operator, Operator::ReturnCall { .. } | Operator::ReturnCallIndirect { .. })
+        }),
     };
     Ok((shape, plans, types))
 }

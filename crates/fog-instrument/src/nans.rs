@@ -56,7 +56,12 @@ impl Watch {
     }
 
     /// Takes the next instruction; called before `operator` is validated.
-    pub(crate) fn see<T: WasmModuleResources>(&mut self, place: usize, operator: &Operator<'_>, types: &FuncValidator<T>) {
+    pub(crate) fn see<T: WasmModuleResources>(
+        &mut self,
+        place: usize,
+        operator: &Operator<'_>,
+        types: &FuncValidator<T>,
+    ) {
         use Operator as O;
         // After a branch, the origins of values on the stack are unknown.
         self.stack.resize(types.operand_stack_height() as usize, None);
@@ -70,8 +75,12 @@ impl Watch {
                 let source = self.stack.last().copied().flatten();
                 return self.sets.entry(*local_index).or_default().push(source);
             }
-            O::F32Const { value } => return self.stack.push(constant(!f32::from_bits(value.bits()).is_nan(), false)),
-            O::F64Const { value } => return self.stack.push(constant(false, !f64::from_bits(value.bits()).is_nan())),
+            O::F32Const { value } => {
+                return self.stack.push(constant(!f32::from_bits(value.bits()).is_nan(), false));
+            }
+            O::F64Const { value } => {
+                return self.stack.push(constant(false, !f64::from_bits(value.bits()).is_nan()));
+            }
             O::V128Const { value } => {
                 let bytes = value.bytes();
                 let narrow = bytes.as_chunks::<4>().0.iter().all(|lane| !f32::from_le_bytes(*lane).is_nan());
@@ -118,27 +127,30 @@ impl Watch {
         let mut locals: BTreeMap<u32, Lanes> = BTreeMap::new();
         for (local, sources) in self.sets.iter().filter(|(local, _)| **local >= self.params) {
             let mut lanes: BTreeSet<Lanes> = BTreeSet::new();
-            lanes.extend(sources.iter().flatten().filter_map(|source| if let Source::Arithmetic(_, lanes) = source { Some(*lanes) } else { None }));
+            lanes.extend(sources.iter().flatten().filter_map(|source| {
+                if let Source::Arithmetic(_, lanes) = source { Some(*lanes) } else { None }
+            }));
             if let (1, Some(lanes)) = (lanes.len(), lanes.first()) {
                 locals.insert(*local, *lanes);
             }
         }
         loop {
-            let is_free = |local: &u32, lanes: &Lanes| {
-                self.sets[local].iter().all(|source| match source {
-                    Some(Source::Arithmetic(_, of)) => of == lanes,
-                    Some(Source::Local(_, of)) => locals.get(of) == Some(lanes),
-                    Some(Source::Constant { narrow, wide }) => {
-                        if matches!(lanes, Lanes::F32 | Lanes::F32x4) {
-                            *narrow
-                        } else {
-                            *wide
+            let is_free =
+                |local: &u32, lanes: &Lanes| {
+                    self.sets[local].iter().all(|source| match source {
+                        Some(Source::Arithmetic(_, of)) => of == lanes,
+                        Some(Source::Local(_, of)) => locals.get(of) == Some(lanes),
+                        Some(Source::Constant { narrow, wide }) => {
+                            if matches!(lanes, Lanes::F32 | Lanes::F32x4) { *narrow } else { *wide }
                         }
-                    }
-                    None => false,
-                })
-            };
-            let left: BTreeMap<u32, Lanes> = locals.iter().filter(|(local, lanes)| is_free(local, lanes)).map(|(local, lanes)| (*local, *lanes)).collect();
+                        None => false,
+                    })
+                };
+            let left: BTreeMap<u32, Lanes> = locals
+                .iter()
+                .filter(|(local, lanes)| is_free(local, lanes))
+                .map(|(local, lanes)| (*local, *lanes))
+                .collect();
             if left.len() == locals.len() {
                 return locals;
             }
@@ -182,9 +194,19 @@ fn produces(operator: &Operator<'_>) -> Option<Lanes> {
         O::F64Add | O::F64Sub | O::F64Mul | O::F64Div | O::F64Min | O::F64Max => Lanes::F64,
         O::F64Sqrt | O::F64Ceil | O::F64Floor | O::F64Trunc | O::F64Nearest | O::F64PromoteF32 => Lanes::F64,
         O::F32x4Add | O::F32x4Sub | O::F32x4Mul | O::F32x4Div | O::F32x4Min | O::F32x4Max => Lanes::F32x4,
-        O::F32x4Sqrt | O::F32x4Ceil | O::F32x4Floor | O::F32x4Trunc | O::F32x4Nearest | O::F32x4DemoteF64x2Zero => Lanes::F32x4,
+        O::F32x4Sqrt
+        | O::F32x4Ceil
+        | O::F32x4Floor
+        | O::F32x4Trunc
+        | O::F32x4Nearest
+        | O::F32x4DemoteF64x2Zero => Lanes::F32x4,
         O::F64x2Add | O::F64x2Sub | O::F64x2Mul | O::F64x2Div | O::F64x2Min | O::F64x2Max => Lanes::F64x2,
-        O::F64x2Sqrt | O::F64x2Ceil | O::F64x2Floor | O::F64x2Trunc | O::F64x2Nearest | O::F64x2PromoteLowF32x4 => Lanes::F64x2,
+        O::F64x2Sqrt
+        | O::F64x2Ceil
+        | O::F64x2Floor
+        | O::F64x2Trunc
+        | O::F64x2Nearest
+        | O::F64x2PromoteLowF32x4 => Lanes::F64x2,
         _ => return None,
     })
 }

@@ -141,7 +141,15 @@ struct Early {
 
 fn never_goes_on(operator: &Operator<'_>) -> bool {
     use Operator as O;
-    matches!(operator, O::Br { .. } | O::BrTable { .. } | O::Return | O::Unreachable | O::ReturnCall { .. } | O::ReturnCallIndirect { .. })
+    matches!(
+        operator,
+        O::Br { .. }
+            | O::BrTable { .. }
+            | O::Return
+            | O::Unreachable
+            | O::ReturnCall { .. }
+            | O::ReturnCallIndirect { .. }
+    )
 }
 
 /// Marks the instructions that can never run; they are left out.
@@ -172,7 +180,13 @@ pub(crate) fn dead(operators: &[Operator<'_>]) -> Vec<bool> {
 impl Plan {
     /// Plans a function; `dead` is the result of [`dead`]. `None` when it has too many locals at too many
     /// sites.
-    pub(crate) fn of(operators: &[Operator<'_>], dead: &[bool], locals: u32, has_entry_check: bool, callees: &impl Callees) -> Option<Self> {
+    pub(crate) fn of(
+        operators: &[Operator<'_>],
+        dead: &[bool],
+        locals: u32,
+        has_entry_check: bool,
+        callees: &impl Callees,
+    ) -> Option<Self> {
         let mut plan = Self { has_entry_check, sites: 1 + u32::from(has_entry_check), ..Self::default() };
         let mut open: Vec<Open> = Vec::new();
         let mut region: Option<usize> = None;
@@ -190,14 +204,33 @@ impl Plan {
             match operator {
                 O::Block { .. } | O::If { .. } | O::Loop { .. } => {
                     let is_loop = matches!(operator, O::Loop { .. });
-                    plan.spans.insert(place, Span { first: plan.sites, middle: plan.sites, last: plan.sites, branches: 0, end: place });
+                    plan.spans.insert(
+                        place,
+                        Span {
+                            first: plan.sites,
+                            middle: plan.sites,
+                            last: plan.sites,
+                            branches: 0,
+                            end: place,
+                        },
+                    );
                     if is_loop {
                         plan.loops.insert(place, plan.sites);
                         plan.sites += 1;
                     }
                     let is_if = matches!(operator, O::If { .. });
                     let around = (region, is_straight);
-                    open.push(Open { place, is_loop, is_if, has_else: false, is_dead_inside: false, way_out: None, around, looks, reach: usize::MAX });
+                    open.push(Open {
+                        place,
+                        is_loop,
+                        is_if,
+                        has_else: false,
+                        is_dead_inside: false,
+                        way_out: None,
+                        around,
+                        looks,
+                        reach: usize::MAX,
+                    });
                     looks += usize::from(is_loop);
                     if is_if {
                         followers.push(Follower { place, leader: region, twin: None });
@@ -219,7 +252,9 @@ impl Plan {
                 O::End => {
                     let Some(frame) = open.pop() else { break };
                     let branches = plan.spans.get(&frame.place).map_or(0, |span| span.branches);
-                    if let (1, true, Some((branch, stretch))) = (branches, frame.is_dead_inside, frame.way_out) {
+                    if let (1, true, Some((branch, stretch))) =
+                        (branches, frame.is_dead_inside, frame.way_out)
+                    {
                         early.push(Early { end: place, branch, stretch });
                     }
                     let is_join = plan.close(&frame, place);
@@ -246,7 +281,11 @@ impl Plan {
                 }
                 O::Br { relative_depth } => plan.target(&mut open, *relative_depth),
                 O::BrTable { targets } => {
-                    targets.targets().flatten().chain([targets.default()]).for_each(|depth| plan.target(&mut open, depth));
+                    targets
+                        .targets()
+                        .flatten()
+                        .chain([targets.default()])
+                        .for_each(|depth| plan.target(&mut open, depth));
                 }
                 // A callee may check the count, or end the program with it.
                 O::Call { .. } | O::CallIndirect { .. } => {
@@ -290,7 +329,12 @@ impl Plan {
             return None;
         }
         plan.liveness = Liveness::of(operators, dead, locals, |place| plan.calls.contains_key(&place));
-        let places = plan.calls.keys().chain(plan.loops.keys()).map(|place| Some(*place)).chain(has_entry_check.then_some(None));
+        let places = plan
+            .calls
+            .keys()
+            .chain(plan.loops.keys())
+            .map(|place| Some(*place))
+            .chain(has_entry_check.then_some(None));
         let saved: u64 = places.map(|place| u64::from(plan.liveness.count(locals, place))).sum();
         plan.shares_saving = saved > SHARED_FROM && saved > 2 * u64::from(locals);
         Some(plan)
@@ -312,11 +356,15 @@ impl Plan {
             let units_of = |plan: &Self, place: &usize| plan.charges.get(place).copied().unwrap_or(0);
             // Of two arms, the more expensive one counts.
             let other = twin.as_ref().map_or(0, |twin| units_of(self, twin));
-            let (own, both) = (units_of(self, place), *twin.as_ref().filter(|_| other <= SMALL).unwrap_or(place));
+            let (own, both) =
+                (units_of(self, place), *twin.as_ref().filter(|_| other <= SMALL).unwrap_or(place));
             let units = if both == *place { own } else { own.max(other) };
             let leading = leader.as_ref().map_or(self.entry_charge, |leader| units_of(self, leader));
             let for_others = paid.entry(*leader).or_default();
-            if units == 0 || own > SMALL || *for_others + units > leading.saturating_sub(*for_others).max(SMALL) {
+            if units == 0
+                || own > SMALL
+                || *for_others + units > leading.saturating_sub(*for_others).max(SMALL)
+            {
                 continue;
             }
             *for_others += units;

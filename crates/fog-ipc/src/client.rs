@@ -59,7 +59,9 @@ pub enum ClientError {
         folder: PathBuf,
     },
     /// The engine speaks another protocol version.
-    #[error("the running engine is release {version} and speaks protocol {protocol}, this program {PROTOCOL_VERSION}; restart the older one")]
+    #[error(
+        "the running engine is release {version} and speaks protocol {protocol}, this program {PROTOCOL_VERSION}; restart the older one"
+    )]
     Incompatible {
         /// Protocol version of the engine.
         protocol: u32,
@@ -75,10 +77,14 @@ pub enum ClientError {
         source: io::Error,
     },
     /// An engine accepted the connection and did not answer in time.
-    #[error("the engine is there and does not answer; the machine may be very busy, so try again, or restart the engine")]
+    #[error(
+        "the engine is there and does not answer; the machine may be very busy, so try again, or restart the engine"
+    )]
     Silent,
     /// An engine is there, and other programs of this user take its socket faster than it can answer.
-    #[error("the engine is running and too many programs of yours connect to it at once; end them, or try again")]
+    #[error(
+        "the engine is running and too many programs of yours connect to it at once; end them, or try again"
+    )]
     Crowded,
     /// The other end does not speak this protocol, or does not know the token.
     #[error("what answers there is not the Fog Compute engine of this data folder")]
@@ -140,7 +146,9 @@ impl Client {
     }
 
     async fn connect_once(endpoint: &Endpoint) -> Result<Self, Refused> {
-        let forbidden = || ClientError::Forbidden { folder: endpoint.token.parent().unwrap_or(&endpoint.token).to_owned() };
+        let forbidden = || ClientError::Forbidden {
+            folder: endpoint.token.parent().unwrap_or(&endpoint.token).to_owned(),
+        };
         let stream = connect(&endpoint.address).await.map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => Refused::For(forbidden()),
             // The accept queue is full, so an engine is listening.
@@ -150,8 +158,12 @@ impl Client {
         let (mut from, mut to) = tokio::io::split(stream);
         let hello = tokio::time::timeout(ANSWER_TIMEOUT, frame::read(&mut from)).await;
         let (version, drawn) = match hello {
-            Ok(Ok(Some(ServerMessage::Hello { protocol: PROTOCOL_VERSION, version, nonce }))) => (version, nonce),
-            Ok(Ok(Some(ServerMessage::Hello { protocol, version, .. }))) => return Err(ClientError::Incompatible { protocol, version }.into()),
+            Ok(Ok(Some(ServerMessage::Hello { protocol: PROTOCOL_VERSION, version, nonce }))) => {
+                (version, nonce)
+            }
+            Ok(Ok(Some(ServerMessage::Hello { protocol, version, .. }))) => {
+                return Err(ClientError::Incompatible { protocol, version }.into());
+            }
             Err(_) => return Err(ClientError::Silent.into()),
             // An engine closes connections of other users without a message.
             _ if is_of_another_user(&endpoint.address) => return Err(forbidden().into()),
@@ -167,7 +179,8 @@ impl Client {
         let prove = Request::Prove { proof: token.proof(Side::Client, &drawn), nonce: nonce.clone() };
         frame::write(&mut to, &prove).await.map_err(|_| Refused::Unproven)?;
         match tokio::time::timeout(ANSWER_TIMEOUT, frame::read(&mut from)).await {
-            Ok(Ok(Some(ServerMessage::Welcome { proof }))) if token.accepts(Side::Server, &nonce, &proof) => {}
+            Ok(Ok(Some(ServerMessage::Welcome { proof }))) if token.accepts(Side::Server, &nonce, &proof) => {
+            }
             Err(_) => return Err(ClientError::Silent.into()),
             Ok(Ok(None) | Err(frame::FrameError::Io(_))) => return Err(Refused::Unproven),
             _ => return Err(ClientError::Stranger.into()),
@@ -181,7 +194,11 @@ impl Client {
             while let Ok(Some(message)) = frame::read::<ServerMessage>(&mut from).await {
                 match message {
                     ServerMessage::Response(response) => {
-                        let waiter = answered.lock().unwrap_or_else(PoisonError::into_inner).as_mut().and_then(|map| map.remove(&response.id));
+                        let waiter = answered
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .as_mut()
+                            .and_then(|map| map.remove(&response.id));
                         if let Some(waiter) = waiter {
                             let _ = waiter.send(response.result);
                         }
@@ -213,10 +230,16 @@ impl Client {
     /// # Errors
     /// The engine's error, or [`ErrorKind::NotRunning`] when the connection broke.
     pub async fn call(&self, command: Command) -> Result<Reply, ApiError> {
-        let gone = || ApiError::new(ErrorKind::NotRunning, "the connection to the engine ended before it answered; what it had accepted is kept");
+        let gone = || {
+            ApiError::new(
+                ErrorKind::NotRunning,
+                "the connection to the engine ended before it answered; what it had accepted is kept",
+            )
+        };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         // Encoding comes first: after a failure here no entry is left waiting for an answer.
-        let frame = frame::encode(&Request::Call { id, command }).map_err(|error| ApiError::new(ErrorKind::LimitReached, error))?;
+        let frame = frame::encode(&Request::Call { id, command })
+            .map_err(|error| ApiError::new(ErrorKind::LimitReached, error))?;
         let (answer, answered) = oneshot::channel();
         match self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             Some(waiting) => waiting.insert(id, answer),
@@ -228,7 +251,10 @@ impl Client {
 
     /// Subscribes to events and returns those from now on.
     pub async fn subscribe(&self) -> Events {
-        let events = Events { events: self.events.upgrade().map(|events| events.subscribe()), _connection: self.requests.clone() };
+        let events = Events {
+            events: self.events.upgrade().map(|events| events.subscribe()),
+            _connection: self.requests.clone(),
+        };
         // On a broken connection the returned events end at once.
         if let Ok(frame) = frame::encode(&Request::Subscribe) {
             let _ = self.requests.send(frame).await;

@@ -85,16 +85,23 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, &[u8])>, F
 }
 
 /// Reads one message; `None` at the end of the connection.
-pub(crate) async fn read<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<T>, FrameError> {
+pub(crate) async fn read<T: DeserializeOwned>(
+    from: &mut (impl AsyncRead + Unpin),
+) -> Result<Option<T>, FrameError> {
     read_at_most(from, MAX_FRAME_BYTES).await
 }
 
 /// Like [`read`], with the lower limit for a peer that has not proven yet that it knows the token.
-pub(crate) async fn read_short<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<T>, FrameError> {
+pub(crate) async fn read_short<T: DeserializeOwned>(
+    from: &mut (impl AsyncRead + Unpin),
+) -> Result<Option<T>, FrameError> {
     read_at_most(from, MAX_GREETING_BYTES).await
 }
 
-async fn read_at_most<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin), most: usize) -> Result<Option<T>, FrameError> {
+async fn read_at_most<T: DeserializeOwned>(
+    from: &mut (impl AsyncRead + Unpin),
+    most: usize,
+) -> Result<Option<T>, FrameError> {
     let length = match from.read_u32_le().await {
         Ok(length) => length as usize,
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -112,7 +119,10 @@ async fn read_at_most<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin), 
     serde_json::from_slice(&body).map(Some).map_err(FrameError::Malformed)
 }
 
-pub(crate) async fn write<T: Serialize>(to: &mut (impl AsyncWrite + Unpin), message: &T) -> Result<(), FrameError> {
+pub(crate) async fn write<T: Serialize>(
+    to: &mut (impl AsyncWrite + Unpin),
+    message: &T,
+) -> Result<(), FrameError> {
     write_frame(to, &encode(message)?).await
 }
 

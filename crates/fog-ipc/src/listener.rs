@@ -41,8 +41,13 @@ fn address(data_folder: &Path) -> PathBuf {
 #[cfg(windows)]
 fn address(data_folder: &Path) -> PathBuf {
     // All spellings of one folder give the same name.
-    let folder = std::fs::canonicalize(data_folder).or_else(|_| std::path::absolute(data_folder)).unwrap_or_else(|_| data_folder.to_owned());
-    let hash = folder.to_string_lossy().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let folder = std::fs::canonicalize(data_folder)
+        .or_else(|_| std::path::absolute(data_folder))
+        .unwrap_or_else(|_| data_folder.to_owned());
+    let hash = folder
+        .to_string_lossy()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     PathBuf::from(format!(r"\\.\pipe\fog-compute-{hash:016x}"))
 }
 
@@ -78,7 +83,8 @@ mod windows {
 
     impl Listener {
         pub(crate) async fn bind(path: &Path) -> io::Result<Self> {
-            let next = ServerOptions::new().first_pipe_instance(true).reject_remote_clients(true).create(path)?;
+            let next =
+                ServerOptions::new().first_pipe_instance(true).reject_remote_clients(true).create(path)?;
             Ok(Self { next, path: path.to_owned() })
         }
 
@@ -98,14 +104,20 @@ mod windows {
         const ERROR_PIPE_BUSY: i32 = 231;
         loop {
             match ClientOptions::new().open(path) {
-                Err(e) if e.raw_os_error() == Some(ERROR_PIPE_BUSY) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Err(e) if e.raw_os_error() == Some(ERROR_PIPE_BUSY) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await
+                }
                 other => return other.map(Stream::Client),
             }
         }
     }
 
     impl AsyncRead for Stream {
-        fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
             match self.get_mut() {
                 Self::Server(pipe) => Pin::new(pipe).poll_read(cx, buf),
                 Self::Client(pipe) => Pin::new(pipe).poll_read(cx, buf),

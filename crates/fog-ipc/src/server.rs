@@ -55,7 +55,11 @@ pub trait EventStream: Send + 'static {
 ///
 /// # Errors
 /// Fails when the endpoint cannot be taken, for example because another engine answers there.
-pub async fn serve<S: Service>(endpoint: &Endpoint, service: Arc<S>, stop: impl Future<Output = ()>) -> io::Result<()> {
+pub async fn serve<S: Service>(
+    endpoint: &Endpoint,
+    service: Arc<S>,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
     let mut listener = Listener::bind(&endpoint.address).await?;
     // The token is written before any greeting is answered; connections made meanwhile wait.
     let token = Arc::new(Token::create(&endpoint.token)?);
@@ -135,14 +139,23 @@ impl Greeting {
 }
 
 /// Lets both sides prove that they know the token. Returns false when the client does not.
-async fn greet(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin), token: &Token) -> Result<bool, frame::FrameError> {
+async fn greet(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    token: &Token,
+) -> Result<bool, frame::FrameError> {
     let nonce = token::nonce();
-    let hello = ServerMessage::Hello { protocol: PROTOCOL_VERSION, version: env!("CARGO_PKG_VERSION").to_owned(), nonce: nonce.clone() };
+    let hello = ServerMessage::Hello {
+        protocol: PROTOCOL_VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        nonce: nonce.clone(),
+    };
     frame::write(to, &hello).await?;
     match tokio::time::timeout(GREETING, frame::read_short::<Request>(from)).await {
         Ok(request) => match request? {
             Some(Request::Prove { proof, nonce: theirs }) if token.accepts(Side::Client, &nonce, &proof) => {
-                frame::write(to, &ServerMessage::Welcome { proof: token.proof(Side::Server, &theirs) }).await?;
+                frame::write(to, &ServerMessage::Welcome { proof: token.proof(Side::Server, &theirs) })
+                    .await?;
                 Ok(true)
             }
             _ => Ok(false),
@@ -152,15 +165,28 @@ async fn greet(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + 
 }
 
 /// Answers the first command of a front end for which there is no place.
-async fn refuse(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> Result<(), frame::FrameError> {
-    let Ok(asked) = tokio::time::timeout(REFUSED_TIME, frame::read_short::<Request>(from)).await else { return Ok(()) };
+async fn refuse(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> Result<(), frame::FrameError> {
+    let Ok(asked) = tokio::time::timeout(REFUSED_TIME, frame::read_short::<Request>(from)).await else {
+        return Ok(());
+    };
     let Some(Request::Call { id, .. }) = asked? else { return Ok(()) };
-    let message = format!("{MAX_CONNECTIONS} programs are connected to the engine already; end some of them, and try again");
+    let message = format!(
+        "{MAX_CONNECTIONS} programs are connected to the engine already; end some of them, and try again"
+    );
     let result = Err(ApiError::new(ErrorKind::LimitReached, message));
     frame::write(to, &ServerMessage::Response(Box::new(Response { id, result }))).await
 }
 
-async fn converse<S: Service>(stream: Stream, service: Arc<S>, token: &Token, is_known: &AtomicBool, places: Places) -> Result<(), frame::FrameError> {
+async fn converse<S: Service>(
+    stream: Stream,
+    service: Arc<S>,
+    token: &Token,
+    is_known: &AtomicBool,
+    places: Places,
+) -> Result<(), frame::FrameError> {
     let (mut from, mut to) = tokio::io::split(stream);
     if !greet(&mut from, &mut to, token).await? {
         tracing::debug!("a front end that does not know the token was refused");
@@ -255,7 +281,8 @@ fn fitting(message: ServerMessage) -> Result<Option<Vec<u8>>, frame::FrameError>
     match message {
         ServerMessage::Response(response) => {
             tracing::warn!(length, "an answer was too long to be sent");
-            let message = "the answer is too long to be sent at once; ask for less, or save the results to a folder";
+            let message =
+                "the answer is too long to be sent at once; ask for less, or save the results to a folder";
             let result = Err(ApiError::new(ErrorKind::LimitReached, message));
             frame::encode(&ServerMessage::Response(Box::new(Response { id: response.id, result }))).map(Some)
         }
@@ -274,7 +301,8 @@ mod tests {
     fn an_answer_that_is_too_long_becomes_an_error() {
         let answer = |bytes: usize| {
             let text = "x".repeat(bytes);
-            let message = ServerMessage::Response(Box::new(Response { id: 7, result: Ok(Reply::Text(text)) }));
+            let message =
+                ServerMessage::Response(Box::new(Response { id: 7, result: Ok(Reply::Text(text)) }));
             let frame = fitting(message).unwrap().unwrap();
             let (read, _) = frame::decode::<ServerMessage>(&frame).unwrap().unwrap();
             match read {

@@ -37,7 +37,10 @@ impl Token {
 
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let bytes = std::fs::read(path)?;
-        bytes.try_into().map(Self).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not a token"))
+        bytes
+            .try_into()
+            .map(Self)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not a token"))
     }
 
     /// Proof of `side` over the `nonce` that the other side has drawn.
@@ -46,7 +49,9 @@ impl Token {
             Side::Client => "client",
             Side::Server => "server",
         };
-        blake3::keyed_hash(&self.0, format!("fog-compute ipc v2 {role} {nonce}").as_bytes()).to_hex().to_string()
+        blake3::keyed_hash(&self.0, format!("fog-compute ipc v2 {role} {nonce}").as_bytes())
+            .to_hex()
+            .to_string()
     }
 
     /// Checks a proof in constant time.

@@ -59,7 +59,10 @@ async fn is_obeyed(folder: &Path) {
         let client = Client::connect(&fog_ipc::endpoint(folder)).await.unwrap();
         client.call(Command::Duty(DutyCommand::SetContributing { on: false })).await.unwrap()
     };
-    assert!(matches!(tokio::time::timeout(PATIENCE, asked).await.expect("a command waits for others"), Reply::Done));
+    assert!(matches!(
+        tokio::time::timeout(PATIENCE, asked).await.expect("a command waits for others"),
+        Reply::Done
+    ));
 }
 
 #[tokio::test]
@@ -114,7 +117,12 @@ async fn a_program_that_connects_without_end_stops_no_command() {
     drop(connected(folder.path()).await);
     let address = fog_ipc::endpoint(folder.path()).address;
     let script = "import socket,sys\nheld=[]\nwhile True:\n s=socket.socket(socket.AF_UNIX)\n try: s.connect(sys.argv[1])\n except OSError: continue\n held=held[-200:]+[s]\n";
-    let started = std::process::Command::new("python3").args(["-c", script]).arg(&address).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let started = std::process::Command::new("python3")
+        .args(["-c", script])
+        .arg(&address)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
     let Ok(flood) = started else { return eprintln!("skipped: no other program to connect with") };
     let mut flood = Flood(flood);
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -153,7 +161,10 @@ async fn a_client_that_is_dropped_leaves_no_connection() {
     drop(connected(folder.path()).await);
     for _ in 0..700 {
         let client = Client::connect(&fog_ipc::endpoint(folder.path())).await.unwrap();
-        assert!(matches!(client.call(Command::Duty(DutyCommand::SetContributing { on: true })).await, Ok(Reply::Done)));
+        assert!(matches!(
+            client.call(Command::Duty(DutyCommand::SetContributing { on: true })).await,
+            Ok(Reply::Done)
+        ));
     }
     // The events keep the connection open, although the client is dropped.
     let mut events = Client::connect(&fog_ipc::endpoint(folder.path())).await.unwrap().subscribe().await;

@@ -22,16 +22,19 @@ pub(crate) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
 pub(crate) fn is_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_private() || ip.is_link_local() || ip.is_loopback() || ip.is_unspecified(),
-        IpAddr::V6(ip) => {
-            ip.to_ipv4_mapped().map_or(ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local(), |v4| is_local(v4.into()))
-        }
+        IpAddr::V6(ip) => ip.to_ipv4_mapped().map_or(
+            ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local(),
+            |v4| is_local(v4.into()),
+        ),
     }
 }
 
 /// Whether an address may be reachable from anywhere: not local, not behind carrier-grade NAT (RFC 6598).
 pub(crate) fn is_public(address: &Multiaddr) -> bool {
-    let is_shared = |ip: IpAddr| matches!(ip, IpAddr::V4(v4) if v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64);
-    !is_relayed(address) && ip_of(address).is_some_and(|ip| !is_local(ip) && !is_shared(ip) && !ip.is_multicast())
+    let is_shared =
+        |ip: IpAddr| matches!(ip, IpAddr::V4(v4) if v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64);
+    !is_relayed(address)
+        && ip_of(address).is_some_and(|ip| !is_local(ip) && !is_shared(ip) && !ip.is_multicast())
 }
 
 pub(crate) fn is_relayed(address: &Multiaddr) -> bool {
@@ -50,7 +53,12 @@ pub(crate) fn transport_of(address: &Multiaddr) -> &'static str {
 }
 
 pub(crate) fn route_of(address: &Multiaddr, is_relayed: bool) -> Route {
-    Route { transport: transport_of(address), is_relayed, is_local: !is_relayed && ip_of(address).is_some_and(is_local), address: address.to_string() }
+    Route {
+        transport: transport_of(address),
+        is_relayed,
+        is_local: !is_relayed && ip_of(address).is_some_and(is_local),
+        address: address.to_string(),
+    }
 }
 
 /// Parses addresses from outside; keeps the valid ones, at most [`MAX_ADDRESSES`].
@@ -64,7 +72,9 @@ pub(crate) fn parse_all(texts: &[String]) -> Vec<Multiaddr> {
 #[must_use]
 pub fn is_callable(text: &str, is_from_afar: bool, loopback: bool) -> bool {
     let Ok(address) = Multiaddr::from_str(text) else { return false };
-    let is_name = |part: &Protocol<'_>| matches!(part, Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_));
+    let is_name = |part: &Protocol<'_>| {
+        matches!(part, Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_))
+    };
     if address.iter().any(|part| is_name(&part)) {
         return false;
     }
@@ -75,7 +85,12 @@ pub fn is_callable(text: &str, is_from_afar: bool, loopback: bool) -> bool {
     // Services that answer any connection have low ports; nodes have not, except for 443, which every
     // firewall lets through.
     let is_low = |part: Protocol<'_>| matches!(part, Protocol::Tcp(port) | Protocol::Udp(port) if port < 1024 && port != 443);
-    if address.iter().any(is_low) || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::from([255; 4]) {
+    if address.iter().any(is_low)
+        || ip.is_loopback()
+        || ip.is_unspecified()
+        || ip.is_multicast()
+        || ip == IpAddr::from([255; 4])
+    {
         return false;
     }
     !is_from_afar || !is_local(ip)
@@ -83,8 +98,15 @@ pub fn is_callable(text: &str, is_from_afar: bool, loopback: bool) -> bool {
 
 /// Filters the addresses that a node announces for itself: only those that may be dialled are kept. A
 /// remote node has no local addresses.
-pub(crate) fn told_of_itself(addresses: Vec<Multiaddr>, is_from_here: bool, loopback: bool) -> Vec<Multiaddr> {
-    let mut kept: Vec<Multiaddr> = addresses.into_iter().filter(|address| is_callable(&address.to_string(), !is_from_here, loopback)).collect();
+pub(crate) fn told_of_itself(
+    addresses: Vec<Multiaddr>,
+    is_from_here: bool,
+    loopback: bool,
+) -> Vec<Multiaddr> {
+    let mut kept: Vec<Multiaddr> = addresses
+        .into_iter()
+        .filter(|address| is_callable(&address.to_string(), !is_from_here, loopback))
+        .collect();
     kept.sort_by_key(|address| (is_relayed(address), transport_of(address) != "quic"));
     kept.dedup();
     kept.truncate(MAX_ADDRESSES);
@@ -122,7 +144,11 @@ mod tests {
             ("/ip4/198.51.100.7/tcp/4", false, true),
             ("/ip6/fe80::1/tcp/4", true, false),
             ("/ip6/2001:db8::1/tcp/4", false, true),
-            ("/ip4/198.51.100.7/tcp/4/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq/p2p-circuit", false, false),
+            (
+                "/ip4/198.51.100.7/tcp/4/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq/p2p-circuit",
+                false,
+                false,
+            ),
         ] {
             let address: Multiaddr = text.parse().unwrap();
             assert_eq!((is_local(ip_of(&address).unwrap()), is_public(&address)), (local, public), "{text}");
@@ -143,9 +169,16 @@ mod tests {
             ("/ip4/0.0.0.0/tcp/4001", false, false),
             ("nonsense", false, false),
         ] {
-            assert_eq!((is_callable(text, false, false), is_callable(text, true, false)), (near, afar), "{text}");
+            assert_eq!(
+                (is_callable(text, false, false), is_callable(text, true, false)),
+                (near, afar),
+                "{text}"
+            );
         }
-        assert!(is_callable("/ip4/127.0.0.1/tcp/4001", false, true) && !is_callable("/ip4/198.51.100.7/tcp/4001", false, true));
+        assert!(
+            is_callable("/ip4/127.0.0.1/tcp/4001", false, true)
+                && !is_callable("/ip4/198.51.100.7/tcp/4001", false, true)
+        );
     }
 
     #[test]
@@ -164,12 +197,19 @@ mod tests {
             let kept = told_of_itself(all.clone(), is_from_here, loopback);
             kept.iter().map(|address| all.iter().position(|known| known == address).unwrap()).collect()
         };
-        assert_eq!((kept(true, false), kept(false, false), kept(true, true)), (vec![5, 2, 4], vec![2, 4], vec![6]));
+        assert_eq!(
+            (kept(true, false), kept(false, false), kept(true, true)),
+            (vec![5, 2, 4], vec![2, 4], vec![6])
+        );
     }
 
     #[test]
     fn transports_have_names() {
-        for (text, name) in [("/ip4/1.2.3.4/udp/4/quic-v1", "quic"), ("/ip4/1.2.3.4/tcp/4/ws", "websocket"), ("/ip4/1.2.3.4/tcp/4", "tcp")] {
+        for (text, name) in [
+            ("/ip4/1.2.3.4/udp/4/quic-v1", "quic"),
+            ("/ip4/1.2.3.4/tcp/4/ws", "websocket"),
+            ("/ip4/1.2.3.4/tcp/4", "tcp"),
+        ] {
             assert_eq!(transport_of(&text.parse().unwrap()), name);
         }
     }

@@ -32,7 +32,11 @@ where
         self.0.remove_listener(id)
     }
 
-    fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+    fn dial(
+        &mut self,
+        address: Multiaddr,
+        options: DialOpts,
+    ) -> Result<Self::Dial, TransportError<io::Error>> {
         let usual = self.0.dial(address.clone(), options)?;
         // Futures do nothing before they are polled.
         let other = self.0.dial(address, DialOpts { port_use: PortUse::New, ..options })?;
@@ -44,7 +48,10 @@ where
         }))
     }
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<T::ListenerUpgrade, io::Error>> {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<TransportEvent<T::ListenerUpgrade, io::Error>> {
         Pin::new(&mut self.0).poll(cx)
     }
 }

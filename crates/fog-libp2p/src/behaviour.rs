@@ -8,7 +8,9 @@ use libp2p::gossipsub::{self, MessageAuthenticity, PeerScoreParams, PeerScoreThr
 use libp2p::kad::{self, store::MemoryStore};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{StreamProtocol, autonat, connection_limits, dcutr, identify, identity::Keypair, ping, relay, upnp};
+use libp2p::{
+    StreamProtocol, autonat, connection_limits, dcutr, identify, identity::Keypair, ping, relay, upnp,
+};
 
 use crate::Config;
 use crate::gate::Gate;
@@ -24,7 +26,8 @@ pub(crate) const RELAY_HOP: StreamProtocol = StreamProtocol::new("/libp2p/circui
 const MAX_FRAME: usize = 32 << 10;
 /// Greatest number of message ids announced at once, of some 80 bytes each.
 const NAMED_AT_ONCE: usize = 128;
-const _: () = assert!(MAX_GOSSIP + 1024 + (8 << 10) < MAX_FRAME && NAMED_AT_ONCE * 100 + (8 << 10) < MAX_FRAME);
+const _: () =
+    assert!(MAX_GOSSIP + 1024 + (8 << 10) < MAX_FRAME && NAMED_AT_ONCE * 100 + (8 << 10) < MAX_FRAME);
 const IDENTIFY: &str = "/fog/1";
 
 /// Refuses new connections once this process uses a gigabyte.
@@ -114,7 +117,11 @@ impl Parts {
                     .with_push_listen_addr_updates(true),
             ),
             // QUIC detects silence itself; ping does so for TCP, and measures the round-trip time.
-            ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(15)).with_timeout(Duration::from_secs(10))),
+            ping: ping::Behaviour::new(
+                ping::Config::new()
+                    .with_interval(Duration::from_secs(15))
+                    .with_timeout(Duration::from_secs(10)),
+            ),
             kad,
             gossip,
             neighbours: neighbours.into(),

@@ -106,7 +106,11 @@ impl Bulk {
     }
 
     /// Opens a plain connection to a node if it is on this network.
-    pub(crate) async fn open(self: &Arc<Self>, peer: PeerId, streams: &mut libp2p_stream::Control) -> Option<Plain> {
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        peer: PeerId,
+        streams: &mut libp2p_stream::Control,
+    ) -> Option<Plain> {
         let ip = self.way(&peer)?;
         match self.try_open(peer, ip, streams).await {
             Ok(plain) => Some(plain),
@@ -118,8 +122,14 @@ impl Bulk {
         }
     }
 
-    async fn try_open(self: &Arc<Self>, peer: PeerId, ip: IpAddr, streams: &mut libp2p_stream::Control) -> io::Result<Plain> {
-        let stream = timely(async { streams.open_stream(peer, PROTOCOL).await.map_err(io::Error::other) }).await?;
+    async fn try_open(
+        self: &Arc<Self>,
+        peer: PeerId,
+        ip: IpAddr,
+        streams: &mut libp2p_stream::Control,
+    ) -> io::Result<Plain> {
+        let stream =
+            timely(async { streams.open_stream(peer, PROTOCOL).await.map_err(io::Error::other) }).await?;
         let mut stream = stream.compat();
         let (port, token) = timely(async {
             let mut token = [0; TOKEN];
@@ -134,7 +144,11 @@ impl Bulk {
     }
 
     /// Serves a node's request for a plain connection: listens for one and returns it when it comes.
-    async fn accept(self: &Arc<Self>, peer: PeerId, mut stream: impl AsyncWrite + Unpin) -> io::Result<Plain> {
+    async fn accept(
+        self: &Arc<Self>,
+        peer: PeerId,
+        mut stream: impl AsyncWrite + Unpin,
+    ) -> io::Result<Plain> {
         let from = self.way(&peer).ok_or_else(|| io::Error::other("it is not on this network"))?;
         let on = match from {
             ip if self.loopback && ip.is_ipv4() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -154,7 +168,10 @@ impl Bulk {
             loop {
                 let (mut plain, address) = listener.accept().await?;
                 let mut shown = [0; TOKEN];
-                if address.ip().to_canonical() == from && plain.read_exact(&mut shown).await.is_ok() && shown == token {
+                if address.ip().to_canonical() == from
+                    && plain.read_exact(&mut shown).await.is_ok()
+                    && shown == token
+                {
                     return self.admit(peer, plain);
                 }
             }
@@ -212,7 +229,13 @@ pub(crate) async fn accept_all(bulk: Arc<Bulk>, mut asked: IncomingStreams, to: 
             match bulk.accept(peer, stream.compat()).await {
                 Ok(plain) => {
                     // Fails when the engine has left.
-                    let _ = to.send(NetEvent::Incoming(Link { node, channel: Channel::Content, pipe: Box::new(plain) })).await;
+                    let _ = to
+                        .send(NetEvent::Incoming(Link {
+                            node,
+                            channel: Channel::Content,
+                            pipe: Box::new(plain),
+                        }))
+                        .await;
                 }
                 Err(error) => tracing::debug!(%peer, %error, "no plain connection came"),
             }
@@ -235,7 +258,11 @@ impl Drop for Plain {
 }
 
 impl AsyncRead for Plain {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.bulk.received.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);

@@ -75,7 +75,11 @@ impl Calls {
     /// Returns the dials that take too long while others wait.
     pub(crate) fn overdue(&self, now: Instant) -> Vec<PeerId> {
         let is_late = |call: &&Call| now.saturating_duration_since(call.since) >= PATIENCE;
-        if self.waiting.is_empty() { Vec::new() } else { self.under_way.values().filter(is_late).map(|call| call.peer).collect() }
+        if self.waiting.is_empty() {
+            Vec::new()
+        } else {
+            self.under_way.values().filter(is_late).map(|call| call.peer).collect()
+        }
     }
 }
 

@@ -52,7 +52,11 @@ impl Doors {
     }
 
     /// Runs a handshake within the time limit.
-    fn wait<T: Send + 'static>(self: &Arc<Self>, remote: Multiaddr, upgrade: impl Future<Output = io::Result<T>> + Send + 'static) -> Task<io::Result<T>> {
+    fn wait<T: Send + 'static>(
+        self: &Arc<Self>,
+        remote: Multiaddr,
+        upgrade: impl Future<Output = io::Result<T>> + Send + 'static,
+    ) -> Task<io::Result<T>> {
         let (door, aborted) = AbortHandle::new_pair();
         let mut state = self.state();
         let id = state.next;
@@ -88,7 +92,8 @@ impl Place {
             if is_short || passed >= HANDSHAKE {
                 return;
             }
-            sleep(if passed < SHORT_HANDSHAKE { SHORT_HANDSHAKE - passed } else { Duration::from_secs(1) }).await;
+            sleep(if passed < SHORT_HANDSHAKE { SHORT_HANDSHAKE - passed } else { Duration::from_secs(1) })
+                .await;
         }
     }
 }
@@ -128,15 +133,24 @@ impl Transport for Timed {
         self.inner.remove_listener(id)
     }
 
-    fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+    fn dial(
+        &mut self,
+        address: Multiaddr,
+        options: DialOpts,
+    ) -> Result<Self::Dial, TransportError<io::Error>> {
         if !self.loopback && ip_of(&address).is_some_and(|ip| ip.to_canonical().is_loopback()) {
             return Err(TransportError::MultiaddrNotSupported(address));
         }
         let dial = self.inner.dial(address, options)?;
-        Ok(Box::pin(async move { timeout(HANDSHAKE, dial).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))? }))
+        Ok(Box::pin(async move {
+            timeout(HANDSHAKE, dial).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        }))
     }
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
         let event = Pin::new(&mut self.inner).poll(cx);
         let doors = &self.doors;
         event.map(|event| match event {
@@ -161,7 +175,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_place_that_is_needed_is_given_up_at_once() {
         let doors = Arc::new(Doors::default());
-        let (first, second) = (doors.wait(from(1), pending::<io::Result<()>>()), doors.wait(from(2), async { Ok(7) }));
+        let (first, second) =
+            (doors.wait(from(1), pending::<io::Result<()>>()), doors.wait(from(2), async { Ok(7) }));
         doors.close(&from(1));
         assert_eq!(first.await.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
         assert_eq!(second.await.unwrap(), 7);
@@ -172,10 +187,15 @@ mod tests {
     async fn silence_is_borne_for_less_time_while_places_are_short() {
         let doors = Arc::new(Doors::default());
         let place = |doors: &Arc<Doors>| Place { doors: doors.clone(), id: u64::MAX };
-        let is_over = async |begun: Instant| futures::poll!(Box::pin(place(&doors).too_long(begun))).is_ready();
-        let (some, all) = (Instant::now().checked_sub(SHORT_HANDSHAKE).unwrap(), Instant::now().checked_sub(HANDSHAKE).unwrap());
+        let is_over =
+            async |begun: Instant| futures::poll!(Box::pin(place(&doors).too_long(begun))).is_ready();
+        let (some, all) = (
+            Instant::now().checked_sub(SHORT_HANDSHAKE).unwrap(),
+            Instant::now().checked_sub(HANDSHAKE).unwrap(),
+        );
         assert!(!is_over(some).await && is_over(all).await);
-        let _many: Vec<_> = (0..MANY as u16).map(|port| doors.wait(from(port), pending::<io::Result<()>>())).collect();
+        let _many: Vec<_> =
+            (0..MANY as u16).map(|port| doors.wait(from(port), pending::<io::Result<()>>())).collect();
         assert!(is_over(some).await && !is_over(Instant::now()).await);
     }
 
@@ -184,9 +204,15 @@ mod tests {
         use libp2p::core::transport::PortUse;
         let dials = |loopback: bool, address: &str| {
             let listener = libp2p::tcp::tokio::Transport::new(libp2p::tcp::Config::new());
-            let reached = listener.and_then(|_, _| async { Err::<Output, _>(io::Error::other("not asked who is there")) });
+            let reached = listener
+                .and_then(|_, _| async { Err::<Output, _>(io::Error::other("not asked who is there")) });
             let mut timed = Timed::new(reached.boxed(), Arc::default(), loopback);
-            timed.dial(address.parse().unwrap(), DialOpts { role: libp2p::core::Endpoint::Dialer, port_use: PortUse::New }).is_ok()
+            timed
+                .dial(
+                    address.parse().unwrap(),
+                    DialOpts { role: libp2p::core::Endpoint::Dialer, port_use: PortUse::New },
+                )
+                .is_ok()
         };
         for address in ["/ip4/127.0.0.1/tcp/4", "/ip6/::1/tcp/4", "/ip6/::ffff:127.0.0.1/tcp/4"] {
             assert_eq!([dials(true, address), dials(false, address)], [true, false], "{address}");

@@ -13,8 +13,13 @@ use std::time::{Duration, Instant};
 use fog_transport::PeerClass;
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
-use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished, DialFailure, FromSwarm, ListenFailure};
-use libp2p::swarm::{CloseConnection, ConnectionDenied, ConnectionId, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, dummy};
+use libp2p::swarm::behaviour::{
+    ConnectionClosed, ConnectionEstablished, DialFailure, FromSwarm, ListenFailure,
+};
+use libp2p::swarm::{
+    CloseConnection, ConnectionDenied, ConnectionId, NetworkBehaviour, THandler, THandlerInEvent,
+    THandlerOutEvent, ToSwarm, dummy,
+};
 use libp2p::{Multiaddr, PeerId};
 use tokio::time::{Interval, interval};
 
@@ -122,8 +127,16 @@ impl Gate {
 
     /// Closes connections of strangers that are too old.
     fn close_old(&mut self, now: Instant) {
-        let is_old = |known: &Incoming| now.saturating_duration_since(known.since) >= STRANGER_TIME && self.meter.class(&known.peer) == PeerClass::Stranger;
-        let old: Vec<(PeerId, ConnectionId)> = self.incoming.iter().filter(|(_, known)| is_old(known)).map(|(id, known)| (known.peer, *id)).collect();
+        let is_old = |known: &Incoming| {
+            now.saturating_duration_since(known.since) >= STRANGER_TIME
+                && self.meter.class(&known.peer) == PeerClass::Stranger
+        };
+        let old: Vec<(PeerId, ConnectionId)> = self
+            .incoming
+            .iter()
+            .filter(|(_, known)| is_old(known))
+            .map(|(id, known)| (known.peer, *id))
+            .collect();
         for (peer, id) in old {
             self.incoming.remove(&id);
             self.closing.push_back((peer, id));
@@ -131,8 +144,15 @@ impl Gate {
     }
 
     fn note_sites(&mut self) {
-        let all = self.incoming.values().map(|known| (known.peer, known.site)).chain(self.outgoing.values().copied());
-        let related: Vec<Site> = all.filter(|(peer, _)| self.meter.class(peer) == PeerClass::Related).filter_map(|(_, site)| site).collect();
+        let all = self
+            .incoming
+            .values()
+            .map(|known| (known.peer, known.site))
+            .chain(self.outgoing.values().copied());
+        let related: Vec<Site> = all
+            .filter(|(peer, _)| self.meter.class(peer) == PeerClass::Related)
+            .filter_map(|(_, site)| site)
+            .collect();
         self.known_sites.extend(related);
         self.forget_sites();
     }
@@ -155,7 +175,12 @@ impl Gate {
         }
     }
 
-    fn admit_half_open(&mut self, id: ConnectionId, remote: &Multiaddr, now: Instant) -> Result<(), ConnectionDenied> {
+    fn admit_half_open(
+        &mut self,
+        id: ConnectionId,
+        remote: &Multiaddr,
+        now: Instant,
+    ) -> Result<(), ConnectionDenied> {
         self.note_sites();
         let site = site_of(remote);
         let is_known = site.is_some_and(|site| self.known_sites.contains(&site));
@@ -166,7 +191,11 @@ impl Gate {
             (MAX_HALF_OPEN - HALF_OPEN_FOR_KNOWN, MAX_HALF_OPEN_PER_ADDRESS)
         };
         if of_site >= most_of_site {
-            let oldest = self.half_open.iter().filter(|(_, other)| other.site == site).min_by_key(|(_, other)| other.since);
+            let oldest = self
+                .half_open
+                .iter()
+                .filter(|(_, other)| other.site == site)
+                .min_by_key(|(_, other)| other.since);
             let oldest = oldest.map(|(id, _)| *id);
             self.displace(oldest, now, "too many of its address have not said who they are")?;
         } else if self.half_open.len() >= most {
@@ -187,17 +216,33 @@ impl Gate {
         self.half_open.iter().max_by_key(|(_, other)| (count(other), Reverse(other.since))).map(|(id, _)| *id)
     }
 
-    fn displace(&mut self, oldest: Option<ConnectionId>, now: Instant, why: &'static str) -> Result<(), ConnectionDenied> {
-        let is_old = |id: &ConnectionId| self.half_open.get(id).is_some_and(|old| now.saturating_duration_since(old.since) >= HALF_OPEN_SAFE);
-        let Some(old) = oldest.filter(is_old).and_then(|id| self.half_open.remove(&id)) else { return deny(why) };
+    fn displace(
+        &mut self,
+        oldest: Option<ConnectionId>,
+        now: Instant,
+        why: &'static str,
+    ) -> Result<(), ConnectionDenied> {
+        let is_old = |id: &ConnectionId| {
+            self.half_open
+                .get(id)
+                .is_some_and(|old| now.saturating_duration_since(old.since) >= HALF_OPEN_SAFE)
+        };
+        let Some(old) = oldest.filter(is_old).and_then(|id| self.half_open.remove(&id)) else {
+            return deny(why);
+        };
         self.doors.close(&old.remote);
         Ok(())
     }
 
     /// Counts a beginning from an address. Returns whether one more stranger may begin there.
     fn try_begin(&mut self, site: Option<Site>, now: Instant) -> bool {
-        let Some(site) = site.filter(|site| !site.is_loopback() && !self.known_sites.contains(site)) else { return true };
-        let refilled = |(left, at): (f64, Instant)| (left + now.saturating_duration_since(at).as_secs_f64() * BEGUN_PER_MINUTE / 60.0).min(BEGUN_AT_ONCE);
+        let Some(site) = site.filter(|site| !site.is_loopback() && !self.known_sites.contains(site)) else {
+            return true;
+        };
+        let refilled = |(left, at): (f64, Instant)| {
+            (left + now.saturating_duration_since(at).as_secs_f64() * BEGUN_PER_MINUTE / 60.0)
+                .min(BEGUN_AT_ONCE)
+        };
         if self.beginners.len() >= MAX_BEGINNERS {
             self.beginners.retain(|_, counted| refilled(*counted) < BEGUN_AT_ONCE);
         }
@@ -211,7 +256,13 @@ impl Gate {
         left >= 1.0
     }
 
-    fn admit(&mut self, id: ConnectionId, peer: PeerId, site: Option<Site>, now: Instant) -> Result<(), ConnectionDenied> {
+    fn admit(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        site: Option<Site>,
+        now: Instant,
+    ) -> Result<(), ConnectionDenied> {
         self.half_open.remove(&id);
         if self.meter.is_cut(&peer) {
             return deny("it was cut off a while ago");
@@ -221,13 +272,18 @@ impl Gate {
                 return deny("too many strangers came from its address a moment ago");
             }
             let is_stranger = |known: &&Incoming| self.meter.class(&known.peer) == PeerClass::Stranger;
-            let strangers: Vec<(&ConnectionId, &Incoming)> = self.incoming.iter().filter(|(_, known)| is_stranger(known)).collect();
+            let strangers: Vec<(&ConnectionId, &Incoming)> =
+                self.incoming.iter().filter(|(_, known)| is_stranger(known)).collect();
             let of_site = strangers.iter().filter(|(_, known)| known.site == site).count();
             let needs_place = strangers.len() >= MAX_STRANGERS || of_site >= MAX_STRANGERS_PER_ADDRESS;
             // The oldest idle stranger makes room, one of the same address if that is full.
             let is_full_site = of_site >= MAX_STRANGERS_PER_ADDRESS;
-            let may_go = |known: &Incoming| now.saturating_duration_since(known.since) >= GREETING_TIME && (!is_full_site || known.site == site);
-            let oldest = strangers.iter().filter(|(_, known)| may_go(known)).min_by_key(|(_, known)| known.since);
+            let may_go = |known: &Incoming| {
+                now.saturating_duration_since(known.since) >= GREETING_TIME
+                    && (!is_full_site || known.site == site)
+            };
+            let oldest =
+                strangers.iter().filter(|(_, known)| may_go(known)).min_by_key(|(_, known)| known.since);
             let oldest = oldest.map(|(id, known)| (known.peer, **id));
             if needs_place {
                 let Some(oldest) = oldest else { return deny("too many strangers are connected") };
@@ -244,7 +300,12 @@ impl NetworkBehaviour for Gate {
     type ConnectionHandler = dummy::ConnectionHandler;
     type ToSwarm = Infallible;
 
-    fn handle_pending_inbound_connection(&mut self, id: ConnectionId, _local: &Multiaddr, remote: &Multiaddr) -> Result<(), ConnectionDenied> {
+    fn handle_pending_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        _local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
         self.admit_half_open(id, remote, Instant::now())
     }
 
@@ -291,7 +352,12 @@ impl NetworkBehaviour for Gate {
         }
     }
 
-    fn on_connection_handler_event(&mut self, _peer: PeerId, _id: ConnectionId, event: THandlerOutEvent<Self>) {
+    fn on_connection_handler_event(
+        &mut self,
+        _peer: PeerId,
+        _id: ConnectionId,
+        event: THandlerOutEvent<Self>,
+    ) {
         match event {}
     }
 
@@ -301,7 +367,9 @@ impl NetworkBehaviour for Gate {
         }
         // The rest is closed at the next polls; the swarm polls after each admission.
         match self.closing.pop_front() {
-            Some((peer_id, id)) => Poll::Ready(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(id) }),
+            Some((peer_id, id)) => {
+                Poll::Ready(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(id) })
+            }
             None => Poll::Pending,
         }
     }
@@ -359,7 +427,14 @@ mod tests {
     fn a_member_that_was_called_or_has_gone_is_known_where_it_was() {
         let (mut gate, now) = (gate(), Instant::now());
         let (called, gone) = (PeerId::random(), PeerId::random());
-        gate.handle_established_outbound_connection(id(1), called, &remote(250, 1), Endpoint::Dialer, PortUse::New).unwrap();
+        gate.handle_established_outbound_connection(
+            id(1),
+            called,
+            &remote(250, 1),
+            Endpoint::Dialer,
+            PortUse::New,
+        )
+        .unwrap();
         gate.admit(id(2), gone, site(251), now).unwrap();
         for peer in [called, gone] {
             gate.meter.set_class(peer, PeerClass::Related);
@@ -372,7 +447,10 @@ mod tests {
         }
         assert!(gate.admit_half_open(id(4000), &remote(252, 1), now).is_err(), "the places are full");
         for n in [250, 251] {
-            assert!(gate.admit_half_open(id(4000 + usize::from(n)), &remote(n, 1), now).is_ok(), "it waits behind all others: {n}");
+            assert!(
+                gate.admit_half_open(id(4000 + usize::from(n)), &remote(n, 1), now).is_ok(),
+                "it waits behind all others: {n}"
+            );
         }
     }
 
@@ -398,7 +476,8 @@ mod tests {
         assert_eq!((gate.half_open.len(), alone(&gate)), (full, of_one));
         // At a full address its own oldest connection is closed.
         let mut gate = Gate::new(Arc::default(), Arc::default());
-        (0..MAX_HALF_OPEN_PER_ADDRESS).for_each(|n| gate.admit_half_open(id(n), &remote(1, n), begun).unwrap());
+        (0..MAX_HALF_OPEN_PER_ADDRESS)
+            .for_each(|n| gate.admit_half_open(id(n), &remote(1, n), begun).unwrap());
         assert!(gate.admit_half_open(id(50), &remote(1, 50), later).is_ok());
         assert!(!gate.half_open.contains_key(&id(0)));
     }
@@ -420,7 +499,9 @@ mod tests {
     fn idle_strangers_make_room_and_related_nodes_always_have_a_place() {
         let (mut gate, begun) = (gate(), Instant::now());
         // Eight addresses with as many connections as are admitted.
-        let let_in = (0..512).filter(|n| gate.admit(id(*n), PeerId::random(), site((n % 8) as u8), begun).is_ok()).count();
+        let let_in = (0..512)
+            .filter(|n| gate.admit(id(*n), PeerId::random(), site((n % 8) as u8), begun).is_ok())
+            .count();
         assert_eq!(let_in, MAX_STRANGERS);
         // A new stranger cannot take the place of another new one; a known node can connect.
         let later = begun + GREETING_TIME / 2;
@@ -458,7 +539,8 @@ mod tests {
     #[test]
     fn one_address_takes_its_own_places_only() {
         let (mut gate, begun) = (gate(), Instant::now());
-        let let_in = (0..512).filter(|n| gate.admit(id(*n), PeerId::random(), site(1), begun).is_ok()).count();
+        let let_in =
+            (0..512).filter(|n| gate.admit(id(*n), PeerId::random(), site(1), begun).is_ok()).count();
         assert_eq!(let_in, BEGUN_AT_ONCE as usize);
         assert!(gate.admit(id(600), PeerId::random(), site(2), begun).is_ok());
         assert!(gate.closing.is_empty());

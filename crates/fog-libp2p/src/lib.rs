@@ -111,7 +111,9 @@ impl LibP2p {
         let swarm = Swarm::new(&key, config, &mut registry, to.clone(), bulk.clone(), &meter)?;
         let mut streams = swarm.streams();
         for channel in Channel::ALL {
-            let mut incoming = streams.accept(StreamProtocol::new(channel.protocol())).map_err(|e| StartError::Setup(e.to_string()))?;
+            let mut incoming = streams
+                .accept(StreamProtocol::new(channel.protocol()))
+                .map_err(|e| StartError::Setup(e.to_string()))?;
             let to = to.clone();
             // Accepted at once: libp2p drops a stream that nobody waits for.
             tokio::spawn(async move {
@@ -156,7 +158,9 @@ impl Transport for LibP2p {
             let opening = async {
                 match streams.open_stream(peer, protocol.clone()).await {
                     // The connection was closed meanwhile; there may be a newer one.
-                    Err(libp2p_stream::OpenStreamError::Io(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                    Err(libp2p_stream::OpenStreamError::Io(error))
+                        if error.kind() == std::io::ErrorKind::ConnectionReset =>
+                    {
                         streams.open_stream(peer, protocol).await
                     }
                     opened => opened,
@@ -164,7 +168,9 @@ impl Transport for LibP2p {
             };
             match tokio::time::timeout(swarm::OPEN_PATIENCE, opening).await {
                 Ok(Ok(stream)) => Ok(Link { node, channel, pipe: Box::new(stream.compat()) }),
-                Ok(Err(libp2p_stream::OpenStreamError::UnsupportedProtocol(_))) => Err(LinkError::Unsupported),
+                Ok(Err(libp2p_stream::OpenStreamError::UnsupportedProtocol(_))) => {
+                    Err(LinkError::Unsupported)
+                }
                 Ok(Err(error)) => Err(LinkError::Unreachable(error.to_string())),
                 Err(_) => {
                     // The connection used is not known; the newest one is the most likely to work.
@@ -240,7 +246,8 @@ impl Transport for LibP2p {
     }
 
     fn traffic(&self) -> (u64, u64) {
-        let ((received, sent), (plain_received, plain_sent)) = (traffic_in(&self.metrics()), self.bulk.traffic());
+        let ((received, sent), (plain_received, plain_sent)) =
+            (traffic_in(&self.metrics()), self.bulk.traffic());
         (received + plain_received, sent + plain_sent)
     }
 

@@ -204,7 +204,11 @@ impl Account {
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.is_cut() { Err(io::Error::new(io::ErrorKind::ConnectionAborted, "this device shares no network with it")) } else { Ok(()) }
+        if self.is_cut() {
+            Err(io::Error::new(io::ErrorKind::ConnectionAborted, "this device shares no network with it"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -270,17 +274,27 @@ impl Meter {
         let mut accounts = lock(&self.accounts);
         let mut taken = Vec::new();
         for (peer, account) in accounts.iter() {
-            let (received, sent) = (account.received.swap(0, Ordering::Relaxed), account.sent.swap(0, Ordering::Relaxed));
+            let (received, sent) =
+                (account.received.swap(0, Ordering::Relaxed), account.sent.swap(0, Ordering::Relaxed));
             if let (Some(node), true) = (node_of(peer), received + sent > 0) {
                 taken.push(NodeTraffic { node, received, sent });
             }
         }
-        accounts.retain(|_, account| account.connections.load(Ordering::Relaxed) > 0 || account.is_cut() || account.class() == PeerClass::Known);
+        accounts.retain(|_, account| {
+            account.connections.load(Ordering::Relaxed) > 0
+                || account.is_cut()
+                || account.class() == PeerClass::Known
+        });
         taken
     }
 
     /// Wraps a connection so that its bytes are counted.
-    pub(crate) fn connection(&self, peer: PeerId, muxer: StreamMuxerBox, endpoint: &ConnectedPoint) -> Metered {
+    pub(crate) fn connection(
+        &self,
+        peer: PeerId,
+        muxer: StreamMuxerBox,
+        endpoint: &ConnectedPoint,
+    ) -> Metered {
         let (remote, local) = match endpoint {
             ConnectedPoint::Dialer { address, .. } => (address, None),
             ConnectedPoint::Listener { send_back_addr, local_addr } => (send_back_addr, Some(local_addr)),
@@ -508,13 +522,17 @@ mod tests {
         assert!(meter.is_cut(&stranger));
         assert_eq!((carried(friend, Way::Received), carried(friend, Way::Answered)), (1000, 1000));
         let (raw, other) = (meter.account(PeerId::random()), meter.account(friend));
-        assert!((100..110).contains(&(0..1000).take_while(|_| raw.count_raw(100_000, true).is_ok()).count()), "some 10 MiB");
+        assert!(
+            (100..110).contains(&(0..1000).take_while(|_| raw.count_raw(100_000, true).is_ok()).count()),
+            "some 10 MiB"
+        );
         assert!((0..1000).all(|_| other.count_raw(100_000, true).is_ok()));
     }
 
     #[test]
     fn frames_without_data_cut_a_stranger_off_and_neither_a_friend_nor_a_relay() {
-        let (meter, stranger, friend, relay) = (Meter::default(), PeerId::random(), PeerId::random(), PeerId::random());
+        let (meter, stranger, friend, relay) =
+            (Meter::default(), PeerId::random(), PeerId::random(), PeerId::random());
         meter.set_class(friend, PeerClass::Related);
         meter.account(relay).is_carrier.store(true, Ordering::Relaxed);
         let taken = |peer| {
@@ -558,7 +576,10 @@ mod tests {
     #[test]
     fn the_relay_of_an_address_is_named_before_the_circuit() {
         let relay = PeerId::random();
-        let address: Multiaddr = format!("/ip4/198.51.100.7/tcp/4/p2p/{relay}/p2p-circuit/p2p/{}", PeerId::random()).parse().unwrap();
+        let address: Multiaddr =
+            format!("/ip4/198.51.100.7/tcp/4/p2p/{relay}/p2p-circuit/p2p/{}", PeerId::random())
+                .parse()
+                .unwrap();
         assert_eq!(relay_of(&address), Some(relay));
         assert_eq!(relay_of(&"/ip4/198.51.100.7/tcp/4".parse().unwrap()), None);
     }

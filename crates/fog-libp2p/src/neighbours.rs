@@ -15,7 +15,10 @@ use libp2p::core::transport::{ListenerId, PortUse};
 use libp2p::mdns::tokio::Behaviour;
 use libp2p::mdns::{Config, Event};
 use libp2p::swarm::behaviour::{ExpiredListenAddr, FromSwarm, NewListenAddr};
-use libp2p::swarm::{ConnectionDenied, ConnectionId, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, dummy};
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionId, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+    dummy,
+};
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Sleep, interval, sleep_until};
@@ -42,7 +45,9 @@ struct Pauses {
 impl Pauses {
     fn next(&mut self, now: Instant) -> Duration {
         let pause = match self.last {
-            Some((at, before)) if now.saturating_duration_since(at) < before + QUIET => (before * 2).min(LONGEST_PAUSE),
+            Some((at, before)) if now.saturating_duration_since(at) < before + QUIET => {
+                (before * 2).min(LONGEST_PAUSE)
+            }
             _ => FIRST_PAUSE,
         };
         self.last = Some((now, pause));
@@ -78,7 +83,13 @@ impl Neighbours {
 
     fn with(begin: Box<dyn Fn(Addresses) -> io::Result<Searching> + Send>) -> io::Result<Self> {
         let state = State::Searching(begin(Addresses::new())?);
-        Ok(Self { begin, state, listening: Addresses::new(), known: BTreeMap::new(), pauses: Pauses::default() })
+        Ok(Self {
+            begin,
+            state,
+            listening: Addresses::new(),
+            known: BTreeMap::new(),
+            pauses: Pauses::default(),
+        })
     }
 
     fn keep(&mut self, event: &Event) {
@@ -127,7 +138,11 @@ fn begin(me: PeerId, listening: Addresses) -> io::Result<Searching> {
 async fn search(me: PeerId, mut told: watch::Receiver<Addresses>, to: mpsc::Sender<Event>) -> io::Result<()> {
     // Queried often: multicast packets are easily lost over Wi-Fi, and nothing is probed after the first
     // answer. Each behaviour serves one of the two protocols.
-    let config = |enable_ipv6| Config { ttl: Duration::from_secs(360), query_interval: Duration::from_secs(20), enable_ipv6 };
+    let config = |enable_ipv6| Config {
+        ttl: Duration::from_secs(360),
+        query_interval: Duration::from_secs(20),
+        enable_ipv6,
+    };
     let mut parts = [Behaviour::new(config(false), me)?, Behaviour::new(config(true), me)?];
     let mut listening = Addresses::new();
     told.mark_changed();
@@ -170,16 +185,26 @@ fn poll_parts(parts: &mut [Behaviour; 2], cx: &mut Context<'_>) -> Poll<Option<E
             }
         }
     }
-    if parts.iter().map(|part| part.discovered_nodes().len()).sum::<usize>() > MAX_NAMES { Poll::Ready(None) } else { Poll::Pending }
+    if parts.iter().map(|part| part.discovered_nodes().len()).sum::<usize>() > MAX_NAMES {
+        Poll::Ready(None)
+    } else {
+        Poll::Pending
+    }
 }
 
 /// Tells a behaviour on which addresses this node listens.
 fn tell(part: &mut Behaviour, before: &Addresses, now: &Addresses) {
     for addr in now.difference(before) {
-        part.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr { listener_id: ListenerId::next(), addr }));
+        part.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr {
+            listener_id: ListenerId::next(),
+            addr,
+        }));
     }
     for addr in before.difference(now) {
-        part.on_swarm_event(FromSwarm::ExpiredListenAddr(ExpiredListenAddr { listener_id: ListenerId::next(), addr }));
+        part.on_swarm_event(FromSwarm::ExpiredListenAddr(ExpiredListenAddr {
+            listener_id: ListenerId::next(),
+            addr,
+        }));
     }
 }
 
@@ -230,7 +255,12 @@ impl NetworkBehaviour for Neighbours {
         }
     }
 
-    fn on_connection_handler_event(&mut self, _peer: PeerId, _id: ConnectionId, event: THandlerOutEvent<Self>) {
+    fn on_connection_handler_event(
+        &mut self,
+        _peer: PeerId,
+        _id: ConnectionId,
+        event: THandlerOutEvent<Self>,
+    ) {
         match event {}
     }
 
@@ -296,13 +326,24 @@ mod tests {
         }))
         .unwrap();
         let address: Multiaddr = "/ip4/192.0.2.7/tcp/4".parse().unwrap();
-        this.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr { listener_id: ListenerId::next(), addr: &address }));
+        this.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr {
+            listener_id: ListenerId::next(),
+            addr: &address,
+        }));
         let peer = PeerId::random();
         let (to, _) = begun.lock().unwrap().pop().unwrap();
         to.send(Event::Discovered(vec![(peer, address.clone())])).await.unwrap();
         let event = poll_fn(|cx| this.poll(cx)).await;
         assert!(matches!(event, ToSwarm::GenerateEvent(Event::Discovered(_))));
-        let ask = |this: &mut Neighbours| this.handle_pending_outbound_connection(ConnectionId::new_unchecked(1), Some(peer), &[], Endpoint::Dialer).unwrap();
+        let ask = |this: &mut Neighbours| {
+            this.handle_pending_outbound_connection(
+                ConnectionId::new_unchecked(1),
+                Some(peer),
+                &[],
+                Endpoint::Dialer,
+            )
+            .unwrap()
+        };
         assert_eq!(ask(&mut this), vec![address.clone()]);
         // The thread ends: its names are forgotten, and no thread runs during the pause.
         drop(to);

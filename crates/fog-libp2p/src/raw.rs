@@ -199,16 +199,31 @@ mod tests {
 
     #[test]
     fn frames_are_told_apart_however_they_are_cut() {
-        let frame = |kind: u8, flags: u8, length: u32| [&[0, kind, 0, flags, 0, 0, 0, 5][..], &length.to_be_bytes()].concat();
+        let frame = |kind: u8, flags: u8, length: u32| {
+            [&[0, kind, 0, flags, 0, 0, 0, 5][..], &length.to_be_bytes()].concat()
+        };
         // A frame that opens a stream with data; data that look like frames; a ping, a window update, a
         // ping answer, an end.
         let data = [frame(0, 0, 12), frame(1, 1, 9)].concat();
-        let bytes = [frame(0, 1, 30), vec![1; 30], data, frame(2, 1, 7), frame(1, 0, 300_000), frame(2, 2, 9), frame(0, 4, 0)].concat();
+        let bytes = [
+            frame(0, 1, 30),
+            vec![1; 30],
+            data,
+            frame(2, 1, 7),
+            frame(1, 0, 300_000),
+            frame(2, 2, 9),
+            frame(0, 4, 0),
+        ]
+        .concat();
         for size in 1..=bytes.len() {
             let mut frames = Frames::default();
             let cost: f64 = bytes.chunks(size).map(|part| frames.cost(part)).sum();
             let little = 1.0 - 12.0 / WORTH;
-            assert_eq!((cost, frames.have, frames.skip), (OPENING_COST + little + PING_COST + 3.0, 0, 0), "in pieces of {size}");
+            assert_eq!(
+                (cost, frames.have, frames.skip),
+                (OPENING_COST + little + PING_COST + 3.0, 0, 0),
+                "in pieces of {size}"
+            );
         }
     }
 
@@ -216,9 +231,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn frames_of_a_related_node_without_data_wait_for_their_turn() {
         // Pings, and data frames of one byte for an unknown stream.
-        for (frame, seconds) in [(&[0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9][..], 48.0..60.0), (&[0, 0, 0, 0, 0, 1, 0x86, 0x9f, 0, 0, 0, 1, 7], 4.0..20.0)] {
+        for (frame, seconds) in [
+            (&[0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9][..], 48.0..60.0),
+            (&[0, 0, 0, 0, 0, 1, 0x86, 0x9f, 0, 0, 0, 1, 7], 4.0..20.0),
+        ] {
             let took = time_to_read(frame).await;
-            assert!(seconds.contains(&took), "{took} s: what costs 40,000 is read at once, and 4,000 a second");
+            assert!(
+                seconds.contains(&took),
+                "{took} s: what costs 40,000 is read at once, and 4,000 a second"
+            );
         }
         // Frames with enough data.
         let frame = [&[0, 0, 0, 0, 0, 1, 0x86, 0x9f, 0, 0, 4, 0][..], &[7; 1024]].concat();

@@ -76,10 +76,12 @@ impl RelayPlaces {
         };
         // Checked last, since a node that is refused earlier must take no place.
         let places = self.clone();
-        let reserve = move |peer: PeerId, address: &Multiaddr, now: Instant| places.may_reserve(peer, address, now);
+        let reserve =
+            move |peer: PeerId, address: &Multiaddr, now: Instant| places.may_reserve(peer, address, now);
         config.reservation_rate_limiters.push(Box::new(reserve));
         let places = self.clone();
-        let connect = move |peer: PeerId, address: &Multiaddr, now: Instant| places.may_connect(peer, address, now);
+        let connect =
+            move |peer: PeerId, address: &Multiaddr, now: Instant| places.may_connect(peer, address, now);
         config.circuit_src_rate_limiters.push(Box::new(connect));
         config
     }
@@ -135,13 +137,17 @@ impl RelayPlaces {
         let mut places = self.places();
         match event {
             relay::Event::CircuitReqAccepted { src_peer_id, .. } => {
-                if let Some(asked) = places.circuits.iter_mut().find(|place| place.is_asked && place.peer == *src_peer_id) {
+                if let Some(asked) =
+                    places.circuits.iter_mut().find(|place| place.is_asked && place.peer == *src_peer_id)
+                {
                     (asked.is_asked, asked.until) = (false, now + CIRCUIT_TIME);
                 }
             }
             relay::Event::CircuitClosed { src_peer_id, .. } => {
                 // A refused circuit expires: its event also comes when no place was taken.
-                if let Some(at) = places.circuits.iter().position(|place| !place.is_asked && place.peer == *src_peer_id) {
+                if let Some(at) =
+                    places.circuits.iter().position(|place| !place.is_asked && place.peer == *src_peer_id)
+                {
                     places.circuits.swap_remove(at);
                 }
             }
@@ -162,9 +168,14 @@ mod tests {
     fn strangers_have_few_reservations_and_leave_the_others_to_related_nodes() {
         let (meter, now) = (Arc::new(Meter::new(true)), Instant::now());
         let places = RelayPlaces::new(meter.clone());
-        let reserved = |from: Multiaddr, now| (0..100).filter(|_| places.may_reserve(PeerId::random(), &from, now)).count();
+        let reserved = |from: Multiaddr, now| {
+            (0..100).filter(|_| places.may_reserve(PeerId::random(), &from, now)).count()
+        };
         assert_eq!(reserved(from(1), now), STRANGER_RESERVATIONS_PER_SITE);
-        assert_eq!((2..100).map(|n| reserved(from(n), now)).sum::<usize>(), STRANGER_RESERVATIONS - STRANGER_RESERVATIONS_PER_SITE);
+        assert_eq!(
+            (2..100).map(|n| reserved(from(n), now)).sum::<usize>(),
+            STRANGER_RESERVATIONS - STRANGER_RESERVATIONS_PER_SITE
+        );
         let friend = PeerId::random();
         assert!(!places.may_reserve(friend, &from(1), now));
         meter.set_class(friend, PeerClass::Related);
@@ -180,16 +191,26 @@ mod tests {
         let (peer, to) = (PeerId::random(), PeerId::random());
         let connect = |now| (0..100).filter(|_| places.may_connect(peer, &from(1), now)).count();
         assert_eq!(connect(now), STRANGER_CIRCUITS_PER_SITE);
-        assert!((2..100).filter(|n| places.may_connect(PeerId::random(), &from(*n), now)).count() == STRANGER_CIRCUITS - STRANGER_CIRCUITS_PER_SITE);
+        assert!(
+            (2..100).filter(|n| places.may_connect(PeerId::random(), &from(*n), now)).count()
+                == STRANGER_CIRCUITS - STRANGER_CIRCUITS_PER_SITE
+        );
         // Two circuits are granted, the others fail.
-        (0..2).for_each(|_| places.handle(&relay::Event::CircuitReqAccepted { src_peer_id: peer, dst_peer_id: to }, now));
+        (0..2).for_each(|_| {
+            places.handle(&relay::Event::CircuitReqAccepted { src_peer_id: peer, dst_peer_id: to }, now)
+        });
         let later = now + ASKED;
         assert_eq!(connect(later), STRANGER_CIRCUITS_PER_SITE - 2);
         // A refusal frees no place; the end of a circuit does.
-        let denied = relay::Event::CircuitReqDenied { src_peer_id: peer, dst_peer_id: to, status: relay::StatusCode::NoReservation };
+        let denied = relay::Event::CircuitReqDenied {
+            src_peer_id: peer,
+            dst_peer_id: to,
+            status: relay::StatusCode::NoReservation,
+        };
         places.handle(&denied, later);
         assert_eq!(connect(later), 0);
-        places.handle(&relay::Event::CircuitClosed { src_peer_id: peer, dst_peer_id: to, error: None }, later);
+        places
+            .handle(&relay::Event::CircuitClosed { src_peer_id: peer, dst_peer_id: to, error: None }, later);
         assert_eq!(connect(later), 1);
         meter.set_class(peer, PeerClass::Related);
         assert_eq!(connect(later), 100);

@@ -27,7 +27,9 @@ pub(crate) struct ScopedTcp;
 fn link_local(address: &Multiaddr) -> Option<(Ipv6Addr, u16)> {
     let mut parts = address.iter().filter(|part| !matches!(part, Protocol::P2p(_)));
     match (parts.next(), parts.next(), parts.next()) {
-        (Some(Protocol::Ip6(ip)), Some(Protocol::Tcp(port)), None) if ip.is_unicast_link_local() => Some((ip, port)),
+        (Some(Protocol::Ip6(ip)), Some(Protocol::Tcp(port)), None) if ip.is_unicast_link_local() => {
+            Some((ip, port))
+        }
         _ => None,
     }
 }
@@ -35,8 +37,11 @@ fn link_local(address: &Multiaddr) -> Option<(Ipv6Addr, u16)> {
 /// Returns the interfaces with link-local addresses from the kernel's list, which has address, index in
 /// hexadecimal, prefix, scope, flags and name.
 fn scopes_in(list: &str) -> Vec<u32> {
-    let mut scopes: Vec<u32> =
-        list.lines().filter(|line| line.starts_with("fe8")).filter_map(|line| u32::from_str_radix(line.split_whitespace().nth(1)?, 16).ok()).collect();
+    let mut scopes: Vec<u32> = list
+        .lines()
+        .filter(|line| line.starts_with("fe8"))
+        .filter_map(|line| u32::from_str_radix(line.split_whitespace().nth(1)?, 16).ok())
+        .collect();
     scopes.sort_unstable();
     scopes.dedup();
     scopes.truncate(MAX_INTERFACES);
@@ -73,14 +78,21 @@ impl Transport for ScopedTcp {
         false
     }
 
-    fn dial(&mut self, address: Multiaddr, _options: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+    fn dial(
+        &mut self,
+        address: Multiaddr,
+        _options: DialOpts,
+    ) -> Result<Self::Dial, TransportError<io::Error>> {
         match link_local(&address) {
             Some((ip, port)) => Ok(Box::pin(connect(ip, port))),
             None => Err(TransportError::MultiaddrNotSupported(address)),
         }
     }
 
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
+    fn poll(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
         Poll::Pending
     }
 }
@@ -101,9 +113,12 @@ mod tests {
 
     #[test]
     fn only_link_local_addresses_are_taken() {
-        for (text, is_ours) in
-            [("/ip6/fe80::1/tcp/4", true), ("/ip6/fd00::1/tcp/4", false), ("/ip6/fe80::1/tcp/4/ws", false), ("/ip6/fe80::1/udp/4/quic-v1", false)]
-        {
+        for (text, is_ours) in [
+            ("/ip6/fe80::1/tcp/4", true),
+            ("/ip6/fd00::1/tcp/4", false),
+            ("/ip6/fe80::1/tcp/4/ws", false),
+            ("/ip6/fe80::1/udp/4/quic-v1", false),
+        ] {
             assert_eq!(link_local(&text.parse().unwrap()).is_some(), is_ours, "{text}");
         }
     }

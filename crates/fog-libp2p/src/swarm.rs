@@ -87,14 +87,20 @@ struct Connection {
 fn of_before(connections: &[Connection]) -> Vec<ConnectionId> {
     let direct = || connections.iter().filter(|connection| !connection.route.is_relayed);
     let Some(newest) = direct().map(|connection| connection.since).max() else { return Vec::new() };
-    direct().filter(|old| newest.saturating_duration_since(old.since) > SAME_MOMENT).map(|old| old.id).collect()
+    direct()
+        .filter(|old| newest.saturating_duration_since(old.since) > SAME_MOMENT)
+        .map(|old| old.id)
+        .collect()
 }
 
 /// Returns the connection to close when the last one exceeds the limit: the oldest one to another address,
 /// which may be dead, otherwise the last one itself.
 fn too_many(connections: &[Connection]) -> Option<ConnectionId> {
     let newest = connections.last().filter(|_| connections.len() > MAX_CONNECTIONS_PER_PEER)?;
-    let elsewhere = connections.iter().filter(|old| !old.route.is_relayed && old.ip != newest.ip).min_by_key(|old| old.since);
+    let elsewhere = connections
+        .iter()
+        .filter(|old| !old.route.is_relayed && old.ip != newest.ip)
+        .min_by_key(|old| old.since);
     Some(elsewhere.unwrap_or(newest).id)
 }
 
@@ -119,7 +125,8 @@ struct Told {
 impl Told {
     /// Counts an update; returns true when there are too many.
     fn count_update(&mut self, now: Instant) -> bool {
-        let forgiven = self.last.map_or(0, |last| now.saturating_duration_since(last).as_secs() / SAID_EACH.as_secs());
+        let forgiven =
+            self.last.map_or(0, |last| now.saturating_duration_since(last).as_secs() / SAID_EACH.as_secs());
         if forgiven > 0 || self.last.is_none() {
             self.count = self.count.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX));
             self.last = Some(now);
@@ -177,19 +184,30 @@ fn transport(
         let meter = meter.clone();
         move |peer: &PeerId, _: &ConnectedPoint| meter.yamux(*peer)
     };
-    let plain = streams().upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex_ext(yamux.clone());
+    let plain = streams()
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(key)?)
+        .multiplex_ext(yamux.clone());
     let plain = plain.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let datagrams = quic::tokio::Transport::new(quic_config).map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let datagrams =
+        quic::tokio::Transport::new(quic_config).map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     // Without a resolver: the one of libp2p finds no configuration on phones.
     let sockets = websocket::Config::new(streams());
-    let sockets = sockets.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex_ext(yamux.clone());
+    let sockets =
+        sockets.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex_ext(yamux.clone());
     let sockets = sockets.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let relayed = relayed.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex_ext(yamux.clone());
+    let relayed =
+        relayed.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex_ext(yamux.clone());
     let relayed = relayed.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let scoped = ScopedTcp.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex_ext(yamux);
+    let scoped =
+        ScopedTcp.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex_ext(yamux);
     let scoped = scoped.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let plain = scoped.or_transport(plain).map(|either, _| either.into_inner());
-    let direct = plain.or_transport(datagrams).map(|either, _| either.into_inner()).or_transport(sockets).map(|either, _| either.into_inner());
+    let direct = plain
+        .or_transport(datagrams)
+        .map(|either, _| either.into_inner())
+        .or_transport(sockets)
+        .map(|either, _| either.into_inner());
     let all = relayed.or_transport(direct).map(|either, _| either.into_inner());
     let counted = BandwidthTransport::new(all, registry).map(move |(peer, muxer), endpoint| {
         let counted = meter.connection(peer, StreamMuxerBox::new(muxer), &endpoint);
@@ -211,10 +229,14 @@ impl Swarm {
         let setup = |error: &dyn std::fmt::Display| StartError::Setup(error.to_string());
         let (relay_transport, relay_client) = relay::client::new(key.public().to_peer_id());
         let doors = Arc::new(Doors::default());
-        let transport = transport(key, relay_transport, registry, meter.clone(), doors.clone(), config.loopback).map_err(|e| setup(&e))?;
+        let transport =
+            transport(key, relay_transport, registry, meter.clone(), doors.clone(), config.loopback)
+                .map_err(|e| setup(&e))?;
         let places = RelayPlaces::new(meter.clone());
-        let behaviour = Parts::new(key, relay_client, config, Gate::new(meter.clone(), doors), &places).map_err(|e| setup(&e))?;
-        let swarm_config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE).with_smart_dial();
+        let behaviour = Parts::new(key, relay_client, config, Gate::new(meter.clone(), doors), &places)
+            .map_err(|e| setup(&e))?;
+        let swarm_config =
+            libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE).with_smart_dial();
         let swarm = libp2p::Swarm::new(transport, behaviour, key.public().to_peer_id(), swarm_config);
         let mut this = Self {
             swarm,
@@ -245,8 +267,11 @@ impl Swarm {
     }
 
     fn listen(&mut self) -> Result<(), StartError> {
-        let ips: &[IpAddr] =
-            if self.config.loopback { &[IpAddr::V4(Ipv4Addr::LOCALHOST)] } else { &[IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] };
+        let ips: &[IpAddr] = if self.config.loopback {
+            &[IpAddr::V4(Ipv4Addr::LOCALHOST)]
+        } else {
+            &[IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
+        };
         let mut problem = String::new();
         let mut count = 0;
         for ip in ips {
@@ -256,7 +281,9 @@ impl Swarm {
                 IpAddr::V6(ip) => Protocol::Ip6(*ip),
             });
             let port = self.config.port;
-            for (what, port) in [("quic", port), ("tcp", port), ("ws", if port == 0 { 0 } else { port.saturating_add(1) })] {
+            for (what, port) in
+                [("quic", port), ("tcp", port), ("ws", if port == 0 { 0 } else { port.saturating_add(1) })]
+            {
                 let with = |port| {
                     let host = host.clone();
                     match what {
@@ -336,7 +363,11 @@ impl Swarm {
             }
             Order::Judge(id, from, is_valid) => {
                 let verdict = if is_valid { MessageAcceptance::Accept } else { MessageAcceptance::Reject };
-                self.swarm.behaviour_mut().gossip.report_message_validation_result(&MessageId::new(&id), &from, verdict);
+                self.swarm.behaviour_mut().gossip.report_message_validation_result(
+                    &MessageId::new(&id),
+                    &from,
+                    verdict,
+                );
             }
         }
     }
@@ -361,7 +392,11 @@ impl Swarm {
             return None;
         }
         let options = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing);
-        let options = if addresses.is_empty() { options.build() } else { options.addresses(addresses).extend_addresses_through_behaviour().build() };
+        let options = if addresses.is_empty() {
+            options.build()
+        } else {
+            options.addresses(addresses).extend_addresses_through_behaviour().build()
+        };
         let id = options.connection_id();
         match self.swarm.dial(options) {
             Ok(()) => Some(id),
@@ -402,7 +437,9 @@ impl Swarm {
                 self.connected(peer_id, connection_id, &endpoint).await;
                 self.call_found();
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => self.closed(peer_id, connection_id).await,
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
+                self.closed(peer_id, connection_id).await
+            }
             SwarmEvent::NewListenAddr { address, .. } => {
                 if self.config.relay && is_public(&address) {
                     // A relay is declared reachable by whoever starts it.
@@ -442,15 +479,23 @@ impl Swarm {
 
     async fn handle_part(&mut self, event: PartsEvent) {
         match event {
-            PartsEvent::Identify(identify::Event::Received { peer_id, info, .. }) => self.identified(peer_id, info).await,
+            PartsEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+                self.identified(peer_id, info).await
+            }
             PartsEvent::Ping(ping::Event { peer, result: Ok(time), .. }) => {
                 if let Some(node) = node_of(&peer) {
-                    self.say(NetEvent::RoundTrip { node, millis: u32::try_from(time.as_millis()).unwrap_or(u32::MAX) }).await;
+                    self.say(NetEvent::RoundTrip {
+                        node,
+                        millis: u32::try_from(time.as_millis()).unwrap_or(u32::MAX),
+                    })
+                    .await;
                 }
             }
             // libp2p keeps a connection that does not answer pings; over TCP nothing else would notice for
             // a long time.
-            PartsEvent::Ping(ping::Event { peer, connection, result: Err(error) }) if !matches!(error, ping::Failure::Unsupported) => {
+            PartsEvent::Ping(ping::Event { peer, connection, result: Err(error) })
+                if !matches!(error, ping::Failure::Unsupported) =>
+            {
                 tracing::debug!(%peer, %error, "a connection does not answer");
                 self.swarm.close_connection(connection);
             }
@@ -474,13 +519,22 @@ impl Swarm {
                     self.obey(Order::Judge(message_id.0, propagation_source, false));
                     return;
                 }
-                self.say(NetEvent::Gossip { id: message_id.0, from, author, topic: message.topic.into_string(), data: message.data }).await;
+                self.say(NetEvent::Gossip {
+                    id: message_id.0,
+                    from,
+                    author,
+                    topic: message.topic.into_string(),
+                    data: message.data,
+                })
+                .await;
             }
             PartsEvent::Kad(event) => self.handle_kad(event),
             PartsEvent::Autonat(autonat::v2::client::Event { tested_addr, server, result, .. }) => {
                 tracing::debug!(%tested_addr, %server, ?result, "an address was tested from outside");
             }
-            PartsEvent::RelayClient(relay::client::Event::ReservationReqAccepted { .. }) => self.look_at_reach().await,
+            PartsEvent::RelayClient(relay::client::Event::ReservationReqAccepted { .. }) => {
+                self.look_at_reach().await
+            }
             PartsEvent::Relay(event) => self.places_for_others.handle(&event, Instant::now()),
             PartsEvent::Dcutr(event) => tracing::debug!(?event, "hole punching"),
             _ => {}
@@ -491,15 +545,17 @@ impl Swarm {
         match event {
             // Only meeting places are accepted, and only from nodes that announce themselves over their own
             // connection.
-            kad::Event::InboundRequest { request: kad::InboundRequest::AddProvider { record: Some(record) } }
-                if record.key.as_ref().len() == 32 && self.swarm.is_connected(&record.provider) =>
-            {
+            kad::Event::InboundRequest {
+                request: kad::InboundRequest::AddProvider { record: Some(record) },
+            } if record.key.as_ref().len() == 32 && self.swarm.is_connected(&record.provider) => {
                 use kad::store::RecordStore as _;
                 // A full store refuses; the node asks others too.
                 let _ = self.swarm.behaviour_mut().kad.store_mut().add_provider(record);
             }
             kad::Event::OutboundQueryProgressed {
-                result: kad::QueryResult::GetProviders(Ok(kad::GetProvidersOk::FoundProviders { providers, .. })), ..
+                result:
+                    kad::QueryResult::GetProviders(Ok(kad::GetProvidersOk::FoundProviders { providers, .. })),
+                ..
             } => {
                 for peer in providers.into_iter().take(MEET_AT_MOST) {
                     self.dial(peer, Vec::new());
@@ -532,7 +588,12 @@ impl Swarm {
             known.is_relay = is_relay;
             known.addresses.clone_from(&addresses);
         }
-        self.say(NetEvent::Addresses { node, addresses: addresses.iter().map(ToString::to_string).collect(), is_relay }).await;
+        self.say(NetEvent::Addresses {
+            node,
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            is_relay,
+        })
+        .await;
         if is_relay {
             self.reserve();
         }
@@ -546,7 +607,9 @@ impl Swarm {
         let known = self.peers.entry(peer).or_default();
         // A node that comes from another address has changed networks; its old connections are dead.
         if !new.is_dialer && !new.route.is_relayed {
-            let is_elsewhere = |old: &&Connection| old.ip.zip(new.ip).is_some_and(|(old, new)| old != new && old.is_ipv4() == new.is_ipv4());
+            let is_elsewhere = |old: &&Connection| {
+                old.ip.zip(new.ip).is_some_and(|(old, new)| old != new && old.is_ipv4() == new.is_ipv4())
+            };
             for old in known.connections.iter().filter(|old| !old.route.is_relayed).filter(is_elsewhere) {
                 self.swarm.close_connection(old.id);
             }
@@ -573,7 +636,8 @@ impl Swarm {
             self.peers.remove(&peer);
             self.bulk.set_way(peer, None);
             if !addresses.is_empty() && self.again.len() < MAX_NEIGHBOURS {
-                self.again.insert(peer, Again { addresses, at: Instant::now() + Duration::from_secs(1), tries: 0 });
+                self.again
+                    .insert(peer, Again { addresses, at: Instant::now() + Duration::from_secs(1), tries: 0 });
             }
             if let Some(node) = node_of(&peer) {
                 self.say(NetEvent::Disconnected { node }).await;
@@ -599,8 +663,17 @@ impl Swarm {
 
     async fn say_listening(&mut self) {
         let me = *self.swarm.local_peer_id();
-        let all = self.listening.iter().filter(|a| self.config.loopback || address::ip_of(a).is_none_or(|ip| !ip.is_loopback()));
-        let named = all.map(|address| if is_relayed(address) { address.to_string() } else { address.clone().with(Protocol::P2p(me)).to_string() });
+        let all = self
+            .listening
+            .iter()
+            .filter(|a| self.config.loopback || address::ip_of(a).is_none_or(|ip| !ip.is_loopback()));
+        let named = all.map(|address| {
+            if is_relayed(address) {
+                address.to_string()
+            } else {
+                address.clone().with(Protocol::P2p(me)).to_string()
+            }
+        });
         let named = named.collect();
         self.say(NetEvent::Listening(named)).await;
     }
@@ -629,7 +702,9 @@ impl Swarm {
         let needless: Vec<ConnectionId> = self
             .peers
             .values()
-            .filter(|peer| peer.connections.iter().any(|c| !c.route.is_relayed && c.since.elapsed() > SETTLED))
+            .filter(|peer| {
+                peer.connections.iter().any(|c| !c.route.is_relayed && c.since.elapsed() > SETTLED)
+            })
             .flat_map(|peer| peer.connections.iter().filter(|c| c.route.is_relayed).map(|c| c.id))
             .collect();
         for id in needless {
@@ -639,15 +714,23 @@ impl Swarm {
 
     /// Asks relays for a reservation while this node cannot be reached directly.
     fn reserve(&mut self) {
-        if self.config.loopback || self.config.relay || self.reach == Reach::Public || self.relays.len() >= RELAYS {
+        if self.config.loopback
+            || self.config.relay
+            || self.reach == Reach::Public
+            || self.relays.len() >= RELAYS
+        {
             return;
         }
-        let free = self.peers.iter().filter(|(peer, known)| known.is_relay && !self.relays.contains_key(peer));
+        let free =
+            self.peers.iter().filter(|(peer, known)| known.is_relay && !self.relays.contains_key(peer));
         let wanted: Vec<(PeerId, Multiaddr)> = free
             .filter_map(|(peer, known)| {
                 let direct = known.addresses.iter().find(|address| !is_relayed(address))?;
-                let direct =
-                    if direct.iter().any(|part| matches!(part, Protocol::P2p(_))) { direct.clone() } else { direct.clone().with(Protocol::P2p(*peer)) };
+                let direct = if direct.iter().any(|part| matches!(part, Protocol::P2p(_))) {
+                    direct.clone()
+                } else {
+                    direct.clone().with(Protocol::P2p(*peer))
+                };
                 Some((*peer, direct.with(Protocol::P2pCircuit)))
             })
             .take(RELAYS - self.relays.len())
@@ -665,7 +748,12 @@ impl Swarm {
         if self.peers.is_empty() {
             return;
         }
-        let due: Vec<[u8; 32]> = self.places.iter().filter(|(_, last)| last.is_none_or(|at| at.elapsed() > MEET_EVERY)).map(|(place, _)| *place).collect();
+        let due: Vec<[u8; 32]> = self
+            .places
+            .iter()
+            .filter(|(_, last)| last.is_none_or(|at| at.elapsed() > MEET_EVERY))
+            .map(|(place, _)| *place)
+            .collect();
         for place in due {
             let key = kad::RecordKey::new(&place);
             let kad = &mut self.swarm.behaviour_mut().kad;
@@ -680,7 +768,8 @@ impl Swarm {
     /// Closes all connections after the loss of an address: they are dead, which would go unnoticed for
     /// seconds.
     fn network_changed(&mut self) {
-        let closing: Vec<ConnectionId> = self.peers.values().flat_map(|known| known.connections.iter().map(|c| c.id)).collect();
+        let closing: Vec<ConnectionId> =
+            self.peers.values().flat_map(|known| known.connections.iter().map(|c| c.id)).collect();
         for id in closing {
             self.swarm.close_connection(id);
         }
@@ -732,7 +821,13 @@ mod tests {
         // Both nodes dialled simultaneously: neither connection is old.
         assert_eq!(of_before(&[connection(1, 0, false), connection(2, 2, false)]), []);
         // The direction does not matter, and a relayed connection is a separate way.
-        let all = [connection(1, 0, false), connection(2, 1, false), connection(3, 0, true), connection(4, 30, false), connection(5, 50, true)];
+        let all = [
+            connection(1, 0, false),
+            connection(2, 1, false),
+            connection(3, 0, true),
+            connection(4, 30, false),
+            connection(5, 50, true),
+        ];
         assert_eq!(of_before(&all), [ConnectionId::new_unchecked(1), ConnectionId::new_unchecked(2)]);
     }
 

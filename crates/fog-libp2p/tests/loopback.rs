@@ -66,19 +66,25 @@ async fn links_over_quic_tcp_and_websocket() {
     let mut server = node(1, Config::default()).await;
     for (seed, part, name) in [(2, "quic-v1", "quic"), (3, "/tcp/", "tcp"), (4, "/ws", "websocket")] {
         let mut client = node(seed, Config::default()).await;
-        let only: Vec<String> = server.on(part).into_iter().filter(|a| name != "tcp" || !a.contains("/ws")).collect();
+        let only: Vec<String> =
+            server.on(part).into_iter().filter(|a| name != "tcp" || !a.contains("/ws")).collect();
         client.net.dial(server.net.local(), only);
-        let route = client.until(|event| if let NetEvent::Connected { route, .. } = event { Some(route) } else { None }).await;
+        let route = client
+            .until(|event| if let NetEvent::Connected { route, .. } = event { Some(route) } else { None })
+            .await;
         assert_eq!((route.transport, route.is_relayed, route.is_local), (name, false, true));
         let mut link = client.net.open(server.net.local(), Channel::Control).await.unwrap();
         write_frame(&mut link.pipe, name.as_bytes()).await.unwrap();
-        let mut theirs = server.until(|event| if let NetEvent::Incoming(link) = event { Some(link) } else { None }).await;
+        let mut theirs =
+            server.until(|event| if let NetEvent::Incoming(link) = event { Some(link) } else { None }).await;
         assert_eq!((theirs.node, theirs.channel), (client.net.local(), Channel::Control));
         assert_eq!(read_frame(&mut theirs.pipe, 100).await.unwrap(), name.as_bytes());
         let (received, sent) = client.net.traffic();
         assert!(received > 100 && sent > 100, "{received} {sent}");
         drop(client);
-        let gone = server.until(|event| if let NetEvent::Disconnected { node } = event { Some(node) } else { None }).await;
+        let gone = server
+            .until(|event| if let NetEvent::Disconnected { node } = event { Some(node) } else { None })
+            .await;
         assert_eq!(gone, theirs.node);
     }
 }
@@ -96,7 +102,8 @@ async fn content_goes_beside_libp2p_on_one_network_and_is_counted_and_cut_like_a
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>()
     };
     let mut link = client.net.open(server.net.local(), Channel::Content).await.unwrap();
-    let mut theirs = server.until(|event| if let NetEvent::Incoming(link) = event { Some(link) } else { None }).await;
+    let mut theirs =
+        server.until(|event| if let NetEvent::Incoming(link) = event { Some(link) } else { None }).await;
     assert_eq!((theirs.node, theirs.channel), (client.net.local(), Channel::Content));
     let before = libp2p(&server);
     let sending = tokio::spawn(async move {
@@ -106,7 +113,10 @@ async fn content_goes_beside_libp2p_on_one_network_and_is_counted_and_cut_like_a
     assert_eq!(read_frame(&mut link.pipe, SIZE as u32).await.unwrap(), vec![7; SIZE]);
     let mut theirs = sending.await.unwrap();
     assert!(libp2p(&server) - before < SIZE as u64 / 2, "it went through libp2p");
-    assert!(server.net.traffic().1 > SIZE as u64 && client.net.traffic().0 > SIZE as u64, "it was not counted");
+    assert!(
+        server.net.traffic().1 > SIZE as u64 && client.net.traffic().0 > SIZE as u64,
+        "it was not counted"
+    );
     // Leaving the network ends the link at both ends.
     drop(client);
     assert!(read_frame(&mut link.pipe, 64).await.is_err());
@@ -117,11 +127,17 @@ async fn content_goes_beside_libp2p_on_one_network_and_is_counted_and_cut_like_a
 #[tokio::test]
 async fn a_port_that_something_else_has_on_another_address_keeps_nobody_from_calling() {
     let server = node(51, Config::default()).await;
-    let port = |address: &String| address.split('/').nth(4).and_then(|port| port.parse::<u16>().ok()).unwrap();
+    let port =
+        |address: &String| address.split('/').nth(4).and_then(|port| port.parse::<u16>().ok()).unwrap();
     for (seed, part) in [(52, "/tcp/"), (53, "/ws")] {
         let mut client = node(seed, Config::default()).await;
-        let others: Vec<_> = client.on("/tcp/").iter().map(|address| std::net::TcpListener::bind(("127.0.0.9", port(address))).unwrap()).collect();
-        let only: Vec<String> = server.on(part).into_iter().filter(|a| part == "/ws" || !a.contains("/ws")).collect();
+        let others: Vec<_> = client
+            .on("/tcp/")
+            .iter()
+            .map(|address| std::net::TcpListener::bind(("127.0.0.9", port(address))).unwrap())
+            .collect();
+        let only: Vec<String> =
+            server.on(part).into_iter().filter(|a| part == "/ws" || !a.contains("/ws")).collect();
         client.net.dial(server.net.local(), only);
         client.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(())).await;
         drop(others);
@@ -135,15 +151,25 @@ async fn streams_of_a_related_node_wait_for_their_turn() {
     for (seed, part) in [(8, "quic-v1"), (9, "/tcp/")] {
         let mut client = node(seed, Config::default()).await;
         server.net.set_class(client.net.local(), PeerClass::Related);
-        client.net.dial(server.net.local(), server.on(part).into_iter().filter(|address| !address.contains("/ws")).collect());
+        client.net.dial(
+            server.net.local(),
+            server.on(part).into_iter().filter(|address| !address.contains("/ws")).collect(),
+        );
         client.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(())).await;
         let begun = tokio::time::Instant::now();
         for number in 0..650 {
-            client.net.open(server.net.local(), Channel::Control).await.unwrap_or_else(|error| panic!("{part}: stream {number}: {error}"));
+            client
+                .net
+                .open(server.net.local(), Channel::Control)
+                .await
+                .unwrap_or_else(|error| panic!("{part}: stream {number}: {error}"));
             server.until(|event| matches!(event, NetEvent::Incoming(_)).then_some(())).await;
         }
         let taken = begun.elapsed();
-        assert!(taken > Duration::from_secs(2), "{part}: 650 streams were taken in {taken:?}; 512 at once and 50 a second were to be");
+        assert!(
+            taken > Duration::from_secs(2),
+            "{part}: 650 streams were taken in {taken:?}; 512 at once and 50 a second were to be"
+        );
     }
 }
 
@@ -156,7 +182,12 @@ async fn nodes_of_a_meeting_place_find_each_other_through_a_third() {
     b.net.meet(&[7; 32]);
     a.net.meet(&[7; 32]);
     let wanted = b.net.local();
-    timeout(Duration::from_secs(90), a.until(|event| matches!(event, NetEvent::Connected { node, .. } if node == wanted).then_some(()))).await.unwrap();
+    timeout(
+        Duration::from_secs(90),
+        a.until(|event| matches!(event, NetEvent::Connected { node, .. } if node == wanted).then_some(())),
+    )
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
@@ -171,12 +202,22 @@ async fn gossip_reaches_who_is_not_connected_once_it_was_judged_fit() {
     let author = a.net.local();
     let judging = tokio::spawn(async move {
         loop {
-            let (id, from) = middle.until(|event| if let NetEvent::Gossip { id, from, .. } = event { Some((id, from)) } else { None }).await;
+            let (id, from) =
+                middle
+                    .until(|event| {
+                        if let NetEvent::Gossip { id, from, .. } = event { Some((id, from)) } else { None }
+                    })
+                    .await;
             middle.net.judge(id, from, true);
         }
     });
     let hearing =
-        tokio::spawn(async move { c.until(|event| if let NetEvent::Gossip { author, data, .. } = event { Some((author, data)) } else { None }).await });
+        tokio::spawn(async move {
+            c.until(|event| {
+                if let NetEvent::Gossip { author, data, .. } = event { Some((author, data)) } else { None }
+            })
+            .await
+        });
     for n in 0..60u8 {
         if hearing.is_finished() {
             break;
@@ -204,7 +245,15 @@ async fn large_gossip_in_a_row_arrives() {
     let (to, mut heard) = mpsc::channel(256);
     let hearing = tokio::spawn(async move {
         loop {
-            let (id, from, data) = b.until(|event| if let NetEvent::Gossip { id, from, data, .. } = event { Some((id, from, data)) } else { None }).await;
+            let (id, from, data) = b
+                .until(|event| {
+                    if let NetEvent::Gossip { id, from, data, .. } = event {
+                        Some((id, from, data))
+                    } else {
+                        None
+                    }
+                })
+                .await;
             b.net.judge(id, from, true);
             to.send(data).await.unwrap();
         }
@@ -239,13 +288,24 @@ async fn what_nobody_has_is_not_reached() {
 #[tokio::test]
 async fn half_open_connections_of_one_address_refuse_nobody_else() {
     let server = node(41, Config::default()).await;
-    let port: u16 = server.on("/tcp/").iter().find(|a| !a.contains("/ws")).unwrap().split('/').nth(4).unwrap().parse().unwrap();
+    let port: u16 = server
+        .on("/tcp/")
+        .iter()
+        .find(|a| !a.contains("/ws"))
+        .unwrap()
+        .split('/')
+        .nth(4)
+        .unwrap()
+        .parse()
+        .unwrap();
     // The connections are opened and send nothing.
     let mut silent = Vec::new();
     for n in 0..300u16 {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind(([127, 0, 0, 2 + (n % 4) as u8], 0).into()).unwrap();
-        if let Ok(Ok(stream)) = timeout(Duration::from_secs(2), socket.connect(([127, 0, 0, 1], port).into())).await {
+        if let Ok(Ok(stream)) =
+            timeout(Duration::from_secs(2), socket.connect(([127, 0, 0, 1], port).into())).await
+        {
             silent.push(stream);
         }
     }
@@ -272,7 +332,8 @@ async fn a_stranger_is_cut_off_and_uses_up_nothing() {
         }
         sent
     });
-    let mut theirs = server.until(|event| if let NetEvent::Incoming(link) = event { Some(link) } else { None }).await;
+    let mut theirs =
+        server.until(|event| if let NetEvent::Incoming(link) = event { Some(link) } else { None }).await;
     let mut read = 0;
     while read_frame(&mut theirs.pipe, 10_000).await.is_ok() {
         read += 10_000;
@@ -280,7 +341,9 @@ async fn a_stranger_is_cut_off_and_uses_up_nothing() {
     assert!(read < 150_000, "{read} bytes of a stranger were read");
     sending.abort();
     let gone = client.net.local();
-    server.until(|event| matches!(event, NetEvent::Disconnected { node } if node == gone).then_some(())).await;
+    server
+        .until(|event| matches!(event, NetEvent::Disconnected { node } if node == gone).then_some(()))
+        .await;
     assert_eq!(server.net.take_traffic(), vec![], "bytes of this machine count against the cap");
     // The stranger is refused, and a related node may send without limit.
     let mut friend = node(45, Config { known: server.on("quic-v1"), ..Config::default() }).await;
@@ -319,7 +382,10 @@ async fn a_stranger_that_only_opens_and_ends_streams_over_quic_is_cut_off() {
     let mut opened = 0;
     while opened < 10_000 {
         // A dropped stream ends without data.
-        let next = timeout(Duration::from_secs(60), poll_fn(|cx| Pin::new(&mut connection).poll_outbound(cx))).await.expect("it is neither let nor cut off");
+        let next =
+            timeout(Duration::from_secs(60), poll_fn(|cx| Pin::new(&mut connection).poll_outbound(cx)))
+                .await
+                .expect("it is neither let nor cut off");
         if next.map(drop).is_err() {
             break;
         }
@@ -337,9 +403,14 @@ async fn is_refused(relay: &Node, key: Keypair) -> bool {
     let address: Multiaddr = relay.on("quic-v1").remove(0).parse().unwrap();
     swarm.listen_on(address.with(Protocol::P2pCircuit)).unwrap();
     loop {
-        match timeout(Duration::from_secs(30), swarm.select_next_some()).await.expect("the relay does not answer") {
+        match timeout(Duration::from_secs(30), swarm.select_next_some())
+            .await
+            .expect("the relay does not answer")
+        {
             SwarmEvent::Behaviour(relay::client::Event::ReservationReqAccepted { .. }) => return false,
-            SwarmEvent::ListenerClosed { reason, .. } => return format!("{reason:?}").contains("ResourceLimitExceeded"),
+            SwarmEvent::ListenerClosed { reason, .. } => {
+                return format!("{reason:?}").contains("ResourceLimitExceeded");
+            }
             _ => {}
         }
     }
@@ -354,7 +425,10 @@ async fn a_relay_has_few_places_for_strangers_and_always_one_for_a_related_node(
     }
     assert!((1..=4).contains(&taken), "{taken} strangers of one address have a place");
     let friend = Keypair::generate_ed25519();
-    relay.net.set_class(NodeId::from_peer_id_bytes(&friend.public().to_peer_id().to_bytes()).unwrap(), PeerClass::Related);
+    relay.net.set_class(
+        NodeId::from_peer_id_bytes(&friend.public().to_peer_id().to_bytes()).unwrap(),
+        PeerClass::Related,
+    );
     assert!(!is_refused(&relay, friend).await);
 }
 
@@ -375,9 +449,16 @@ impl libp2p::core::Transport for From4 {
         false
     }
 
-    fn dial(&mut self, address: Multiaddr, _options: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+    fn dial(
+        &mut self,
+        address: Multiaddr,
+        _options: DialOpts,
+    ) -> Result<Self::Dial, TransportError<io::Error>> {
         let from = self.0;
-        let port = address.iter().find_map(|part| if let Protocol::Tcp(port) = part { Some(port) } else { None }).unwrap();
+        let port = address
+            .iter()
+            .find_map(|part| if let Protocol::Tcp(port) = part { Some(port) } else { None })
+            .unwrap();
         Ok(Box::pin(async move {
             let socket = TcpSocket::new_v4()?;
             socket.bind((from, 0).into())?;
@@ -385,16 +466,24 @@ impl libp2p::core::Transport for From4 {
         }))
     }
 
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
+    fn poll(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
         Poll::Pending
     }
 }
 
 /// Opens a connection that authenticates and then stays silent; `None` when it is refused.
 async fn silent(server: &Node, key: &Keypair, from: Ipv4Addr) -> Option<StreamMuxerBox> {
-    let address: Multiaddr = server.on("/tcp/").into_iter().find(|address| !address.contains("/ws")).unwrap().parse().unwrap();
-    let transport = From4(from).upgrade(Version::V1).authenticate(noise::Config::new(key).unwrap()).multiplex(yamux::Config::default());
-    let dialled = transport.boxed().dial(address, DialOpts { role: Endpoint::Dialer, port_use: PortUse::New }).unwrap();
+    let address: Multiaddr =
+        server.on("/tcp/").into_iter().find(|address| !address.contains("/ws")).unwrap().parse().unwrap();
+    let transport = From4(from)
+        .upgrade(Version::V1)
+        .authenticate(noise::Config::new(key).unwrap())
+        .multiplex(yamux::Config::default());
+    let dialled =
+        transport.boxed().dial(address, DialOpts { role: Endpoint::Dialer, port_use: PortUse::New }).unwrap();
     timeout(Duration::from_secs(5), dialled).await.ok()?.ok().map(|(_, muxer)| muxer)
 }
 
@@ -427,7 +516,9 @@ async fn idle_strangers_shut_out_neither_a_member_nor_who_is_at_work() {
     server.net.set_class(member.net.local(), PeerClass::Known);
     let mut held = Vec::new();
     for n in 0..256_u16 {
-        held.extend(silent(&server, &Keypair::generate_ed25519(), Ipv4Addr::new(127, 0, 0, 2 + (n % 16) as u8)).await);
+        held.extend(
+            silent(&server, &Keypair::generate_ed25519(), Ipv4Addr::new(127, 0, 0, 2 + (n % 16) as u8)).await,
+        );
     }
     // There are 128 places for strangers: the rest was refused, or replaced an earlier one.
     let (mut staying, mut ended) = (Vec::new(), 0);
@@ -491,7 +582,14 @@ async fn connections_of_before_are_closed_when_a_node_begins_anew() {
     tokio::time::sleep(Duration::from_secs(4)).await;
     let mut newest = silent(&server, &key, Ipv4Addr::LOCALHOST).await.unwrap();
     // Both connections are open.
-    assert!(timeout(Duration::from_secs(1), futures::future::select(Box::pin(end_of(&mut before)), Box::pin(end_of(&mut newest)))).await.is_err());
+    assert!(
+        timeout(
+            Duration::from_secs(1),
+            futures::future::select(Box::pin(end_of(&mut before)), Box::pin(end_of(&mut newest)))
+        )
+        .await
+        .is_err()
+    );
     server.net.drop_old_connections(id_of(&key));
     timeout(Duration::from_secs(5), end_of(&mut before)).await.expect("it is still open");
     assert!(timeout(Duration::from_secs(1), end_of(&mut newest)).await.is_err(), "the newest went too");

@@ -108,14 +108,32 @@ impl Bundle {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.payload.len() + 400);
         bytes.push(0x9f);
-        let timestamp = Value::Array(vec![self.created.saturating_sub(DTN_EPOCH).into(), self.sequence.into()]);
+        let timestamp =
+            Value::Array(vec![self.created.saturating_sub(DTN_EPOCH).into(), self.sequence.into()]);
         let nobody = Value::Array(vec![1.into(), 0.into()]);
         let (destination, source) = (endpoint(&self.destination, "chat"), endpoint(&self.source, "chat"));
-        put_block(&mut bytes, vec![7.into(), WHOLE.into(), CRC32C.into(), destination, source, nobody, timestamp, self.life.into()]);
+        put_block(
+            &mut bytes,
+            vec![
+                7.into(),
+                WHOLE.into(),
+                CRC32C.into(),
+                destination,
+                source,
+                nobody,
+                timestamp,
+                self.life.into(),
+            ],
+        );
         if let Some(previous) = self.previous {
             put_extension(&mut bytes, PREVIOUS_NODE, 2, cbor(&endpoint(&previous, "")));
         }
-        put_extension(&mut bytes, HOP_COUNT, 3, cbor(&Value::Array(vec![self.hop_limit.into(), self.hops.into()])));
+        put_extension(
+            &mut bytes,
+            HOP_COUNT,
+            3,
+            cbor(&Value::Array(vec![self.hop_limit.into(), self.hops.into()])),
+        );
         put_extension(&mut bytes, LOCK, 4, cbor(&Value::Bytes(self.lock.to_vec())));
         put_extension(&mut bytes, PAYLOAD, 1, self.payload.clone());
         bytes.push(0xff);
@@ -138,7 +156,10 @@ impl Bundle {
             return Err(malformed("version, flags or checksum of the primary block"));
         }
         let [time, sequence] = exactly(array(timestamp)?)?;
-        let created = number(&time)?.checked_add(DTN_EPOCH).filter(|created| *created > DTN_EPOCH).ok_or(malformed("creation time"))?;
+        let created = number(&time)?
+            .checked_add(DTN_EPOCH)
+            .filter(|created| *created > DTN_EPOCH)
+            .ok_or(malformed("creation time"))?;
         let life = number(&life).ok().filter(|life| *life <= MAX_LIFE).ok_or(malformed("lifetime"))?;
         let (mut previous, mut hops, mut lock, mut payload) = (None, None, None, None);
         while payload.is_none() {
@@ -150,12 +171,16 @@ impl Bundle {
                     let [limit, count] = exactly(array(inner(&data)?)?)?;
                     hops = Some((byte(&limit)?, byte(&count)?));
                 }
-                LOCK if lock.is_none() => lock = inner(&data)?.as_bytes().and_then(|lock| <[u8; 32]>::try_from(lock.as_slice()).ok()),
+                LOCK if lock.is_none() => {
+                    lock =
+                        inner(&data)?.as_bytes().and_then(|lock| <[u8; 32]>::try_from(lock.as_slice()).ok())
+                }
                 PAYLOAD => payload = Some(data),
                 _ => return Err(malformed("a block that does not belong there")),
             }
         }
-        let (hop_limit, hops) = hops.filter(|(limit, count)| *limit > 0 && count <= limit).ok_or(malformed("hop count"))?;
+        let (hop_limit, hops) =
+            hops.filter(|(limit, count)| *limit > 0 && count <= limit).ok_or(malformed("hop count"))?;
         let bundle = Self {
             source: node(&source, "chat")?,
             destination: node(&destination, "chat")?,
@@ -189,8 +214,12 @@ fn node(endpoint: &Value, service: &str) -> Result<[u8; 8], BundleError> {
     let parts = endpoint.as_array().map(Vec::as_slice).unwrap_or_default();
     let [scheme, Value::Text(name)] = parts else { return Err(malformed("endpoint")) };
     let digits = name.strip_prefix("//").and_then(|rest| rest.strip_suffix(service)?.strip_suffix('/'));
-    let digits = digits.filter(|digits| digits.len() == 16 && !digits.starts_with('+') && number(scheme) == Ok(1));
-    digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).map(u64::to_be_bytes).ok_or(malformed("name of an endpoint"))
+    let digits =
+        digits.filter(|digits| digits.len() == 16 && !digits.starts_with('+') && number(scheme) == Ok(1));
+    digits
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .map(u64::to_be_bytes)
+        .ok_or(malformed("name of an endpoint"))
 }
 
 fn put_extension(bytes: &mut Vec<u8>, kind: u64, block: u64, data: Vec<u8>) {
@@ -272,14 +301,14 @@ mod tests {
     fn an_example_is_the_bytes_of_the_rfc() {
         let expected = [
             "9f",                                                        // An array without a length: the blocks.
-            "89 07 04 02",                                               // Primary: 9 fields, version 7, not to be cut up, CRC-32C.
+            "89 07 04 02", // Primary: 9 fields, version 7, not to be cut up, CRC-32C.
             "82 01 77 2f2f 32323232323232323232323232323232 2f63686174", // [1, "//2222222222222222/chat"]
             "82 01 77 2f2f 31313131313131313131313131313131 2f63686174", // [1, "//1111111111111111/chat"]
-            "82 01 00",                                                  // Reports to dtn:none.
-            "82 1903e8 05",                                              // One second after 2000 began, number 5.
-            "19ea60 44dca1da1f",                                         // 60,000 ms; checksum.
-            "86 06 02 00 02",                                            // Previous node, block 2, no flags, CRC-32C.
-            "56 8201732f2f333333333333333333333333333333332f",           // [1, "//3333333333333333/"]
+            "82 01 00",    // Reports to dtn:none.
+            "82 1903e8 05", // One second after 2000 began, number 5.
+            "19ea60 44dca1da1f", // 60,000 ms; checksum.
+            "86 06 02 00 02", // Previous node, block 2, no flags, CRC-32C.
+            "56 8201732f2f333333333333333333333333333333332f", // [1, "//3333333333333333/"]
             "44fdc0b79d",
             "86 0a 03 00 02 43 821002 44cdd776d3", // Hop count, block 3: at most 16, now 2.
             "86 18c0 04 00 02 5822 5820",          // Lock, type 192, block 4: 32 bytes.
@@ -295,7 +324,8 @@ mod tests {
 
     #[test]
     fn what_is_out_of_bounds_is_no_bundle() {
-        let largest = Bundle { payload: vec![7; MAX_PAYLOAD], created: 1 << 60, sequence: u64::MAX, ..bundle() };
+        let largest =
+            Bundle { payload: vec![7; MAX_PAYLOAD], created: 1 << 60, sequence: u64::MAX, ..bundle() };
         assert!(largest.encode().len() <= MAX_BUNDLE && Bundle::decode(&largest.encode()).is_ok());
         let wrong = [
             Bundle { payload: vec![7; MAX_PAYLOAD + 1], ..bundle() },
@@ -307,7 +337,10 @@ mod tests {
         for bundle in wrong {
             assert!(Bundle::decode(&bundle.encode()).is_err());
         }
-        assert_eq!(Bundle::decode(&vec![0x9f; MAX_BUNDLE + 1]), Err(BundleError::TooLong { length: MAX_BUNDLE + 1 }));
+        assert_eq!(
+            Bundle::decode(&vec![0x9f; MAX_BUNDLE + 1]),
+            Err(BundleError::TooLong { length: MAX_BUNDLE + 1 })
+        );
         // Nested arrays do not overflow the stack.
         assert!(Bundle::decode(&[0x9f; MAX_BUNDLE]).is_err());
         // A byte after the end.

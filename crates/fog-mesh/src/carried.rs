@@ -45,7 +45,14 @@ pub struct Quotas {
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { letters: 1000, bytes: 8 << 20, of_one: 50, life: crate::MAX_LIFE, of_neighbour: 200, bytes_of_neighbour: 2 << 20 }
+        Self {
+            letters: 1000,
+            bytes: 8 << 20,
+            of_one: 50,
+            life: crate::MAX_LIFE,
+            of_neighbour: 200,
+            bytes_of_neighbour: 2 << 20,
+        }
     }
 }
 
@@ -84,14 +91,22 @@ impl<N: Ord + Clone> Carried<N> {
         if self.letters.contains_key(&letter.id) || self.arrived.contains_key(&letter.id) {
             return Accepted::Known;
         }
-        if letter.expires <= now || letter.expires - now > self.quotas.life || letter.copies == 0 || letter.bytes.len() > self.quotas.bytes {
+        if letter.expires <= now
+            || letter.expires - now > self.quotas.life
+            || letter.copies == 0
+            || letter.bytes.len() > self.quotas.bytes
+        {
             return Accepted::Expired;
         }
         if self.letters.values().filter(|known| known.source == letter.source).count() >= self.quotas.of_one {
             return Accepted::Full;
         }
-        while self.letters.len() >= self.quotas.letters || self.bytes + letter.bytes.len() > self.quotas.bytes {
-            let Some(first) = self.letters.values().min_by_key(|known| known.expires).map(|known| known.id) else { break };
+        while self.letters.len() >= self.quotas.letters || self.bytes + letter.bytes.len() > self.quotas.bytes
+        {
+            let Some(first) = self.letters.values().min_by_key(|known| known.expires).map(|known| known.id)
+            else {
+                break;
+            };
             self.remove(&first);
         }
         self.keep(letter);
@@ -132,7 +147,14 @@ impl<N: Ord + Clone> Carried<N> {
     /// copies of each letter that it is likelier to deliver (GTMX with binary spraying). [`Self::gave`]
     /// subtracts the copies once they were handed over.
     #[must_use]
-    pub fn for_peer(&self, peer: &N, mine: &Table<N>, theirs: &BTreeMap<N, f64>, has: impl Fn(&[u8; 16]) -> bool, now: u64) -> Vec<Letter<N>> {
+    pub fn for_peer(
+        &self,
+        peer: &N,
+        mine: &Table<N>,
+        theirs: &BTreeMap<N, f64>,
+        has: impl Fn(&[u8; 16]) -> bool,
+        now: u64,
+    ) -> Vec<Letter<N>> {
         let chosen = self.chosen(peer, None, mine, theirs, has, now).into_iter();
         chosen.filter_map(|(id, copies)| Some(Letter { copies, ..self.letters.get(&id)?.clone() })).collect()
     }
@@ -156,7 +178,8 @@ impl<N: Ord + Clone> Carried<N> {
                     return Some((2.0, letter.id, letter.copies));
                 }
                 let likely = theirs.get(&letter.destination).copied().unwrap_or(0.0);
-                let enough = mine.likelihood(&letter.destination, now) * if me == Some(&letter.source) && letter.copies == COPIES { NEARLY } else { 1.0 };
+                let enough = mine.likelihood(&letter.destination, now)
+                    * if me == Some(&letter.source) && letter.copies == COPIES { NEARLY } else { 1.0 };
                 let is_better = likely > enough;
                 (is_better && letter.copies > 1).then_some((likely, letter.id, letter.copies / 2))
             })
@@ -175,9 +198,11 @@ impl<N: Ord + Clone> Carried<N> {
     /// Drops expired letters. No expiry lies further ahead than the quota, whatever was stored.
     pub fn expire(&mut self, now: u64) {
         let last = now.saturating_add(self.quotas.life);
-        let ends = self.letters.values_mut().map(|letter| &mut letter.expires).chain(self.arrived.values_mut());
+        let ends =
+            self.letters.values_mut().map(|letter| &mut letter.expires).chain(self.arrived.values_mut());
         ends.for_each(|end| *end = (*end).min(last));
-        let over: Vec<[u8; 16]> = self.letters.values().filter(|letter| letter.expires <= now).map(|letter| letter.id).collect();
+        let over: Vec<[u8; 16]> =
+            self.letters.values().filter(|letter| letter.expires <= now).map(|letter| letter.id).collect();
         for id in over {
             self.remove(&id);
         }
@@ -187,7 +212,8 @@ impl<N: Ord + Clone> Carried<N> {
     /// Shifts all times by `by` milliseconds after the clock was set, so that nothing expires sooner or
     /// later.
     pub(crate) fn move_by(&mut self, by: i64) {
-        let ends = self.letters.values_mut().map(|letter| &mut letter.expires).chain(self.arrived.values_mut());
+        let ends =
+            self.letters.values_mut().map(|letter| &mut letter.expires).chain(self.arrived.values_mut());
         ends.for_each(|end| *end = end.saturating_add_signed(by));
     }
 
@@ -242,7 +268,10 @@ mod tests {
         carried.add(letter(2, 1, 5, 1_000, 1), 0);
         let theirs = BTreeMap::from([(9, 0.5)]);
         let given = carried.for_peer(&5, &table(&[]), &theirs, |_| false, 0);
-        assert_eq!(given.iter().map(|letter| (letter.id[0], letter.copies)).collect::<Vec<_>>(), [(2, 1), (1, 2)]);
+        assert_eq!(
+            given.iter().map(|letter| (letter.id[0], letter.copies)).collect::<Vec<_>>(),
+            [(2, 1), (1, 2)]
+        );
         carried.gave(&[1; 16], 2);
         assert_eq!(carried.for_peer(&6, &table(&[]), &theirs, |_| false, 0)[0].copies, 1);
         // A peer that is less likely, or has the letter, gets nothing.
@@ -271,7 +300,13 @@ mod tests {
 
     #[test]
     fn one_source_cannot_fill_it_and_many_keep_to_its_bounds() {
-        let mut carried = Carried::new(Quotas { letters: 20, bytes: 1_500, of_one: 5, life: 1_000_000, ..Quotas::default() });
+        let mut carried = Carried::new(Quotas {
+            letters: 20,
+            bytes: 1_500,
+            of_one: 5,
+            life: 1_000_000,
+            ..Quotas::default()
+        });
         let answers: Vec<Accepted> = (0..10).map(|n| carried.add(letter(n, 1, 9, 1_000, 4), 0)).collect();
         assert_eq!(answers.iter().filter(|answer| **answer == Accepted::Yes).count(), 5);
         for n in 10..200 {

@@ -39,8 +39,11 @@ struct Outcome {
 impl Outcome {
     fn print(&self, way: &str) {
         let mean = self.minutes / self.delivered.max(1) as u64;
-        let (delivered, transmissions, heard, kib) = (self.delivered, self.transmissions, self.heard, self.said / 1024);
-        println!("{way}: {delivered} of {LETTERS} delivered after {mean} min, {transmissions} transmissions, {heard} receipts, {kib} KiB said");
+        let (delivered, transmissions, heard, kib) =
+            (self.delivered, self.transmissions, self.heard, self.said / 1024);
+        println!(
+            "{way}: {delivered} of {LETTERS} delivered after {mean} min, {transmissions} transmissions, {heard} receipts, {kib} KiB said"
+        );
     }
 }
 
@@ -104,14 +107,16 @@ fn without_thought(is_flood: bool, contacts: &[Contact], letters: &[Letter], min
         letters.iter().enumerate().filter(|(_, letter)| letter.0 == minute).for_each(|(n, letter)| {
             has[letter.1].insert(n);
         });
-        let over: BTreeSet<usize> = (0..letters.len()).filter(|n| letters[*n].0 + LIFE / MINUTE <= minute).collect();
+        let over: BTreeSet<usize> =
+            (0..letters.len()).filter(|n| letters[*n].0 + LIFE / MINUTE <= minute).collect();
         has.iter_mut().for_each(|has| has.retain(|n| !over.contains(n)));
         // People who are near each other pass texts on at once, over any number of hops.
         let mut is_quiet = false;
         while !is_quiet {
             is_quiet = true;
             for (a, b) in near.iter().flat_map(|(a, b)| [(*a, *b), (*b, *a)]) {
-                let new: Vec<usize> = has[a].difference(&has[b]).copied().filter(|n| is_flood || letters[*n].2 == b).collect();
+                let new: Vec<usize> =
+                    has[a].difference(&has[b]).copied().filter(|n| is_flood || letters[*n].2 == b).collect();
                 for n in new {
                     has[b].insert(n);
                     is_quiet = false;
@@ -140,14 +145,22 @@ struct World {
 impl World {
     fn new() -> Self {
         let nodes = (0..PEOPLE).map(|n| Carrier::new(id(n), Quotas::default())).collect();
-        Self { nodes, now: START, pipes: VecDeque::new(), sent: BTreeMap::new(), arrived: BTreeSet::new(), outcome: Outcome::default() }
+        Self {
+            nodes,
+            now: START,
+            pipes: VecDeque::new(),
+            sent: BTreeMap::new(),
+            arrived: BTreeSet::new(),
+            outcome: Outcome::default(),
+        }
     }
 
     fn pump(&mut self, letters: &[Letter], touched: impl IntoIterator<Item = usize>) {
         touched.into_iter().for_each(|n| self.drain(n, letters));
         while let Some((from, to, bytes)) = self.pipes.pop_front() {
             self.outcome.said += bytes.len();
-            self.outcome.transmissions += usize::from(matches!(Message::decode(&bytes), Some(Message::Give { .. })));
+            self.outcome.transmissions +=
+                usize::from(matches!(Message::decode(&bytes), Some(Message::Give { .. })));
             self.nodes[to].handle_message(id(from), &bytes, self.now);
             self.drain(to, letters);
         }
@@ -168,7 +181,10 @@ impl World {
                     assert!(self.nodes[n].confirm(id, token));
                 }
                 Effect::Delivered { id } => {
-                    assert!(self.arrived.contains(&self.sent[&id]), "nobody says that it arrived before it did");
+                    assert!(
+                        self.arrived.contains(&self.sent[&id]),
+                        "nobody says that it arrived before it did"
+                    );
                     self.outcome.heard += 1;
                 }
                 Effect::Handed { .. } | Effect::Expired { .. } => {}
@@ -200,7 +216,9 @@ fn carried(contacts: &[Contact], letters: &[Letter], minutes: u64) -> Outcome {
             };
             world.pump(letters, [*a, *b]);
         }
-        for (n, (_, source, destination)) in letters.iter().enumerate().filter(|(_, letter)| letter.0 == minute) {
+        for (n, (_, source, destination)) in
+            letters.iter().enumerate().filter(|(_, letter)| letter.0 == minute)
+        {
             let token = (n as u128).to_be_bytes();
             let mut payload = token.to_vec();
             payload.resize(LENGTH, 0);
@@ -217,7 +235,10 @@ fn carried(contacts: &[Contact], letters: &[Letter], minutes: u64) -> Outcome {
         if minute % 30 == 29 {
             let n = (minute / 30) as usize % PEOPLE;
             world.nodes[n] = Carrier::restore(id(n), Quotas::default(), &world.nodes[n].state());
-            let others: Vec<usize> = near.iter().filter_map(|(a, b)| (*a == n).then_some(*b).or((*b == n).then_some(*a))).collect();
+            let others: Vec<usize> = near
+                .iter()
+                .filter_map(|(a, b)| (*a == n).then_some(*b).or((*b == n).then_some(*a)))
+                .collect();
             for other in others {
                 world.nodes[other].handle_parted(id(n), world.now);
                 world.nodes[other].handle_met(id(n), world.now);

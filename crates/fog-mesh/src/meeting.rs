@@ -190,7 +190,14 @@ impl Carrier {
     /// # Errors
     ///
     /// [`SendError`] when the payload is too long or this node has too many bundles on the way.
-    pub fn send(&mut self, destination: [u8; 8], payload: Vec<u8>, token: [u8; 16], life: u64, now: u64) -> Result<[u8; 16], SendError> {
+    pub fn send(
+        &mut self,
+        destination: [u8; 8],
+        payload: Vec<u8>,
+        token: [u8; 16],
+        life: u64,
+        now: u64,
+    ) -> Result<[u8; 16], SendError> {
         if payload.len() > MAX_PAYLOAD {
             return Err(SendError::TooLong { length: payload.len() });
         }
@@ -224,7 +231,10 @@ impl Carrier {
         }
         self.table.meet(&peer, now);
         self.version += 1;
-        self.met.iter_mut().filter(|(other, _)| **other != peer).for_each(|(_, meeting)| meeting.is_stale = true);
+        self.met
+            .iter_mut()
+            .filter(|(other, _)| **other != peer)
+            .for_each(|(_, meeting)| meeting.is_stale = true);
         if self.met.len() < MEETINGS || self.met.contains_key(&peer) {
             self.met.insert(peer, Meeting::default());
             self.say_summary(peer, now);
@@ -245,7 +255,9 @@ impl Carrier {
             return;
         }
         match Message::decode(bytes) {
-            Some(Message::Summary { likelihoods, ids, receipts }) => self.hear_summary(peer, &likelihoods, ids, receipts, now),
+            Some(Message::Summary { likelihoods, ids, receipts }) => {
+                self.hear_summary(peer, &likelihoods, ids, receipts, now)
+            }
             Some(Message::Give { copies, bundle }) => self.hear_bundle(peer, copies, &bundle, now),
             Some(Message::Answer { id, answer }) => self.hear_answer(peer, id, answer, now),
             Some(Message::Receipts(receipts)) => self.hear_receipts(peer, receipts, now),
@@ -292,7 +304,11 @@ impl Carrier {
     pub fn handle_clock_set(&mut self, by: i64) {
         self.table.move_by(by);
         self.carried.move_by(by);
-        let ends = self.arrivals.values_mut().map(|arrival| &mut arrival.expires).chain(self.receipts.values_mut().map(|receipt| &mut receipt.until));
+        let ends = self
+            .arrivals
+            .values_mut()
+            .map(|arrival| &mut arrival.expires)
+            .chain(self.receipts.values_mut().map(|receipt| &mut receipt.until));
         ends.for_each(|end| *end = end.saturating_add_signed(by));
         for meeting in self.met.values_mut() {
             let given = meeting.giving.as_mut().map(|(_, _, until)| until);
@@ -305,9 +321,14 @@ impl Carrier {
     /// Earliest time at which [`Self::handle_timeout`] has something to do; `None` if never.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
-        let talks = self.met.values().flat_map(|meeting| [Some(meeting.refresh_at()), meeting.giving.map(|(_, _, until)| until)]);
+        let talks = self
+            .met
+            .values()
+            .flat_map(|meeting| [Some(meeting.refresh_at()), meeting.giving.map(|(_, _, until)| until)]);
         let ends = self.carried.letters().map(|letter| letter.expires);
-        let ends = ends.chain(self.arrivals.values().map(|arrival| arrival.expires)).chain(self.receipts.values().map(|receipt| receipt.until));
+        let ends = ends
+            .chain(self.arrivals.values().map(|arrival| arrival.expires))
+            .chain(self.receipts.values().map(|receipt| receipt.until));
         talks.flatten().chain(ends).min()
     }
 
@@ -339,10 +360,12 @@ impl Carrier {
         likelihoods.sort_by(|a, b| b.1.total_cmp(&a.1));
         likelihoods.truncate(MAX_LIKELIHOODS);
         let here = self.held.iter().map(|(id, held)| (held.order, *id));
-        let mut ids: Vec<(u64, Id)> = here.chain(self.arrivals.iter().map(|((id, _), arrival)| (arrival.order, *id))).collect();
+        let mut ids: Vec<(u64, Id)> =
+            here.chain(self.arrivals.iter().map(|((id, _), arrival)| (arrival.order, *id))).collect();
         ids.sort_unstable_by(|a, b| b.cmp(a));
         let ids = ids.into_iter().take(MAX_IDS).map(|(_, id)| id).collect();
-        let mut receipts: Vec<(u64, Id, [u8; 16])> = self.receipts.iter().map(|(id, receipt)| (receipt.order, *id, receipt.token)).collect();
+        let mut receipts: Vec<(u64, Id, [u8; 16])> =
+            self.receipts.iter().map(|(id, receipt)| (receipt.order, *id, receipt.token)).collect();
         receipts.sort_unstable_by(|a, b| b.cmp(a));
         let receipts = receipts.into_iter().take(MAX_RECEIPTS).map(|(_, id, token)| (id, token)).collect();
         if let Some(meeting) = self.met.get_mut(&peer) {
@@ -351,7 +374,14 @@ impl Carrier {
         self.say(peer, &Message::Summary { likelihoods, ids, receipts });
     }
 
-    fn hear_summary(&mut self, peer: Node, likelihoods: &[(Node, f64)], ids: BTreeSet<Id>, receipts: Vec<(Id, [u8; 16])>, now: u64) {
+    fn hear_summary(
+        &mut self,
+        peer: Node,
+        likelihoods: &[(Node, f64)],
+        ids: BTreeSet<Id>,
+        receipts: Vec<(Id, [u8; 16])>,
+        now: u64,
+    ) {
         let Some(meeting) = self.met.get_mut(&peer) else { return };
         if meeting.heard.is_some_and(|heard| now < heard.saturating_add(SUMMARY_GAP)) {
             return;
@@ -421,11 +451,16 @@ impl Carrier {
         if bundle.previous != Some(peer) || expires <= now || bundle.created > now.saturating_add(SKEW) {
             return Answer::Refused;
         }
-        if bundle.source == self.me || self.held.contains_key(&id) || self.carried.arrivals().contains_key(&id) {
+        if bundle.source == self.me
+            || self.held.contains_key(&id)
+            || self.carried.arrivals().contains_key(&id)
+        {
             return Answer::Known;
         }
         if bundle.destination != self.me {
-            return if bundle.hops < bundle.hop_limit.min(HOPS) && self.keep_of(peer, copies.clamp(1, COPIES), &bundle, bytes, now) {
+            return if bundle.hops < bundle.hop_limit.min(HOPS)
+                && self.keep_of(peer, copies.clamp(1, COPIES), &bundle, bytes, now)
+            {
                 Answer::Taken
             } else {
                 Answer::Refused
@@ -451,7 +486,9 @@ impl Carrier {
         if answer == Answer::Taken && !is_recipient {
             self.carried.gave(&id, copies);
             self.version += 1;
-            if let Some(held) = self.held.get_mut(&id).filter(|held| held.neighbour.is_none() && !held.was_handed) {
+            if let Some(held) =
+                self.held.get_mut(&id).filter(|held| held.neighbour.is_none() && !held.was_handed)
+            {
                 held.was_handed = true;
                 self.effects.push_back(Effect::Handed { id });
             }
@@ -471,10 +508,15 @@ impl Carrier {
         let Some(meeting) = self.met.get(&peer).filter(|meeting| meeting.giving.is_none()) else { return };
         let Some(theirs) = &meeting.theirs else { return };
         // Copies that are just being given to one peer are not given to another one.
-        let busy: BTreeSet<Id> = self.met.values().filter_map(|meeting| meeting.giving.map(|(id, _, _)| id)).collect();
+        let busy: BTreeSet<Id> =
+            self.met.values().filter_map(|meeting| meeting.giving.map(|(id, _, _)| id)).collect();
         let is_for_them = |id: &Id| self.carried.get(id).is_some_and(|letter| letter.destination == peer);
         let is_out = |id: &Id| meeting.has.contains(id) || busy.contains(id) && !is_for_them(id);
-        let Some((id, copies)) = self.carried.chosen(&peer, Some(&self.me), &self.table, theirs, is_out, now).into_iter().next() else { return };
+        let Some((id, copies)) =
+            self.carried.chosen(&peer, Some(&self.me), &self.table, theirs, is_out, now).into_iter().next()
+        else {
+            return;
+        };
         let stored = self.carried.get(&id).and_then(|letter| Bundle::decode(&letter.bytes).ok());
         // A stored bundle was decoded before and may be forwarded at least once more.
         let Some(bundle) = stored.and_then(|bundle| bundle.forwarded(self.me)) else { return };

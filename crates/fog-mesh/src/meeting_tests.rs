@@ -174,7 +174,10 @@ fn a_clock_that_was_wrong_for_a_while_ends_nothing_that_is_carried() {
         world.at(n).handle_timeout(now);
     }
     world.pump();
-    assert!(world.reports.iter().any(|(n, effect)| *n == 0 && matches!(effect, Effect::Expired { .. })), "forty days later it is over");
+    assert!(
+        world.reports.iter().any(|(n, effect)| *n == 0 && matches!(effect, Effect::Expired { .. })),
+        "forty days later it is over"
+    );
     assert_eq!(world.nodes[1].carried_for_others(), 0);
 }
 
@@ -197,7 +200,10 @@ fn a_carrier_brings_it_and_the_receipt_comes_back() {
     world.encounter(1, 2);
     let id = world.send(0, 2, b"by way of another");
     world.encounter(0, 1);
-    assert_eq!((world.said(0), world.at(1).carried_for_others(), world.at(0).carried_for_others()), (vec!["handed"], 1, 0));
+    assert_eq!(
+        (world.said(0), world.at(1).carried_for_others(), world.at(0).carried_for_others()),
+        (vec!["handed"], 1, 0)
+    );
     assert_eq!((world.copies(0, &id), world.copies(1, &id)), (COPIES / 2, COPIES / 2));
     world.encounter(1, 2);
     assert_eq!((world.said(2), world.at(1).carried_for_others()), (vec!["arrived"], 0));
@@ -247,8 +253,14 @@ fn what_is_refused_keeps_its_copies() {
         let id = world.send(0, 2, b"hello");
         let now = world.now;
         world.at(0).handle_met(node(1), now);
-        let summary = Message::Summary { likelihoods: vec![(node(2), 1.0)], ids: BTreeSet::new(), receipts: Vec::new() };
-        for message in [summary, Message::Answer { id: [9; 16], answer: Answer::Taken }, Message::Answer { id, answer }] {
+        let summary = Message::Summary {
+            likelihoods: vec![(node(2), 1.0)],
+            ids: BTreeSet::new(),
+            receipts: Vec::new(),
+        };
+        for message in
+            [summary, Message::Answer { id: [9; 16], answer: Answer::Taken }, Message::Answer { id, answer }]
+        {
             world.at(0).handle_message(node(1), &message.encode(), now);
         }
         // An answer about a bundle that was not given does not count either.
@@ -282,7 +294,10 @@ fn only_who_opened_it_can_say_that_it_arrived() {
     world.at(1).handle_message(node(0), &forged, now);
     world.pump();
     assert_eq!((world.said(0), world.at(0).held.len(), world.at(1).held.len()), (vec!["handed"], 1, 1));
-    assert!(world.nodes.iter().all(|node| node.receipts.is_empty()), "what cannot be checked is not passed on");
+    assert!(
+        world.nodes.iter().all(|node| node.receipts.is_empty()),
+        "what cannot be checked is not passed on"
+    );
     assert!(!world.at(1).confirm(id, TOKEN), "a carrier confirms nothing");
     let true_one = Message::Receipts(vec![(id, TOKEN)]).encode();
     world.at(1).handle_met(node(2), now);
@@ -323,15 +338,30 @@ fn a_bundle_has_to_be_as_it_should_be() {
     for bundle in wrong {
         assert_eq!(give(&mut carrier, 1, &bundle), Answer::Refused);
     }
-    assert_eq!(give(&mut carrier, 1, &bundle(2, 5, 1, 1)), Answer::Known, "its own, which it does not carry for others");
+    assert_eq!(
+        give(&mut carrier, 1, &bundle(2, 5, 1, 1)),
+        Answer::Known,
+        "its own, which it does not carry for others"
+    );
     assert_eq!(give(&mut carrier, 1, &fine), Answer::Taken);
-    carrier.handle_message(node(9), &Message::Give { copies: 1, bundle: bundle(0, 5, 2, 9).encode() }.encode(), START);
+    carrier.handle_message(
+        node(9),
+        &Message::Give { copies: 1, bundle: bundle(0, 5, 2, 9).encode() }.encode(),
+        START,
+    );
     assert_eq!(carrier.carried_for_others(), 1, "who is not met says nothing");
 }
 
 #[test]
 fn nobody_fills_the_store() {
-    let quotas = Quotas { letters: 40, bytes: 20_000, of_one: 10, of_neighbour: 15, bytes_of_neighbour: 8_000, ..Quotas::default() };
+    let quotas = Quotas {
+        letters: 40,
+        bytes: 20_000,
+        of_one: 10,
+        of_neighbour: 15,
+        bytes_of_neighbour: 8_000,
+        ..Quotas::default()
+    };
     let mut carrier = Carrier::new(node(0), quotas);
     let own = carrier.send(node(99), vec![0; 100], TOKEN, HOUR, START).unwrap();
     for peer in 1..20 {
@@ -348,13 +378,26 @@ fn nobody_fills_the_store() {
     // One source, by many neighbours; and the source itself, whose quota others used up.
     let mut carrier = Carrier::new(node(0), quotas);
     (1..4).for_each(|peer| carrier.handle_met(node(peer), START));
-    let taken = (0..30).filter(|n| give(&mut carrier, 1 + (n % 2) as u8, &bundle(3, 99, *n, 1 + (n % 2) as u8)) == Answer::Taken).count();
-    assert_eq!((taken, give(&mut carrier, 3, &Bundle { hops: 1, ..bundle(3, 99, 50, 3) })), (10, Answer::Taken));
+    let taken = (0..30)
+        .filter(|n| {
+            give(&mut carrier, 1 + (n % 2) as u8, &bundle(3, 99, *n, 1 + (n % 2) as u8)) == Answer::Taken
+        })
+        .count();
+    assert_eq!(
+        (taken, give(&mut carrier, 3, &Bundle { hops: 1, ..bundle(3, 99, 50, 3) })),
+        (10, Answer::Taken)
+    );
     // The node's own bundles are bounded too, and a huge one displaces nothing.
     let sent = (0..50).filter(|_| carrier.send(node(98), Vec::new(), TOKEN, HOUR, START).is_ok()).count();
-    assert_eq!((sent, carrier.send(node(98), vec![0; MAX_PAYLOAD + 1], TOKEN, HOUR, START)), (20, Err(SendError::TooLong { length: MAX_PAYLOAD + 1 })));
+    assert_eq!(
+        (sent, carrier.send(node(98), vec![0; MAX_PAYLOAD + 1], TOKEN, HOUR, START)),
+        (20, Err(SendError::TooLong { length: MAX_PAYLOAD + 1 }))
+    );
     let before = carrier.held.len();
-    assert_eq!(give(&mut carrier, 1, &Bundle { payload: vec![0; 30_000], ..bundle(8, 99, 99, 1) }), Answer::Refused);
+    assert_eq!(
+        give(&mut carrier, 1, &Bundle { payload: vec![0; 30_000], ..bundle(8, 99, 99, 1) }),
+        Answer::Refused
+    );
     assert_eq!(carrier.held.len(), before);
 }
 
@@ -365,7 +408,10 @@ fn what_is_over_is_told_and_forgotten() {
     assert_eq!(world.at(0).poll_timeout(), Some(START + 24 * HOUR));
     world.at(0).handle_timeout(START + 24 * HOUR);
     world.pump();
-    assert_eq!((world.reports.clone(), world.at(0).poll_timeout()), (vec![(0, Effect::Expired { id })], None));
+    assert_eq!(
+        (world.reports.clone(), world.at(0).poll_timeout()),
+        (vec![(0, Effect::Expired { id })], None)
+    );
 }
 
 #[test]
@@ -385,11 +431,17 @@ fn a_restart_goes_on_where_it_was() {
         world.at(n).handle_timeout(now);
         assert!(version > 0 && world.at(n).state() == state);
     }
-    assert_eq!((world.copies(0, &id), world.at(1).carried_for_others(), world.at(0).receipts.len()), (COPIES / 2, 1, 1));
+    assert_eq!(
+        (world.copies(0, &id), world.at(1).carried_for_others(), world.at(0).receipts.len()),
+        (COPIES / 2, 1, 1)
+    );
     world.encounter(1, 2);
     world.encounter(1, 0);
     assert_eq!(world.said(0), ["delivered", "handed", "delivered"]);
-    assert!(Carrier::restore(node(9), Quotas::default(), &world.at(0).state()).receipts.is_empty(), "another node's");
+    assert!(
+        Carrier::restore(node(9), Quotas::default(), &world.at(0).state()).receipts.is_empty(),
+        "another node's"
+    );
 }
 
 #[test]
@@ -411,7 +463,8 @@ fn what_was_not_confirmed_comes_again_after_a_restart() {
 #[test]
 fn every_change_raises_the_version() {
     let mut world = World::new(3);
-    let mut last: Vec<(u64, Vec<u8>)> = world.nodes.iter().map(|node| (node.version(), node.state())).collect();
+    let mut last: Vec<(u64, Vec<u8>)> =
+        world.nodes.iter().map(|node| (node.version(), node.state())).collect();
     let mut check = |world: &World| {
         for (node, last) in world.nodes.iter().zip(&mut last) {
             let now = (node.version(), node.state());
@@ -436,16 +489,23 @@ fn every_change_raises_the_version() {
 }
 
 fn any_message() -> impl Strategy<Value = Message> {
-    let pairs = || proptest::collection::vec((0u8..20, 0u8..9), 0..5).prop_map(|pairs| pairs.into_iter().map(|(id, token)| ([id; 16], [token; 16])).collect());
-    let bundles = (0u8..5, 0u8..5, 0u64..30, 0u8..5, 0usize..3_000).prop_map(|(source, destination, sequence, previous, length)| {
-        Bundle { payload: vec![7; length], ..bundle(source, destination, sequence, previous) }.encode()
-    });
+    let pairs = || {
+        proptest::collection::vec((0u8..20, 0u8..9), 0..5)
+            .prop_map(|pairs| pairs.into_iter().map(|(id, token)| ([id; 16], [token; 16])).collect())
+    };
+    let bundles = (0u8..5, 0u8..5, 0u64..30, 0u8..5, 0usize..3_000).prop_map(
+        |(source, destination, sequence, previous, length)| {
+            Bundle { payload: vec![7; length], ..bundle(source, destination, sequence, previous) }.encode()
+        },
+    );
     prop_oneof![
-        (proptest::collection::vec((0u8..99, 0.0f64..2.0), 0..50), pairs()).prop_map(|(likelihoods, receipts)| Message::Summary {
-            likelihoods: likelihoods.into_iter().map(|(of, likely)| (node(of), likely)).collect(),
-            ids: BTreeSet::new(),
-            receipts,
-        }),
+        (proptest::collection::vec((0u8..99, 0.0f64..2.0), 0..50), pairs()).prop_map(
+            |(likelihoods, receipts)| Message::Summary {
+                likelihoods: likelihoods.into_iter().map(|(of, likely)| (node(of), likely)).collect(),
+                ids: BTreeSet::new(),
+                receipts,
+            }
+        ),
         (any::<u8>(), bundles).prop_map(|(copies, bundle)| Message::Give { copies, bundle }),
         (0u8..20).prop_map(|id| Message::Answer { id: [id; 16], answer: Answer::Taken }),
         pairs().prop_map(Message::Receipts),

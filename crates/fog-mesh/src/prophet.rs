@@ -85,7 +85,9 @@ impl<N: Ord + Clone> Table<N> {
         let likely = match known {
             Some((likely, met)) if likely >= p.first_threshold => {
                 let weight = match met {
-                    Some(met) => p.encounter_max * (now.saturating_sub(met) as f64 / p.usual_interval).min(1.0),
+                    Some(met) => {
+                        p.encounter_max * (now.saturating_sub(met) as f64 / p.usual_interval).min(1.0)
+                    }
                     None => p.encounter_max,
                 };
                 likely + (1.0 - p.delta - likely).max(0.0) * weight
@@ -147,7 +149,10 @@ impl<N: Ord + Clone> Table<N> {
         if self.entries.len() <= limit {
             return;
         }
-        let all = self.entries.iter().map(|(node, entry)| (entry.met.is_some(), self.aged(entry, now), node.clone()));
+        let all = self
+            .entries
+            .iter()
+            .map(|(node, entry)| (entry.met.is_some(), self.aged(entry, now), node.clone()));
         let mut ranked: Vec<(bool, f64, N)> = all.collect();
         ranked.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
         for (_, _, node) in ranked.into_iter().take(self.entries.len() - limit) {

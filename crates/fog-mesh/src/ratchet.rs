@@ -110,8 +110,15 @@ impl Ratchet {
     /// Creates a ratchet with new random keys.
     #[must_use]
     pub fn new() -> Self {
-        let mut ratchet =
-            Self { account: Account::new(), fallback: [0; 32], issued: VecDeque::new(), peers: BTreeMap::new(), spent: VecDeque::new(), uses: 0, version: 0 };
+        let mut ratchet = Self {
+            account: Account::new(),
+            fallback: [0; 32],
+            issued: VecDeque::new(),
+            peers: BTreeMap::new(),
+            spent: VecDeque::new(),
+            uses: 0,
+            version: 0,
+        };
         ratchet.rotate();
         ratchet
     }
@@ -150,7 +157,11 @@ impl Ratchet {
     /// Learns the card of a peer, received in the session that authenticated its Noise key. Returns false
     /// when the card is malformed or this node's own.
     pub fn learn(&mut self, peer_noise_key: [u8; 32], card: &[u8]) -> bool {
-        let Some(card) = Card::decode(card).filter(|card| card.identity != self.account.curve25519_key().to_bytes()) else { return false };
+        let Some(card) =
+            Card::decode(card).filter(|card| card.identity != self.account.curve25519_key().to_bytes())
+        else {
+            return false;
+        };
         self.uses += 1;
         let mut sessions = Vec::new();
         if let Some(known) = self.peers.remove(&peer_noise_key) {
@@ -162,7 +173,10 @@ impl Ratchet {
         }
         self.peers.insert(peer_noise_key, Peer { card, is_fresh: true, sessions, used: self.uses });
         while self.peers.len() > PEERS {
-            let Some(oldest) = self.peers.iter().min_by_key(|(_, peer)| peer.used).map(|(key, _)| *key) else { break };
+            let Some(oldest) = self.peers.iter().min_by_key(|(_, peer)| peer.used).map(|(key, _)| *key)
+            else {
+                break;
+            };
             if let Some(peer) = self.peers.remove(&oldest) {
                 self.spend(peer.sessions);
             }
@@ -194,7 +208,11 @@ impl Ratchet {
         peer.used = uses;
         if peer.is_fresh || peer.sessions.is_empty() {
             let key = peer.card.once.pop().unwrap_or(peer.card.fallback);
-            let created = self.account.create_outbound_session(SessionConfig::version_1(), peer.card.identity.into(), key.into());
+            let created = self.account.create_outbound_session(
+                SessionConfig::version_1(),
+                peer.card.identity.into(),
+                key.into(),
+            );
             if let Ok(session) = created {
                 peer.sessions.push(Talk { session, used: uses, heard: uses });
                 peer.is_fresh = false;
@@ -242,7 +260,10 @@ impl Ratchet {
                     return Err(OpenError::NoKey);
                 }
                 let identity = first.identity_key();
-                let created = self.account.create_inbound_session(SessionConfig::version_1(), identity, first).map_err(|_| OpenError::NoKey)?;
+                let created = self
+                    .account
+                    .create_inbound_session(SessionConfig::version_1(), identity, first)
+                    .map_err(|_| OpenError::NoKey)?;
                 let used_up = first.one_time_key().to_bytes();
                 self.issued.retain(|key| *key != used_up);
                 peer.sessions.push(Talk { session: created.session, used: uses, heard: uses });
@@ -286,7 +307,8 @@ impl Ratchet {
             take_oldest(&mut peer.sessions, &mut gone);
         }
         if self.peers.values().map(|peer| peer.sessions.len()).sum::<usize>() > SESSIONS {
-            let oldest = |peer: &&mut Peer| peer.sessions.iter().map(|talk| talk.used).min().unwrap_or(u64::MAX);
+            let oldest =
+                |peer: &&mut Peer| peer.sessions.iter().map(|talk| talk.used).min().unwrap_or(u64::MAX);
             if let Some(peer) = self.peers.values_mut().min_by_key(oldest) {
                 take_oldest(&mut peer.sessions, &mut gone);
             }
@@ -322,7 +344,11 @@ impl Card {
         if reader.byte()? != VERSION {
             return None;
         }
-        let card = Self { identity: reader.array()?, fallback: reader.array()?, once: reader.list(MAX_KEYS, Reader::array)? };
+        let card = Self {
+            identity: reader.array()?,
+            fallback: reader.array()?,
+            once: reader.list(MAX_KEYS, Reader::array)?,
+        };
         reader.0.is_empty().then_some(card)
     }
 }

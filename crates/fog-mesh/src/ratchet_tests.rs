@@ -60,7 +60,9 @@ fn order_and_losses_do_not_matter() {
     let next = a.seal(&B, b"next").unwrap();
     meet(&mut a, &mut b);
     let after = a.seal(&B, b"after the meeting").unwrap();
-    for (sealed, expected) in [(&after, &b"after the meeting"[..]), (&next, b"next"), (&sealed[1], &[1]), (&sealed[8], &[8])] {
+    for (sealed, expected) in
+        [(&after, &b"after the meeting"[..]), (&next, b"next"), (&sealed[1], &[1]), (&sealed[8], &[8])]
+    {
         assert_eq!(b.open(&A, sealed).as_deref(), Ok(expected));
     }
 }
@@ -180,7 +182,10 @@ fn nothing_is_sealed_without_a_card() {
     // Keys of small order, which give no shared secret.
     let bad = Card { identity: [0; 32], fallback: [0; 32], once: vec![[0; 32]] }.encode();
     assert!(a.learn(B, &bad) && a.seal(&B, b"hello").is_none());
-    assert!(!a.learn(B, &Card { identity: [1; 32], fallback: [2; 32], once: vec![[3; 32]; MAX_KEYS + 1] }.encode()));
+    assert!(!a.learn(
+        B,
+        &Card { identity: [1; 32], fallback: [2; 32], once: vec![[3; 32]; MAX_KEYS + 1] }.encode()
+    ));
 }
 
 #[test]
@@ -193,7 +198,10 @@ fn the_least_used_go_when_there_are_too_many() {
     }
     assert!(a.seal(&name(0), b"hello").is_some());
     assert!(a.learn(B, &card) && a.seal(&B, b"hello").is_some());
-    assert_eq!((a.peers.len(), a.knows(&name(0)), a.knows(&name(1)), a.knows(&name(2))), (PEERS, true, false, true));
+    assert_eq!(
+        (a.peers.len(), a.knows(&name(0)), a.knows(&name(1)), a.knows(&name(2))),
+        (PEERS, true, false, true)
+    );
     // A second session with one peer drops one of the peer that was unused longest.
     assert!(a.learn(name(0), &card) && a.seal(&name(0), b"hello").is_some());
     let sessions = |of: usize| a.peers[&name(of)].sessions.len();

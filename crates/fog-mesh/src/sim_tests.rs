@@ -35,7 +35,8 @@ struct Outcome {
 /// Place of each person in each minute of two days: at home, at work or, sometimes, anywhere.
 pub(crate) fn walks() -> Vec<Vec<usize>> {
     let mut random = StdRng::seed_from_u64(1);
-    let people: Vec<(usize, usize)> = (0..PEOPLE).map(|_| (random.random_range(0..PLACES), random.random_range(0..PLACES))).collect();
+    let people: Vec<(usize, usize)> =
+        (0..PEOPLE).map(|_| (random.random_range(0..PLACES), random.random_range(0..PLACES))).collect();
     let mut now: Vec<usize> = people.iter().map(|(home, _)| *home).collect();
     let mut minutes = Vec::new();
     for minute in 0..2 * DAY {
@@ -69,7 +70,14 @@ fn run(way: Way, walks: &[Vec<usize>]) -> Outcome {
                 let mut id = [0; 16];
                 id[..8].copy_from_slice(&(written.len() as u64).to_be_bytes());
                 if source != destination {
-                    let letter = Letter { id, source, destination, expires: now + 20 * 60 * MINUTE, copies, bytes: vec![0; 100] };
+                    let letter = Letter {
+                        id,
+                        source,
+                        destination,
+                        expires: now + 20 * 60 * MINUTE,
+                        copies,
+                        bytes: vec![0; 100],
+                    };
                     carried[source].add(letter, now);
                     written.insert(id, (minute as u64, false));
                 }
@@ -152,11 +160,22 @@ fn exchange(
 #[test]
 fn few_copies_in_the_right_hands_arrive_nearly_as_often_as_a_flood() {
     let walks = walks();
-    let ways = [Way::Direct, Way::Flooding, Way::Prophet(COPIES), Way::Prophet(8), Way::Prophet(5), Way::Prophet(3), Way::Prophet(2)];
+    let ways = [
+        Way::Direct,
+        Way::Flooding,
+        Way::Prophet(COPIES),
+        Way::Prophet(8),
+        Way::Prophet(5),
+        Way::Prophet(3),
+        Way::Prophet(2),
+    ];
     let [direct, flood, prophet, eight, ..] = ways.map(|way| {
         let outcome = run(way, &walks);
         let mean = outcome.minutes as f64 / outcome.delivered.max(1) as f64;
-        println!("{way:?}: {} of {} delivered, {} transmissions, {mean:.0} min", outcome.delivered, outcome.written, outcome.transmissions);
+        println!(
+            "{way:?}: {} of {} delivered, {} transmissions, {mean:.0} min",
+            outcome.delivered, outcome.written, outcome.transmissions
+        );
         outcome
     });
     assert!(flood.delivered > direct.delivered, "the walks tell nothing apart");

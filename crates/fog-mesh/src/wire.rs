@@ -60,7 +60,9 @@ impl Message {
                     bytes.extend_from_slice(node);
                     // Rounded down, so that two nodes that report the same number to each other do not see
                     // it grow.
-                    bytes.extend_from_slice(&((likely.clamp(0.0, 1.0) * f64::from(u16::MAX)) as u16).to_be_bytes());
+                    bytes.extend_from_slice(
+                        &((likely.clamp(0.0, 1.0) * f64::from(u16::MAX)) as u16).to_be_bytes(),
+                    );
                 }
                 put_count(&mut bytes, ids.len());
                 ids.iter().for_each(|id| bytes.extend_from_slice(id));
@@ -98,14 +100,21 @@ impl Message {
         }
         let message = match reader.byte()? {
             1 => {
-                let likelihoods =
-                    reader.list(MAX_LIKELIHOODS, |reader| Some((reader.array()?, f64::from(u16::from_be_bytes(reader.array()?)) / f64::from(u16::MAX))))?;
+                let likelihoods = reader.list(MAX_LIKELIHOODS, |reader| {
+                    Some((
+                        reader.array()?,
+                        f64::from(u16::from_be_bytes(reader.array()?)) / f64::from(u16::MAX),
+                    ))
+                })?;
                 let ids = reader.list(MAX_IDS, Reader::array)?.into_iter().collect();
                 Self::Summary { likelihoods, ids, receipts: reader.pairs()? }
             }
             2 => {
                 let copies = reader.byte()?;
-                Self::Give { copies, bundle: reader.take(reader.0.len()).filter(|bundle| bundle.len() <= MAX_BUNDLE)?.to_vec() }
+                Self::Give {
+                    copies,
+                    bundle: reader.take(reader.0.len()).filter(|bundle| bundle.len() <= MAX_BUNDLE)?.to_vec(),
+                }
             }
             3 => {
                 let id = reader.array()?;
@@ -156,7 +165,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a counted list of at most `most` items.
-    pub(crate) fn list<T>(&mut self, most: usize, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+    pub(crate) fn list<T>(
+        &mut self,
+        most: usize,
+        mut item: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
         let count = usize::from(u16::from_be_bytes(self.array()?));
         if count > most {
             return None;
@@ -177,11 +190,19 @@ mod tests {
 
     fn any_message() -> impl Strategy<Value = Message> {
         let pairs = || proptest::collection::vec(any::<([u8; 16], [u8; 16])>(), 0..10);
-        let likelihoods = proptest::collection::vec((any::<[u8; 8]>(), prop_oneof![Just(0.0), Just(1.0), Just(0.2)]), 0..10);
+        let likelihoods = proptest::collection::vec(
+            (any::<[u8; 8]>(), prop_oneof![Just(0.0), Just(1.0), Just(0.2)]),
+            0..10,
+        );
         let ids = proptest::collection::btree_set(any::<[u8; 16]>(), 0..10);
         prop_oneof![
-            (likelihoods, ids, pairs()).prop_map(|(likelihoods, ids, receipts)| Message::Summary { likelihoods, ids, receipts }),
-            (any::<u8>(), proptest::collection::vec(any::<u8>(), 0..300)).prop_map(|(copies, bundle)| Message::Give { copies, bundle }),
+            (likelihoods, ids, pairs()).prop_map(|(likelihoods, ids, receipts)| Message::Summary {
+                likelihoods,
+                ids,
+                receipts
+            }),
+            (any::<u8>(), proptest::collection::vec(any::<u8>(), 0..300))
+                .prop_map(|(copies, bundle)| Message::Give { copies, bundle }),
             (any::<[u8; 16]>(), prop_oneof![Just(Answer::Taken), Just(Answer::Known), Just(Answer::Refused)])
                 .prop_map(|(id, answer)| Message::Answer { id, answer }),
             pairs().prop_map(Message::Receipts),
@@ -199,7 +220,10 @@ mod tests {
         for message in [summary, give] {
             assert!(message.encode().len() <= MAX_MESSAGE && Message::decode(&message.encode()).is_some());
         }
-        assert_eq!(Message::decode(&Message::Receipts(vec![([1; 16], [2; 16]); MAX_RECEIPTS + 1]).encode()), None);
+        assert_eq!(
+            Message::decode(&Message::Receipts(vec![([1; 16], [2; 16]); MAX_RECEIPTS + 1]).encode()),
+            None
+        );
     }
 
     proptest! {

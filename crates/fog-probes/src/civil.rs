@@ -38,8 +38,13 @@ mod tests {
 
     /// POSIX zones: Berlin, New York, Lord Howe (half an hour), Santiago (change at midnight), Tokyo (no
     /// change).
-    const ZONES: [&str; 5] =
-        ["CET-1CEST,M3.5.0,M10.5.0/3", "EST5EDT,M3.2.0,M11.1.0", "<+1030>-10:30<+11>-11,M10.1.0,M4.1.0", "<-04>4<-03>,M9.1.6/24,M4.1.6/24", "JST-9"];
+    const ZONES: [&str; 5] = [
+        "CET-1CEST,M3.5.0,M10.5.0/3",
+        "EST5EDT,M3.2.0,M11.1.0",
+        "<+1030>-10:30<+11>-11,M10.1.0,M4.1.0",
+        "<-04>4<-03>,M9.1.6/24,M4.1.6/24",
+        "JST-9",
+    ];
 
     /// A plan with nights off and one single hour off.
     fn plan() -> Policy {
@@ -55,7 +60,9 @@ mod tests {
     fn by_waiting(policy: &Policy, now: &Zoned) -> u32 {
         let is_off = |at: &Zoned| policy.week[usize::from(minute_of_week(at) / 60)] == OFF_CELL;
         let before = is_off(now);
-        (1..20_000).find(|minutes| is_off(&now.checked_add(SignedDuration::from_mins(*minutes)).unwrap()) != before).unwrap() as u32
+        (1..20_000)
+            .find(|minutes| is_off(&now.checked_add(SignedDuration::from_mins(*minutes)).unwrap()) != before)
+            .unwrap() as u32
     }
 
     #[test]
@@ -67,7 +74,9 @@ mod tests {
             // Times some hours before, during and after every change within two years.
             let mut at = date(2026, 1, 1).at(0, 0, 0, 0).to_zoned(zone.clone()).unwrap();
             let end = at.checked_add(2.years()).unwrap();
-            while let Some(change) = zone.following(at.timestamp()).next().filter(|change| change.timestamp() < end.timestamp()) {
+            while let Some(change) =
+                zone.following(at.timestamp()).next().filter(|change| change.timestamp() < end.timestamp())
+            {
                 changes += 1;
                 at = change.timestamp().to_zoned(zone.clone());
                 for minutes in (-1_500..=180).step_by(29) {
@@ -77,7 +86,11 @@ mod tests {
                 }
             }
             let now = date(2026, 6, 3).at(21, 15, 40, 0).to_zoned(zone).unwrap();
-            assert_eq!((zone_change(&now), policy.minutes_until_switch(minute_of_week(&now), None)), (None, Some(105)), "{now}");
+            assert_eq!(
+                (zone_change(&now), policy.minutes_until_switch(minute_of_week(&now), None)),
+                (None, Some(105)),
+                "{now}"
+            );
         }
         assert_eq!(changes, 16);
     }
@@ -85,7 +98,8 @@ mod tests {
     #[test]
     fn the_hour_that_is_left_out_is_not_waited_for() {
         let berlin = TimeZone::posix(ZONES[0]).unwrap();
-        let eve = |year, month, day| date(year, month, day).at(20, 0, 30, 0).to_zoned(berlin.clone()).unwrap();
+        let eve =
+            |year, month, day| date(year, month, day).at(20, 0, 30, 0).to_zoned(berlin.clone()).unwrap();
         // Work starts at 6:00 on Sunday, 10 hours ahead in any other night.
         let spring = eve(2026, 3, 28);
         assert_eq!(zone_change(&spring), Some(ZoneChange { in_minutes: 360, by_minutes: 60 }));
@@ -97,6 +111,9 @@ mod tests {
         // Only 2:00 to 3:00 is off, an hour that this night skips: the next one is a week later.
         let mut policy = Policy::default();
         policy.week[6 * 24 + 2] = OFF_CELL;
-        assert_eq!(policy.minutes_until_switch(minute_of_week(&spring), zone_change(&spring)), Some(6 * 60 + 7 * 1440 - 60));
+        assert_eq!(
+            policy.minutes_until_switch(minute_of_week(&spring), zone_change(&spring)),
+            Some(6 * 60 + 7 * 1440 - 60)
+        );
     }
 }

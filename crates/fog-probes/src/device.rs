@@ -41,9 +41,21 @@ mod tests {
 
     #[test]
     fn the_shell_is_believed_where_it_speaks() {
-        let shell = DeviceReadings::new(|| Readings { battery: Some(41.0), charging: Some(false), ..Readings::default() });
+        let shell = DeviceReadings::new(|| Readings {
+            battery: Some(41.0),
+            charging: Some(false),
+            ..Readings::default()
+        });
         let mut readings = Readings { battery: Some(90.0), metered: Some(true), ..Readings::default() };
         shell.overlay(&mut readings);
-        assert_eq!(readings, Readings { battery: Some(41.0), charging: Some(false), metered: Some(true), ..Readings::default() });
+        assert_eq!(
+            readings,
+            Readings {
+                battery: Some(41.0),
+                charging: Some(false),
+                metered: Some(true),
+                ..Readings::default()
+            }
+        );
     }
 }

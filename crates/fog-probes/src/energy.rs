@@ -20,7 +20,8 @@ impl EnergySource {
             return None;
         }
         let latest = Arc::new(Mutex::new(None));
-        let (source, shared, may_download) = (source.to_owned(), Arc::downgrade(&latest), Arc::clone(may_download));
+        let (source, shared, may_download) =
+            (source.to_owned(), Arc::downgrade(&latest), Arc::clone(may_download));
         let run = move || {
             while let Some(latest) = shared.upgrade() {
                 if is_address(&source) && !may_download.load(Ordering::Relaxed) {
@@ -63,7 +64,8 @@ fn fetch(source: &str) -> Option<f32> {
 
 #[cfg(not(any(target_os = "android", target_os = "ios")))]
 fn download(address: &str) -> Option<String> {
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(15))).build().into();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(15))).build().into();
     agent.get(address).call().ok()?.body_mut().with_config().limit(64 << 10).read_to_string().ok()
 }
 
@@ -82,7 +84,10 @@ pub fn parse_number(text: &str) -> Option<f32> {
         return finite(number);
     }
     let json: serde_json::Value = serde_json::from_str(text).ok()?;
-    ["value", "price", "carbonIntensity"].iter().find_map(|key| json.get(key)?.as_f64()).and_then(|n| finite(n as f32))
+    ["value", "price", "carbonIntensity"]
+        .iter()
+        .find_map(|key| json.get(key)?.as_f64())
+        .and_then(|n| finite(n as f32))
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use fog_eligibility::plausible::{CPU_CELSIUS, FAN_RPM, plausible};
 use crate::SensorFault;
 
 /// Words in the labels of sensors in or on the processor.
-const CPU_LABELS: [&str; 9] = ["package", "core", "tctl", "tdie", "cpu", "k10temp", "soc", "x86_pkg", "pmu tdie"];
+const CPU_LABELS: [&str; 9] =
+    ["package", "core", "tctl", "tdie", "cpu", "k10temp", "soc", "x86_pkg", "pmu tdie"];
 /// Words in the labels of sensors elsewhere, even if a word of [`CPU_LABELS`] is in them too.
 const OTHER_LABELS: [&str; 2] = ["gpu", "nouveau"];
 /// Words in the labels of firmware zones of the board, used where the processor has no sensor.
@@ -69,27 +70,41 @@ impl HeatSensors {
         self.judge(temperatures, fans, now)
     }
 
-    fn judge(&mut self, mut temperatures: Vec<Sensor<f32>>, mut fans: Vec<Sensor<u32>>, now: Instant) -> Heat {
+    fn judge(
+        &mut self,
+        mut temperatures: Vec<Sensor<f32>>,
+        mut fans: Vec<Sensor<u32>>,
+        now: Instant,
+    ) -> Heat {
         temperatures.truncate(MAX_SENSORS);
         fans.truncate(MAX_SENSORS);
         let mut heat = Heat::default();
         let of = |words: &[&str], name: &str| {
             let name = name.to_lowercase();
-            words.iter().any(|word| name.contains(word)) && !OTHER_LABELS.iter().any(|word| name.contains(word))
+            words.iter().any(|word| name.contains(word))
+                && !OTHER_LABELS.iter().any(|word| name.contains(word))
         };
-        let (cpu, rest): (Vec<_>, Vec<_>) = temperatures.into_iter().partition(|sensor| of(&CPU_LABELS, &sensor.name));
+        let (cpu, rest): (Vec<_>, Vec<_>) =
+            temperatures.into_iter().partition(|sensor| of(&CPU_LABELS, &sensor.name));
         let firmware = rest.into_iter().filter(|sensor| of(&FIRMWARE_LABELS, &sensor.name)).collect();
         let cpu = believable(cpu, &CPU_CELSIUS, "°C", &mut heat.faults);
         let cpu = self.without_stuck(cpu, now, &mut heat.faults);
         let hottest = |list: &[(String, f32)]| list.iter().map(|(_, celsius)| *celsius).reduce(f32::max);
         // Boards without a processor sensor have at best a firmware zone.
-        heat.cpu_celsius = hottest(&cpu).or_else(|| hottest(&believable(firmware, &CPU_CELSIUS, "°C", &mut heat.faults)));
-        heat.fan_rpm = believable(fans, &FAN_RPM, "rpm", &mut heat.faults).into_iter().map(|(_, rpm)| rpm).max();
+        heat.cpu_celsius =
+            hottest(&cpu).or_else(|| hottest(&believable(firmware, &CPU_CELSIUS, "°C", &mut heat.faults)));
+        heat.fan_rpm =
+            believable(fans, &FAN_RPM, "rpm", &mut heat.faults).into_iter().map(|(_, rpm)| rpm).max();
         heat
     }
 
     /// Leaves out sensors that gave one value for long while the hottest of the others moved.
-    fn without_stuck(&mut self, sensors: Vec<(String, f32)>, now: Instant, faults: &mut Vec<SensorFault>) -> Vec<(String, f32)> {
+    fn without_stuck(
+        &mut self,
+        sensors: Vec<(String, f32)>,
+        now: Instant,
+        faults: &mut Vec<SensorFault>,
+    ) -> Vec<(String, f32)> {
         self.still.retain(|name, _| sensors.iter().any(|(known, _)| known == name));
         for (name, value) in &sensors {
             let still = self.still.entry(name.clone()).or_insert_with(|| Still::new(*value, now));
@@ -104,10 +119,19 @@ impl HeatSensors {
             }
         }
         // Stuck sensors do not count as neighbours.
-        let kept: Vec<(String, f32)> = sensors.into_iter().filter(|(name, _)| self.still.get(name).is_none_or(|still| !still.is_stuck)).collect();
+        let kept: Vec<(String, f32)> = sensors
+            .into_iter()
+            .filter(|(name, _)| self.still.get(name).is_none_or(|still| !still.is_stuck))
+            .collect();
         for (name, still) in &mut self.still {
-            if let Some(hottest) = kept.iter().filter(|(other, _)| other != name).map(|(_, celsius)| *celsius).reduce(f32::max) {
-                still.neighbours = Some(still.neighbours.map_or((hottest, hottest), |(low, high)| (low.min(hottest), high.max(hottest))));
+            if let Some(hottest) =
+                kept.iter().filter(|(other, _)| other != name).map(|(_, celsius)| *celsius).reduce(f32::max)
+            {
+                still.neighbours = Some(
+                    still
+                        .neighbours
+                        .map_or((hottest, hottest), |(low, high)| (low.min(hottest), high.max(hottest))),
+                );
             }
         }
         kept
@@ -121,7 +145,12 @@ impl Still {
 }
 
 /// Keeps the sensors with plausible values; the others are added to `faults`.
-fn believable<T>(sensors: Vec<Sensor<T>>, range: &std::ops::RangeInclusive<T>, unit: &str, faults: &mut Vec<SensorFault>) -> Vec<(String, T)>
+fn believable<T>(
+    sensors: Vec<Sensor<T>>,
+    range: &std::ops::RangeInclusive<T>,
+    unit: &str,
+    faults: &mut Vec<SensorFault>,
+) -> Vec<(String, T)>
 where
     T: PartialOrd + Copy + std::fmt::Display,
 {

@@ -1,6 +1,8 @@
 use std::sync::OnceLock;
 
-use sysinfo::{CpuRefreshKind, MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
+use sysinfo::{
+    CpuRefreshKind, MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System,
+};
 
 /// Memory of this machine, bytes; `None` when unknown. Read once, as it does not change while a program
 /// runs.
@@ -36,9 +38,14 @@ impl Load {
         let mut pids: Vec<Pid> = own.iter().map(|pid| Pid::from_u32(*pid)).collect();
         pids.push(Pid::from_u32(std::process::id()));
         self.system.refresh_cpu_usage();
-        self.system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, ProcessRefreshKind::nothing().with_cpu());
+        self.system.refresh_processes_specifics(
+            ProcessesToUpdate::Some(&pids),
+            true,
+            ProcessRefreshKind::nothing().with_cpu(),
+        );
         let cores = self.system.cpus().len().max(1) as f32;
-        let ours: f32 = pids.iter().filter_map(|pid| self.system.process(*pid)).map(sysinfo::Process::cpu_usage).sum();
+        let ours: f32 =
+            pids.iter().filter_map(|pid| self.system.process(*pid)).map(sysinfo::Process::cpu_usage).sum();
         let all = self.system.global_cpu_usage();
         // The first call has no earlier sample to compare with.
         let known = std::mem::replace(&mut self.has_baseline, true);
@@ -54,7 +61,8 @@ impl Load {
     pub(crate) fn running(&mut self, names: &[String]) -> Vec<String> {
         self.system.refresh_processes_specifics(ProcessesToUpdate::All, true, ProcessRefreshKind::nothing());
         let plain = |name: &str| name.to_lowercase().trim_end_matches(".exe").to_owned();
-        let running: std::collections::BTreeSet<String> = self.system.processes().values().map(|p| plain(&p.name().to_string_lossy())).collect();
+        let running: std::collections::BTreeSet<String> =
+            self.system.processes().values().map(|p| plain(&p.name().to_string_lossy())).collect();
         names.iter().filter(|name| running.contains(kept_name(&plain(name)))).cloned().collect()
     }
 }
@@ -70,7 +78,8 @@ mod tests {
         let program = folder.join("a-game-with-a-long-name");
         std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
         let mut game = std::process::Command::new(&program).arg("20").spawn().unwrap();
-        let found = Load::new().running(&["A-Game-With-A-Long-Name.exe".to_owned(), "no-such-program".to_owned()]);
+        let found =
+            Load::new().running(&["A-Game-With-A-Long-Name.exe".to_owned(), "no-such-program".to_owned()]);
         game.kill().unwrap();
         game.wait().unwrap();
         std::fs::remove_dir_all(&folder).unwrap();

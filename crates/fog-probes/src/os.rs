@@ -45,7 +45,8 @@ impl Slow {
     pub(crate) fn start() -> Self {
         let latest = Arc::new(Mutex::new(None));
         if !HAS_SOURCE {
-            *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), SlowReadings::default()));
+            *latest.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((Instant::now(), SlowReadings::default()));
             return Self { latest };
         }
         let shared = Arc::downgrade(&latest);
@@ -53,7 +54,8 @@ impl Slow {
             let mut source = system::Source::default();
             while let Some(latest) = shared.upgrade() {
                 let readings = source.ask();
-                *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), readings.unwrap_or_default()));
+                *latest.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some((Instant::now(), readings.unwrap_or_default()));
                 drop(latest);
                 std::thread::sleep(if readings.is_some() { EVERY } else { EXPIRES });
             }
@@ -82,7 +84,12 @@ mod tests {
 
     #[test]
     fn a_source_that_hangs_has_not_been_asked() {
-        let answered = |ago: Duration| Slow { latest: Arc::new(Mutex::new(Some((Instant::now().checked_sub(ago).unwrap(), SlowReadings::default())))) };
+        let answered = |ago: Duration| Slow {
+            latest: Arc::new(Mutex::new(Some((
+                Instant::now().checked_sub(ago).unwrap(),
+                SlowReadings::default(),
+            )))),
+        };
         assert!(answered(EXPIRES).has_looked(), "a source without an answer is asked that rarely");
         assert_eq!(answered(EXPIRES * 3).has_looked(), !HAS_SOURCE);
     }

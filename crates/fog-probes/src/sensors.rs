@@ -61,11 +61,16 @@ impl Sensors {
     /// Opens the sensors. `device` adds the readings of the host application. `on_input` is called from
     /// another thread at the first input after a second without any.
     #[must_use]
-    pub fn new(config: SensorConfig, device: Option<DeviceReadings>, on_input: Arc<dyn Fn() + Send + Sync>) -> Self {
+    pub fn new(
+        config: SensorConfig,
+        device: Option<DeviceReadings>,
+        on_input: Arc<dyn Fn() + Send + Sync>,
+    ) -> Self {
         // Until the first sample it is unknown whether the network is metered.
         let may_download = Arc::new(AtomicBool::new(!config.unmetered_only));
         let energy = EnergySource::start(&config.energy_source, &may_download);
-        let (power, load, input, slow) = (Power::new(), Load::new(), InputMonitor::start(on_input), Slow::start());
+        let (power, load, input, slow) =
+            (Power::new(), Load::new(), InputMonitor::start(on_input), Slow::start());
         Self {
             config,
             device,

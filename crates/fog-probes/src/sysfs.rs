@@ -20,7 +20,8 @@ pub(crate) fn text(path: &Path) -> Option<String> {
 
 /// Sorted entries of a folder; `None` when it cannot be listed.
 pub(crate) fn folders(path: &Path) -> Option<Vec<PathBuf>> {
-    let mut found: Vec<PathBuf> = std::fs::read_dir(path).ok()?.flatten().take(MAX_FOLDERS).map(|entry| entry.path()).collect();
+    let mut found: Vec<PathBuf> =
+        std::fs::read_dir(path).ok()?.flatten().take(MAX_FOLDERS).map(|entry| entry.path()).collect();
     found.sort();
     Some(found)
 }

@@ -31,7 +31,9 @@ pub enum TraceError {
 pub fn parse_trace(text: &str) -> Result<Vec<(Moment, Readings)>, TraceError> {
     let mut last = 0;
     let mut samples = Vec::new();
-    for (number, line) in fog_types::without_mark(text).lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (number, line) in
+        fog_types::without_mark(text).lines().enumerate().filter(|(_, line)| !line.trim().is_empty())
+    {
         let wrong = |message: String| TraceError::Line { line: number + 1, message };
         let TraceLine { t_ms, readings } = serde_json::from_str(line).map_err(|e| wrong(e.to_string()))?;
         if t_ms < last {
@@ -54,6 +56,11 @@ mod tests {
         assert_eq!(parse_trace(&format!("\u{feff}{good}")).unwrap().len(), 2);
         let back = "{\"t_ms\":5,\"readings\":{}}\n{\"t_ms\":4,\"readings\":{}}";
         assert!(parse_trace(back).unwrap_err().to_string().contains("line 2"));
-        assert!(parse_trace("{\"t_ms\":0,\"readings\":{\"batery\":80}}").unwrap_err().to_string().contains("batery"));
+        assert!(
+            parse_trace("{\"t_ms\":0,\"readings\":{\"batery\":80}}")
+                .unwrap_err()
+                .to_string()
+                .contains("batery")
+        );
     }
 }

@@ -60,7 +60,12 @@ pub struct CheckpointHeader {
 impl CheckpointHeader {
     /// Creates the header of a task that has not begun, with the given module and inputs.
     #[must_use]
-    pub fn new(spec: &crate::TaskSpec, module: blake3::Hash, inputs: Vec<(String, String)>, stdin: Option<String>) -> Self {
+    pub fn new(
+        spec: &crate::TaskSpec,
+        module: blake3::Hash,
+        inputs: Vec<(String, String)>,
+        stdin: Option<String>,
+    ) -> Self {
         Self {
             format: CHECKPOINT_FORMAT,
             state_version: SNAPSHOT_VERSION,
@@ -87,8 +92,24 @@ impl CheckpointHeader {
 
     /// Whether two headers differ only in progress.
     fn is_of_run(&self, other: &Self) -> bool {
-        let Self { format, state_version, cost_version, module, program, args, env, inputs, stdin, limits, seed, units: _, memory: _, taken_ms: _ } = self;
-        (format, state_version, cost_version, seed) == (&other.format, &other.state_version, &other.cost_version, &other.seed)
+        let Self {
+            format,
+            state_version,
+            cost_version,
+            module,
+            program,
+            args,
+            env,
+            inputs,
+            stdin,
+            limits,
+            seed,
+            units: _,
+            memory: _,
+            taken_ms: _,
+        } = self;
+        (format, state_version, cost_version, seed)
+            == (&other.format, &other.state_version, &other.cost_version, &other.seed)
             && (module, program, args, env) == (&other.module, &other.program, &other.args, &other.env)
             && (inputs, stdin, limits) == (&other.inputs, &other.stdin, &other.limits)
     }
@@ -98,8 +119,14 @@ impl CheckpointHeader {
     #[must_use]
     pub fn task_identity(&self) -> String {
         let Self { cost_version, module, program, args, env, inputs, stdin, limits, seed, .. } = self;
-        let all = postcard::to_stdvec(&(cost_version, module, program, args, env, inputs, stdin, limits, seed)).unwrap_or_default();
-        blake3::Hasher::new_derive_key("fog-compute task identity v1").update(&all).finalize().to_hex().to_string()
+        let all =
+            postcard::to_stdvec(&(cost_version, module, program, args, env, inputs, stdin, limits, seed))
+                .unwrap_or_default();
+        blake3::Hasher::new_derive_key("fog-compute task identity v1")
+            .update(&all)
+            .finalize()
+            .to_hex()
+            .to_string()
     }
 }
 
@@ -154,7 +181,9 @@ pub enum CheckpointError {
         problem: String,
     },
     /// The file is sealed with another key.
-    #[error("{path} is sealed for another device, or changed; export it there with `fog job export-checkpoint`")]
+    #[error(
+        "{path} is sealed for another device, or changed; export it there with `fog job export-checkpoint`"
+    )]
     Sealed {
         /// Path of the file.
         path: PathBuf,
@@ -254,14 +283,28 @@ mod tests {
 
     /// Three checkpoints of one run, each with a little more output and memory.
     fn sample() -> [Generation; 3] {
-        let files = CheckpointFiles { module: b"module".to_vec(), inputs: vec![b"one".to_vec()], stdin: Some(vec![]) };
+        let files = CheckpointFiles {
+            module: b"module".to_vec(),
+            inputs: vec![b"one".to_vec()],
+            stdin: Some(vec![]),
+        };
         let id = |bytes: &[u8]| blake3::hash(bytes).to_hex().to_string();
         let mut tracker = Tracker::new();
         let mut memory = vec![0; 65536];
         [1, 2, 3].map(|round: u8| {
             memory[usize::from(round) * 5000] = round;
-            let rest = Rest { globals: vec![], left: -i64::from(round), granted: 100, active_millis: 1, tables: vec![] };
-            let snapshot = tracker.take(&[&memory], &[round], WasiState::default(), rest, false).unwrap().snapshot().unwrap();
+            let rest = Rest {
+                globals: vec![],
+                left: -i64::from(round),
+                granted: 100,
+                active_millis: 1,
+                tables: vec![],
+            };
+            let snapshot = tracker
+                .take(&[&memory], &[round], WasiState::default(), rest, false)
+                .unwrap()
+                .snapshot()
+                .unwrap();
             let header = CheckpointHeader {
                 format: CHECKPOINT_FORMAT,
                 state_version: SNAPSHOT_VERSION,
@@ -279,7 +322,13 @@ mod tests {
                 taken_ms: i64::from(round),
             };
             let stdout = vec![b'o'; usize::from(round) * 10];
-            Generation { header, stdout, stderr: vec![], state: snapshot.encode().unwrap(), files: Some(files.clone()) }
+            Generation {
+                header,
+                stdout,
+                stderr: vec![],
+                state: snapshot.encode().unwrap(),
+                files: Some(files.clone()),
+            }
         })
     }
 
@@ -302,7 +351,10 @@ mod tests {
     fn any_change_or_cut_is_seen_and_what_lies_before_it_stands() {
         let generations = sample();
         let parts = bytes_of(&generations);
-        let ends: Vec<usize> = parts.iter().scan(0, |end, part| Some(std::mem::replace(end, *end + part.len()) + part.len())).collect();
+        let ends: Vec<usize> = parts
+            .iter()
+            .scan(0, |end, part| Some(std::mem::replace(end, *end + part.len()) + part.len()))
+            .collect();
         let bytes = parts.concat();
         let whole = Checkpoint::parse(&bytes).unwrap();
         assert_eq!((whole.added, whole.header.units, whole.stdout.len()), (2, 103, 30));
@@ -314,13 +366,22 @@ mod tests {
             for (what, damaged) in [("changed", &changed[..]), ("cut", &bytes[..at])] {
                 let found = Checkpoint::decode(damaged);
                 match before {
-                    0 => assert!(found.is_err() && CheckpointSurvey::read(damaged).is_err(), "{what} at {at}"),
+                    0 => {
+                        assert!(found.is_err() && CheckpointSurvey::read(damaged).is_err(), "{what} at {at}")
+                    }
                     _ => {
                         let survey = CheckpointSurvey::read(damaged).unwrap();
-                        assert_eq!((survey.header.units, survey.stdout), (100 + before as u64, blake3::hash(&vec![b'o'; before * 10])), "{what} at {at}");
+                        assert_eq!(
+                            (survey.header.units, survey.stdout),
+                            (100 + before as u64, blake3::hash(&vec![b'o'; before * 10])),
+                            "{what} at {at}"
+                        );
                         let (found, problem) = found.unwrap();
                         assert_eq!(found.header.units, 100 + before as u64, "{what} at {at}");
-                        assert!(problem.is_some() || at == ends[before - 1] && what == "cut", "{what} at {at}");
+                        assert!(
+                            problem.is_some() || at == ends[before - 1] && what == "cut",
+                            "{what} at {at}"
+                        );
                     }
                 }
             }
@@ -356,8 +417,13 @@ mod tests {
         let mut memory = vec![0; 8 << 20];
         let mut noise = blake3::Hasher::new().finalize_xof();
         noise.fill(&mut memory);
-        let rest = Rest { globals: vec![], left: -1, granted: 100, active_millis: 1, tables: vec![vec![7; 300]] };
-        let snapshot = Tracker::new().take(&[&memory], &[1; 200_000], WasiState::default(), rest, false).unwrap().snapshot().unwrap();
+        let rest =
+            Rest { globals: vec![], left: -1, granted: 100, active_millis: 1, tables: vec![vec![7; 300]] };
+        let snapshot = Tracker::new()
+            .take(&[&memory], &[1; 200_000], WasiState::default(), rest, false)
+            .unwrap()
+            .snapshot()
+            .unwrap();
         first.state = snapshot.encode().unwrap();
         first.header.memory = memory.len() as u64;
         let bytes = bytes_with(&first);
@@ -406,7 +472,10 @@ mod tests {
         writer.write(&third, false).unwrap();
         let read = || Checkpoint::read(&path, Some(&key)).unwrap();
         assert_eq!((read().0.header.units, read().0.stdout.len(), read().1.is_none()), (103, 30, true));
-        assert!(matches!(Checkpoint::read(&path, Some(&Key::from([8; 32]))), Err(CheckpointError::Sealed { .. })));
+        assert!(matches!(
+            Checkpoint::read(&path, Some(&Key::from([8; 32]))),
+            Err(CheckpointError::Sealed { .. })
+        ));
         let bytes = std::fs::read(&path).unwrap();
         assert!(!bytes.windows(6).any(|window| window == b"module"), "nothing can be read without the key");
         // With a torn tail, the checkpoints before it can still be read.

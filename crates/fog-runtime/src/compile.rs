@@ -84,13 +84,18 @@ pub fn validate(module: &[u8]) -> Result<(), CompileError> {
 /// [`CompileError`] when the module is refused or the engine fails.
 pub fn compile(module: &[u8], kind: EngineKind) -> Result<Vec<u8>, CompileError> {
     require_binary(module)?;
-    let rewritten = instrument(module, accepted(), Abilities::default()).map_err(|e| CompileError::Invalid { message: e.to_string() })?;
+    let rewritten = instrument(module, accepted(), Abilities::default())
+        .map_err(|e| CompileError::Invalid { message: e.to_string() })?;
     let engine = engine(kind, 1 << 20)?;
     engine.precompile_module(&rewritten).map_err(|e| CompileError::Invalid { message: format!("{e:#}") })
 }
 
 fn require_binary(module: &[u8]) -> Result<(), CompileError> {
-    if module.starts_with(b"\0asm") { Ok(()) } else { Err(CompileError::Invalid { message: "it does not begin with the bytes of a .wasm file".to_owned() }) }
+    if module.starts_with(b"\0asm") {
+        Ok(())
+    } else {
+        Err(CompileError::Invalid { message: "it does not begin with the bytes of a .wasm file".to_owned() })
+    }
 }
 
 #[cfg(test)]

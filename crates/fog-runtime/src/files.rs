@@ -44,13 +44,18 @@ pub fn replaceable(path: &Path) -> io::Result<PathBuf> {
 /// # Errors
 /// [`io::ErrorKind::InvalidInput`] when it is not a regular file, and the errors of opening it.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    let check = |about: std::fs::Metadata| if about.is_file() { Ok(()) } else { Err(not_a_file(&about, "a file is needed")) };
+    let check = |about: std::fs::Metadata| {
+        if about.is_file() { Ok(()) } else { Err(not_a_file(&about, "a file is needed")) }
+    };
     check(std::fs::metadata(path)?)?;
     let mut options = File::options();
     options.read(true);
     // If a pipe takes the place in between, opening it does not wait for a writer.
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        &mut options,
+        rustix::fs::OFlags::NONBLOCK.bits().cast_signed(),
+    );
     let file = options.open(path)?;
     check(file.metadata()?)?;
     Ok(file)

@@ -105,7 +105,14 @@ impl History {
     /// Creates the history of a run that begins; writes nothing.
     #[must_use]
     pub fn new(module: &str, task: &str, segment: u64) -> Self {
-        Self { format: HISTORY_FORMAT, module: module.to_owned(), task: task.to_owned(), segment, marks: Vec::new(), end: None }
+        Self {
+            format: HISTORY_FORMAT,
+            module: module.to_owned(),
+            task: task.to_owned(),
+            segment,
+            marks: Vec::new(),
+            end: None,
+        }
     }
 
     /// Whether a folder holds a history.
@@ -127,7 +134,10 @@ impl History {
         };
         for entry in std::fs::read_dir(folder).map_err(at(folder))? {
             let name = entry.map_err(at(folder))?.file_name();
-            let number = name.to_str().and_then(|name| name.split_once(".fog")).and_then(|(number, _)| number.parse::<u64>().ok());
+            let number = name
+                .to_str()
+                .and_then(|name| name.split_once(".fog"))
+                .and_then(|(number, _)| number.parse::<u64>().ok());
             if let Some(number) = number {
                 let path = Self::checkpoint(folder, number);
                 CheckpointWriter::new(path.clone(), None).check_beside().map_err(at(&path))?;
@@ -155,7 +165,8 @@ impl History {
     /// # Errors
     /// [`HistoryError::Damaged`] when they are not a valid index.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, HistoryError> {
-        Self::parse(bytes).map_err(|problem| HistoryError::Damaged { path: PathBuf::from("what was sent"), problem })
+        Self::parse(bytes)
+            .map_err(|problem| HistoryError::Damaged { path: PathBuf::from("what was sent"), problem })
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {

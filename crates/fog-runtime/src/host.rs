@@ -67,13 +67,17 @@ pub enum WorkerError {
         message: String,
     },
     /// Compiling took more processor time than allowed; another attempt would fail too.
-    #[error("compiling the module took more than {seconds} s of processor time; a module must compile within that")]
+    #[error(
+        "compiling the module took more than {seconds} s of processor time; a module must compile within that"
+    )]
     CompileTime {
         /// Limit in seconds.
         seconds: u64,
     },
     /// Compiling took more memory than allowed for a module of this size; another attempt would fail too.
-    #[error("compiling the module took more than {limit} of memory; a module of its size must compile within that")]
+    #[error(
+        "compiling the module took more than {limit} of memory; a module of its size must compile within that"
+    )]
     CompileMemory {
         /// Limit in bytes.
         limit: ByteCount,
@@ -86,7 +90,11 @@ impl WorkerError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Module { .. } | Self::CompileTime { .. } | Self::CompileMemory { .. } => true,
-            Self::Start { .. } | Self::Died { .. } | Self::ProtocolViolation { .. } | Self::File { .. } | Self::NoRoom { .. } => false,
+            Self::Start { .. }
+            | Self::Died { .. }
+            | Self::ProtocolViolation { .. }
+            | Self::File { .. }
+            | Self::NoRoom { .. } => false,
         }
     }
 }
@@ -96,7 +104,9 @@ impl HasKind for WorkerError {
         match self {
             Self::Module { .. } => ErrorKind::BadInput,
             Self::File { .. } => ErrorKind::Storage,
-            Self::NoRoom { .. } | Self::CompileTime { .. } | Self::CompileMemory { .. } => ErrorKind::LimitReached,
+            Self::NoRoom { .. } | Self::CompileTime { .. } | Self::CompileMemory { .. } => {
+                ErrorKind::LimitReached
+            }
             Self::Start { .. } | Self::Died { .. } | Self::ProtocolViolation { .. } => ErrorKind::Bug,
         }
     }
@@ -129,7 +139,11 @@ impl Worker {
     ///
     /// # Errors
     /// [`WorkerError::Start`] when the process cannot be started.
-    pub fn spawn(program: &WorkerProgram, spec: TaskSpec, state: Option<Vec<u8>>) -> Result<Self, WorkerError> {
+    pub fn spawn(
+        program: &WorkerProgram,
+        spec: TaskSpec,
+        state: Option<Vec<u8>>,
+    ) -> Result<Self, WorkerError> {
         Self::begin(program, spec, state.map_or(State::None, State::Bytes))
     }
 
@@ -150,7 +164,8 @@ impl Worker {
         let (duty, duty_seen) = watch::channel(spec.duty);
         let (saves, wanted) = mpsc::channel(SAVE_QUEUE);
         let (sink, events) = mpsc::channel(EVENT_QUEUE);
-        let session = Session::begin(seat, input, sink, Wishes { duty: duty_seen, saves: wanted }, spec, state)?;
+        let session =
+            Session::begin(seat, input, sink, Wishes { duty: duty_seen, saves: wanted }, spec, state)?;
         let guard = tokio::spawn(session.serve(output)).abort_handle();
         Ok(Self { duty, saves, events, pid, guard })
     }
@@ -188,7 +203,10 @@ impl Drop for Worker {
     }
 }
 
-async fn read_frames(mut from: Box<dyn AsyncRead + Send + Sync + Unpin>, to: mpsc::Sender<Result<FromWorker, String>>) {
+async fn read_frames(
+    mut from: Box<dyn AsyncRead + Send + Sync + Unpin>,
+    to: mpsc::Sender<Result<FromWorker, String>>,
+) {
     loop {
         let frame = read_frame(&mut from).await;
         let Some(frame) = frame else { return };

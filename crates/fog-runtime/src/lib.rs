@@ -24,14 +24,22 @@ mod wasi;
 mod worker;
 
 pub use checkpoint::{
-    CHECKPOINT_FORMAT, Checkpoint, CheckpointBytes, CheckpointError, CheckpointFiles, CheckpointHeader, CheckpointSurvey, CheckpointWriter, Generation,
+    CHECKPOINT_FORMAT, Checkpoint, CheckpointBytes, CheckpointError, CheckpointFiles, CheckpointHeader,
+    CheckpointSurvey, CheckpointWriter, Generation,
 };
 pub use compile::{CompileError, EngineKind, compile, validate};
-pub use files::{NewFile, OutputFolder, kind_of, open_regular, read_regular, replace_file, replaceable, write_file};
+pub use files::{
+    NewFile, OutputFolder, kind_of, open_regular, read_regular, replace_file, replaceable, write_file,
+};
 pub use fog_instrument::{REWRITING_VERSION, accepted};
 pub use history::{History, HistoryEnd, HistoryError, HistoryMark};
-pub use host::{ArtifactRoom, CompileLimits, Worker, WorkerError, WorkerEvent, check_sandbox, prepare, prepare_within};
-pub use outcome::{LeftOut, LeftOutFile, LeftOutReason, LimitKind, MAX_OUTPUT_FILES, MAX_OUTPUT_PATHS, Outcome, OutputFile, Report, result_hash};
+pub use host::{
+    ArtifactRoom, CompileLimits, Worker, WorkerError, WorkerEvent, check_sandbox, prepare, prepare_within,
+};
+pub use outcome::{
+    LeftOut, LeftOutFile, LeftOutReason, LimitKind, MAX_OUTPUT_FILES, MAX_OUTPUT_PATHS, Outcome, OutputFile,
+    Report, result_hash,
+};
 pub use program::{Priority, WorkerProgram};
 pub use protocol::{FromWorker, MAX_FRAME_BYTES, Mark, ProtocolError, SavedState, ToWorker, decode_frame};
 pub use run::{Control, Observer, Order, RunError, SLICE_UNITS, run};

@@ -147,7 +147,12 @@ impl OutputFile {
 ///
 /// Fields have their length in front, so that no two results share an encoding.
 #[must_use]
-pub fn result_hash<'a>(exit_code: u32, units: WorkUnits, stdout: &[u8], files: impl Iterator<Item = (&'a str, blake3::Hash)>) -> blake3::Hash {
+pub fn result_hash<'a>(
+    exit_code: u32,
+    units: WorkUnits,
+    stdout: &[u8],
+    files: impl Iterator<Item = (&'a str, blake3::Hash)>,
+) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_derive_key("fog-compute result v1");
     hasher.update(&exit_code.to_le_bytes());
     hasher.update(&units.0.to_le_bytes());

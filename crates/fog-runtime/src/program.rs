@@ -69,8 +69,10 @@ impl WorkerProgram {
 
     pub(crate) fn start(&self) -> Result<WorkerProcess, WorkerError> {
         match self {
-            Self::Process { path, args } => WorkerProcess::of_process(path, args).map_err(|source| WorkerError::Start { program: path.clone(), source }),
-            Self::Thread => WorkerProcess::of_thread().map_err(|source| WorkerError::Start { program: "a thread".into(), source }),
+            Self::Process { path, args } => WorkerProcess::of_process(path, args)
+                .map_err(|source| WorkerError::Start { program: path.clone(), source }),
+            Self::Thread => WorkerProcess::of_thread()
+                .map_err(|source| WorkerError::Start { program: "a thread".into(), source }),
         }
     }
 }
@@ -97,7 +99,12 @@ impl WorkerProcess {
     fn of_process(path: &std::path::Path, args: &[OsString]) -> std::io::Result<Self> {
         let mut command = Command::new(path);
         detach(&mut command);
-        let command = command.args(args).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let command = command
+            .args(args)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.kill_on_drop(true).spawn()?;
         child.id().into_iter().for_each(suspend::enter);
         let input = child.stdin.take().map(|pipe| Box::new(pipe) as _);
@@ -117,8 +124,16 @@ impl WorkerProcess {
         let (output, input) = tokio::net::UnixStream::from_std(ours)?.into_split();
         let news = theirs.try_clone()?;
         // The compiler recurses deeper than the usual 2 MiB of a thread allow.
-        std::thread::Builder::new().name("task".to_owned()).stack_size(8 << 20).spawn(move || crate::worker::worker_thread(theirs, news))?;
-        Ok(Self { input: Some(Box::new(input)), output: Some(Box::new(output)), child: None, last_words: Arc::default() })
+        std::thread::Builder::new()
+            .name("task".to_owned())
+            .stack_size(8 << 20)
+            .spawn(move || crate::worker::worker_thread(theirs, news))?;
+        Ok(Self {
+            input: Some(Box::new(input)),
+            output: Some(Box::new(output)),
+            child: None,
+            last_words: Arc::default(),
+        })
     }
 
     #[cfg(not(unix))]
@@ -143,7 +158,9 @@ impl WorkerProcess {
     /// Waits up to two seconds for the process to end and returns how it ended.
     pub(crate) async fn exit(&mut self) -> Exit {
         self.pid().into_iter().for_each(suspend::leave);
-        let Some(child) = &mut self.child else { return Exit { status: "its thread ended".to_owned(), is_out_of_memory: false } };
+        let Some(child) = &mut self.child else {
+            return Exit { status: "its thread ended".to_owned(), is_out_of_memory: false };
+        };
         let mut status = match tokio::time::timeout(EXIT_GRACE, child.wait()).await {
             Ok(Ok(status)) => status.to_string(),
             _ => "it closed its output".to_owned(),

@@ -215,7 +215,11 @@ pub fn decode_frame<T: DeserializeOwned>(body: &[u8]) -> Result<T, ProtocolError
         return Err(ProtocolError::TooLong { length: body.len() });
     }
     let (message, rest) = postcard::take_from_bytes(body).map_err(ProtocolError::Malformed)?;
-    if rest.is_empty() { Ok(message) } else { Err(ProtocolError::Malformed(postcard::Error::DeserializeBadEncoding)) }
+    if rest.is_empty() {
+        Ok(message)
+    } else {
+        Err(ProtocolError::Malformed(postcard::Error::DeserializeBadEncoding))
+    }
 }
 
 pub(crate) fn encode_frame<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {

@@ -109,7 +109,17 @@ impl Meter {
     pub(crate) fn new(limits: &Limits, segments: Option<Segments>) -> Self {
         let wall_limit = Duration::from_secs(limits.wall_seconds);
         let (active, since) = (Duration::ZERO, ThreadClock::start());
-        Self { units_limit: limits.units.0, slice: SLICE_UNITS, granted: 0, wall_limit, active, since, stopped_with: 0, segments, marks: 0 }
+        Self {
+            units_limit: limits.units.0,
+            slice: SLICE_UNITS,
+            granted: 0,
+            wall_limit,
+            active,
+            since,
+            stopped_with: 0,
+            segments,
+            marks: 0,
+        }
     }
 
     /// Number of marks up to this many units.
@@ -184,8 +194,10 @@ fn run_sliced(
     let stack = counted.saturating_mul(MACHINE_STACK);
     std::thread::scope(|scope| {
         // The job runs on the stack of the new thread; the engine's own calls need some more.
-        let thread = std::thread::Builder::new().name("job".to_owned()).stack_size(stack.saturating_add(2 << 20));
-        let job = thread.spawn_scoped(scope, || run_here(spec, stack, slice, snapshot, observer, control, before_start));
+        let thread =
+            std::thread::Builder::new().name("job".to_owned()).stack_size(stack.saturating_add(2 << 20));
+        let job = thread
+            .spawn_scoped(scope, || run_here(spec, stack, slice, snapshot, observer, control, before_start));
         let ended = job.map_err(|e| RunError::Engine(format!("no thread for the job: {e}")))?.join();
         ended.unwrap_or_else(|_| Err(RunError::Engine("it panicked".to_owned())))
     })
@@ -204,13 +216,15 @@ fn run_here(
     // SAFETY: the file was written by our own compile worker under the hash of its module, in a
     // folder only this user can write; wasmtime checks that it fits this build and configuration.
     #[expect(unsafe_code, reason = "loading compiled code is what the cache is for")]
-    let module = unsafe { Module::deserialize_file(&engine, &spec.artifact) }.map_err(|e| RunError::Stale(format!("{e:#}")))?;
+    let module = unsafe { Module::deserialize_file(&engine, &spec.artifact) }
+        .map_err(|e| RunError::Stale(format!("{e:#}")))?;
     let mut context = Context::new(spec, observer, control).map_err(RunError::Input)?;
     context.meter.slice = slice;
     for export in module.exports() {
         // Tables that the rewriting adds do not count against the limit of the job.
         if let (names::BY_NUMBER | names::FUNCTIONS, Some(table)) = (export.name(), export.ty().table()) {
-            context.table_limit = context.table_limit.saturating_add(usize::try_from(table.minimum()).unwrap_or(0));
+            context.table_limit =
+                context.table_limit.saturating_add(usize::try_from(table.minimum()).unwrap_or(0));
         }
     }
     let mut store = Store::new(&engine, context);
@@ -231,7 +245,8 @@ fn run_here(
     let outputs = context.vfs.outputs();
     let limit = context.meter.units_limit;
     // At the limit of units exactly the limit is reported, without units that were charged ahead.
-    let units = if outcome == Outcome::Limit(LimitKind::Units) { limit } else { context.meter.used(left).min(limit) };
+    let units =
+        if outcome == Outcome::Limit(LimitKind::Units) { limit } else { context.meter.used(left).min(limit) };
     let report = Report {
         outcome,
         units: WorkUnits(units),
@@ -301,9 +316,13 @@ fn drive(
         Ok(instance) => instance,
         Err(error) => return Ok(ended_before_start(&error)),
     };
-    let Some(left) = instance.get_global(&mut *store, names::LEFT) else { return Err(RunError::Stale("it has no count".to_owned())) };
+    let Some(left) = instance.get_global(&mut *store, names::LEFT) else {
+        return Err(RunError::Stale("it has no count".to_owned()));
+    };
     store.data_mut().left = Some(left);
-    let Some(stack) = instance.get_global(&mut *store, names::STACK) else { return Err(RunError::Stale("it counts no stack".to_owned())) };
+    let Some(stack) = instance.get_global(&mut *store, names::STACK) else {
+        return Err(RunError::Stale("it counts no stack".to_owned()));
+    };
     let taken = names::STACK_START.saturating_sub(stack.get(&mut *store).i32().unwrap_or(0));
     let stack_bytes = i32::try_from(stack_limit.0).unwrap_or(names::STACK_START).saturating_sub(taken);
     if stack_bytes <= 0 {
@@ -366,12 +385,17 @@ fn drive(
         loop {
             if let Some(whole) = wants_save.take() {
                 // The checkpoint borrows the store, so the control is taken out of it meanwhile.
-                let mut control = std::mem::replace(&mut store.data_mut().control, Box::new(SuspendedControl));
+                let mut control =
+                    std::mem::replace(&mut store.data_mut().control, Box::new(SuspendedControl));
                 control.save(state::save(store, instance, tracker, whole));
                 store.data_mut().control = control;
             }
             let context = store.data_mut();
-            let took = if std::mem::take(&mut is_the_jobs) { context.meter.work() } else { context.meter.since.elapsed() };
+            let took = if std::mem::take(&mut is_the_jobs) {
+                context.meter.work()
+            } else {
+                context.meter.since.elapsed()
+            };
             let order = context.control.safe_point(took, used);
             context.meter.since = ThreadClock::start();
             match order {
@@ -405,19 +429,33 @@ impl Control for SuspendedControl {
 
 fn not_a_command(module: &Module) -> Option<String> {
     if module.get_export("_start").is_none() {
-        return Some("it has no '_start': not a WASI command (a library, a component, or built for the browser)".to_owned());
+        return Some(
+            "it has no '_start': not a WASI command (a library, a component, or built for the browser)"
+                .to_owned(),
+        );
     }
     let is_given = |name: &str| matches!(name, "wasi_snapshot_preview1" | names::MODULE);
     let foreign = module.imports().find(|import| !is_given(import.module()));
     let cut = |text: &str| text.chars().take(60).collect::<String>();
     if let Some(import) = foreign {
-        return Some(format!("it imports '{}' from '{}'; only WASI preview 1 is given", cut(import.name()), cut(import.module())));
+        return Some(format!(
+            "it imports '{}' from '{}'; only WASI preview 1 is given",
+            cut(import.name()),
+            cut(import.module())
+        ));
     }
-    module.get_export(names::MAIN).is_none().then(|| "its '_start' is not a function without parameters and results".to_owned())
+    module
+        .get_export(names::MAIN)
+        .is_none()
+        .then(|| "its '_start' is not a function without parameters and results".to_owned())
 }
 
 fn ended_before_start(error: &wasmtime::Error) -> Outcome {
-    if error.is::<Trap>() || error.is::<Exit>() { ended(error) } else { Outcome::Refused(format!("{error:#}")) }
+    if error.is::<Trap>() || error.is::<Exit>() {
+        ended(error)
+    } else {
+        Outcome::Refused(format!("{error:#}"))
+    }
 }
 
 fn ended(error: &wasmtime::Error) -> Outcome {

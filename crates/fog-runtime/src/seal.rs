@@ -56,11 +56,22 @@ pub(crate) fn seal_into(key: &Key, bytes: &[u8], out: &mut Vec<u8>) -> io::Resul
 }
 
 /// Opens one sealed piece in place; returns false when the key is wrong or a byte was changed.
-pub(crate) fn open_piece(key: &Key, prefix: &[u8; PREFIX], number: u32, is_last: bool, piece: &mut Vec<u8>) -> bool {
+pub(crate) fn open_piece(
+    key: &Key,
+    prefix: &[u8; PREFIX],
+    number: u32,
+    is_last: bool,
+    piece: &mut Vec<u8>,
+) -> bool {
     let Some(length) = piece.len().checked_sub(TAG) else { return false };
     let (bytes, tag) = piece.split_at_mut(length);
     let tag = Tag::clone_from_slice(tag);
-    let opened = ChaCha20Poly1305::new(key).decrypt_in_place_detached(&nonce(prefix, number), &[u8::from(is_last)], bytes, &tag);
+    let opened = ChaCha20Poly1305::new(key).decrypt_in_place_detached(
+        &nonce(prefix, number),
+        &[u8::from(is_last)],
+        bytes,
+        &tag,
+    );
     piece.truncate(length);
     opened.is_ok()
 }

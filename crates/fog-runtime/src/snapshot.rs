@@ -221,12 +221,26 @@ impl Snapshot {
         if !from.expect_end() {
             return Err(damaged("it is followed by something"));
         }
-        Ok(Self { version, cost_version, series, number, images, globals, frames, left, granted, active_millis, tables })
+        Ok(Self {
+            version,
+            cost_version,
+            series,
+            number,
+            images,
+            globals,
+            frames,
+            left,
+            granted,
+            active_millis,
+            tables,
+        })
     }
 
     /// Whether it holds the changes since `before`.
     pub(crate) fn follows(&self, before: &Self) -> bool {
-        self.series == before.series && before.number.checked_add(1) == Some(self.number) && self.images.len() == before.images.len()
+        self.series == before.series
+            && before.number.checked_add(1) == Some(self.number)
+            && self.images.len() == before.images.len()
     }
 
     /// Applies the changes in `next`.
@@ -321,7 +335,11 @@ impl Snapshot {
             let mut filled = vec![0xff; usize::try_from(image.bytes).unwrap_or(0)];
             image.fill(&mut filled).unwrap_or_default();
             let wrong = filled.iter().zip(bytes.iter()).filter(|(here, there)| here != there).count();
-            assert_eq!((filled.len(), wrong), (bytes.len(), 0), "image {number}: bytes, and bytes that are wrong");
+            assert_eq!(
+                (filled.len(), wrong),
+                (bytes.len(), 0),
+                "image {number}: bytes, and bytes that are wrong"
+            );
         }
     }
 }
@@ -334,7 +352,9 @@ impl Image {
         let mut is_needed = vec![true; self.runs.len()];
         for (run, is_needed) in self.runs.iter().zip(&mut is_needed).rev() {
             let (first, length) = (run.page as usize, run.length as usize);
-            *is_needed = covered.get(first..first.saturating_add(length.div_ceil(PAGE))).is_none_or(|pages| pages.contains(&false));
+            *is_needed = covered
+                .get(first..first.saturating_add(length.div_ceil(PAGE)))
+                .is_none_or(|pages| pages.contains(&false));
             if let Some(pages) = covered.get_mut(first..first.saturating_add(length / PAGE)) {
                 pages.fill(true);
             }
@@ -368,7 +388,9 @@ impl Run {
     fn check(&self, image: u64) -> Result<(), SnapshotError> {
         match () {
             () if self.length as usize > RUN => Err(damaged("a stretch is too long")),
-            () if u64::from(self.page) * PAGE as u64 >= image.max(1) => Err(damaged("a stretch lies behind its memory")),
+            () if u64::from(self.page) * PAGE as u64 >= image.max(1) => {
+                Err(damaged("a stretch lies behind its memory"))
+            }
             () => Ok(()),
         }
     }
@@ -379,7 +401,8 @@ impl Run {
             target.fill(0);
             return Ok(());
         }
-        let written = lz4_flex::block::decompress_into(&self.content, target).map_err(|e| SnapshotError::Damaged(e.to_string()))?;
+        let written = lz4_flex::block::decompress_into(&self.content, target)
+            .map_err(|e| SnapshotError::Damaged(e.to_string()))?;
         if written == target.len() { Ok(()) } else { Err(damaged("a stretch is too short")) }
     }
 }
@@ -402,12 +425,25 @@ impl Tracker {
     pub(crate) fn new() -> Self {
         let random = || RandomState::new().build_hasher().finish();
         let seed = random();
-        Self { seed, series: random(), next: 0, known: Vec::new(), zeros: XxHash3_128::oneshot_with_seed(seed, &[0; PAGE]) }
+        Self {
+            seed,
+            series: random(),
+            next: 0,
+            known: Vec::new(),
+            zeros: XxHash3_128::oneshot_with_seed(seed, &[0; PAGE]),
+        }
     }
 
     /// Takes a snapshot: whole if asked for or the first, otherwise with the changes since the last. `wasi`
     /// must encode like [`WasiState`].
-    pub(crate) fn take<'a>(&mut self, memories: &[&'a [u8]], frames: &'a [u8], wasi: impl Encoded + 'a, rest: Rest, whole: bool) -> Result<Taken<'a>, String> {
+    pub(crate) fn take<'a>(
+        &mut self,
+        memories: &[&'a [u8]],
+        frames: &'a [u8],
+        wasi: impl Encoded + 'a,
+        rest: Rest,
+        whole: bool,
+    ) -> Result<Taken<'a>, String> {
         if whole || self.next == 0 {
             (self.next, self.series) = (0, self.series.wrapping_add(1));
             self.known = vec![Vec::new(); memories.len() + 1];
@@ -464,9 +500,15 @@ impl Source<'_> {
     }
 
     /// Passes the bytes of each range to `take`, one after the other.
-    fn ranges(&self, ranges: &[Range<usize>], mut take: impl FnMut(&Range<usize>, &[u8]) -> io::Result<()>) -> io::Result<()> {
+    fn ranges(
+        &self,
+        ranges: &[Range<usize>],
+        mut take: impl FnMut(&Range<usize>, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
         match self {
-            Self::Memory(bytes) => ranges.iter().try_for_each(|range| take(range, bytes.get(range.clone()).unwrap_or_default())),
+            Self::Memory(bytes) => {
+                ranges.iter().try_for_each(|range| take(range, bytes.get(range.clone()).unwrap_or_default()))
+            }
             Self::Wasi(state, _) => {
                 let mut ranges = ranges.iter().peekable();
                 let (mut at, mut piece) = (0, Vec::with_capacity(RUN));
@@ -483,7 +525,11 @@ impl Source<'_> {
                     at += page.len();
                     Ok(())
                 })?;
-                if ranges.next().is_some() { Err(io::Error::other("the files changed while a checkpoint was taken")) } else { Ok(()) }
+                if ranges.next().is_some() {
+                    Err(io::Error::other("the files changed while a checkpoint was taken"))
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -525,21 +571,42 @@ impl Taken<'_> {
     /// # Errors
     /// The error of `out`.
     pub fn write(&self, mut out: impl io::Write) -> io::Result<()> {
-        let put = |out: &mut dyn io::Write, encoded: postcard::Result<Vec<u8>>| out.write_all(&encoded.map_err(io::Error::other)?);
+        let put = |out: &mut dyn io::Write, encoded: postcard::Result<Vec<u8>>| {
+            out.write_all(&encoded.map_err(io::Error::other)?)
+        };
         // Reused, because new memory costs a page fault for every 4 KiB.
         let mut content = vec![0; lz4_flex::block::get_maximum_output_size(RUN)];
-        put(&mut out, postcard::to_stdvec(&(SNAPSHOT_VERSION, fog_instrument::COST_VERSION, self.series, self.number, self.images.len())))?;
+        put(
+            &mut out,
+            postcard::to_stdvec(&(
+                SNAPSHOT_VERSION,
+                fog_instrument::COST_VERSION,
+                self.series,
+                self.number,
+                self.images.len(),
+            )),
+        )?;
         for (ranges, source) in &self.images {
             put(&mut out, postcard::to_stdvec(&(source.len() as u64, ranges.len())))?;
             source.ranges(ranges, |range, bytes| {
                 let length = compress(bytes, &mut content)?;
                 // The fields of a `Run`, without another copy of its content.
-                put(&mut out, postcard::to_stdvec(&((range.start / PAGE) as u32, bytes.len() as u32, length)))?;
+                put(
+                    &mut out,
+                    postcard::to_stdvec(&((range.start / PAGE) as u32, bytes.len() as u32, length)),
+                )?;
                 out.write_all(&content[..length])
             })?;
         }
         let Rest { globals, left, granted, active_millis, tables } = &self.rest;
-        let tail = Tail { globals, frames: self.frames, left: *left, granted: *granted, active_millis: *active_millis, tables };
+        let tail = Tail {
+            globals,
+            frames: self.frames,
+            left: *left,
+            granted: *granted,
+            active_millis: *active_millis,
+            tables,
+        };
         encoded::pages(&tail, RUN, |page| out.write_all(page)).map(drop)
     }
 
@@ -615,7 +682,11 @@ impl<'a> Changes<'a> {
 
 /// Compresses a run into `content`, which is large enough; returns the length, 0 for zeros.
 fn compress(bytes: &[u8], content: &mut [u8]) -> io::Result<usize> {
-    if bytes.iter().all(|byte| *byte == 0) { Ok(0) } else { lz4_flex::block::compress_into(bytes, content).map_err(io::Error::other) }
+    if bytes.iter().all(|byte| *byte == 0) {
+        Ok(0)
+    } else {
+        lz4_flex::block::compress_into(bytes, content).map_err(io::Error::other)
+    }
 }
 
 #[cfg(test)]
@@ -625,7 +696,13 @@ mod tests {
     use super::*;
 
     fn rest() -> Rest {
-        Rest { globals: vec![(3, Number::F64(7))], left: -4, granted: 10, active_millis: 5, tables: vec![vec![0, 7], vec![]] }
+        Rest {
+            globals: vec![(3, Number::F64(7))],
+            left: -4,
+            granted: 10,
+            active_millis: 5,
+            tables: vec![vec![0, 7], vec![]],
+        }
     }
 
     fn filled(snapshot: &Snapshot, bytes: usize) -> Vec<u8> {
@@ -677,9 +754,16 @@ mod tests {
 
     #[test]
     fn only_what_changed_is_kept_and_nothing_out_of_turn_is_taken() {
-        let mut memory: Vec<u8> = (0..4_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let mut memory: Vec<u8> =
+            (0..4_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let mut tracker = Tracker::new();
-        let mut take = |memory: &[u8], whole| tracker.take(&[memory], &[1, 2, 3], WasiState::default(), rest(), whole).unwrap().snapshot().unwrap();
+        let mut take = |memory: &[u8], whole| {
+            tracker
+                .take(&[memory], &[1, 2, 3], WasiState::default(), rest(), whole)
+                .unwrap()
+                .snapshot()
+                .unwrap()
+        };
         let first = take(&memory, false);
         memory[1_000_000] ^= 1;
         let second = take(&memory, false);
@@ -699,23 +783,36 @@ mod tests {
 
     #[test]
     fn sizes_and_tables_from_anywhere_are_bounded() {
-        let mut whole = Tracker::new().take(&[&[7; 10_000]], &[1, 2, 3], WasiState::default(), rest(), false).unwrap().snapshot().unwrap();
+        let mut whole = Tracker::new()
+            .take(&[&[7; 10_000]], &[1, 2, 3], WasiState::default(), rest(), false)
+            .unwrap()
+            .snapshot()
+            .unwrap();
         let image = whole.images[0].clone();
         whole.images.insert(0, Image { bytes: u64::MAX, ..image });
         assert_eq!(Snapshot::decode(&whole.encode().unwrap()).unwrap().memory_bytes(), u64::MAX);
         let refused = |snapshot: &Snapshot, what: &str| {
             let found = Snapshot::decode(&snapshot.encode().unwrap());
-            assert!(matches!(&found, Err(SnapshotError::Damaged(why)) if why.contains(what)), "{what}: {found:?}");
+            assert!(
+                matches!(&found, Err(SnapshotError::Damaged(why)) if why.contains(what)),
+                "{what}: {found:?}"
+            );
         };
         refused(&Snapshot { tables: vec![vec![]; MOST_TABLES + 1], ..whole.clone() }, "tables");
         refused(&Snapshot { tables: vec![vec![0; MOST_ENTRIES / 2 + 1]; 2], ..whole.clone() }, "tables");
         refused(&Snapshot { globals: vec![(0, Number::Null); MOST_GLOBALS + 1], ..whole.clone() }, "globals");
-        refused(&Snapshot { images: vec![whole.images[1].clone(); MOST_IMAGES + 1], ..whole.clone() }, "memories");
+        refused(
+            &Snapshot { images: vec![whole.images[1].clone(); MOST_IMAGES + 1], ..whole.clone() },
+            "memories",
+        );
         let run = Run { page: 0, length: 1, content: ByteBuf::new() };
         let image = Image { bytes: 4096, runs: vec![run; MOST_RUNS / 2 + 1] };
         refused(&Snapshot { images: vec![image.clone(), image.clone()], ..whole.clone() }, "stretches");
         // A series is bounded too: stretches that are written again count once.
-        let runs = |page| Image { bytes: u64::MAX, runs: vec![Run { page, length: PAGE as u32, content: ByteBuf::new() }; MOST_RUNS / 2 + 1] };
+        let runs = |page| Image {
+            bytes: u64::MAX,
+            runs: vec![Run { page, length: PAGE as u32, content: ByteBuf::new() }; MOST_RUNS / 2 + 1],
+        };
         let row = |page, number| Snapshot { images: vec![runs(page)], number, ..whole.clone() };
         let mut settled = row(7, 0);
         settled.advance(row(7, 1)).unwrap();

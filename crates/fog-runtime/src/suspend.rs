@@ -101,7 +101,10 @@ pub fn suspend_with_workers() -> std::io::Result<()> {
 
 /// Stops this process; returns when it is continued.
 #[cfg(unix)]
-#[expect(unsafe_code, reason = "a signal to the whole process may reach it after this thread went on; only this one is for the thread itself")]
+#[expect(
+    unsafe_code,
+    reason = "a signal to the whole process may reach it after this thread went on; only this one is for the thread itself"
+)]
 fn stop_this_process() {
     // SAFETY: sends a signal that no handler can take.
     unsafe { libc::raise(libc::SIGSTOP) };
@@ -121,7 +124,10 @@ pub fn is_hangup_ignored() -> bool {
 fn is_ignored(signal: libc::c_int) -> bool {
     let mut now = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: without a new action the call only writes to `now`, which zeroes initialise.
-    unsafe { libc::sigaction(signal, std::ptr::null(), now.as_mut_ptr()) == 0 && now.assume_init().sa_sigaction == libc::SIG_IGN }
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), now.as_mut_ptr()) == 0
+            && now.assume_init().sa_sigaction == libc::SIG_IGN
+    }
 }
 
 #[cfg(unix)]

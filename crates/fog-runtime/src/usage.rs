@@ -33,7 +33,9 @@ fn clock(id: libc::clockid_t) -> Option<Duration> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the structure is live and the system writes only to it.
     let read = unsafe { libc::clock_gettime(id, &raw mut time) };
-    (read == 0).then(|| Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0)))
+    (read == 0).then(|| {
+        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+    })
 }
 
 /// Resources that a process has used so far.
@@ -63,14 +65,18 @@ pub(crate) fn of_process(pid: u32) -> Option<Usage> {
     // SAFETY: the structure holds plain numbers, for which zeros are valid.
     let mut usage: libc::rusage_info_v0 = unsafe { std::mem::zeroed() };
     // SAFETY: the structure is live and of the requested flavour.
-    let read = unsafe { libc::proc_pid_rusage(pid.cast_signed(), libc::RUSAGE_INFO_V0, (&raw mut usage).cast()) };
+    let read =
+        unsafe { libc::proc_pid_rusage(pid.cast_signed(), libc::RUSAGE_INFO_V0, (&raw mut usage).cast()) };
     if read != 0 {
         return None;
     }
     // The times are ticks of 125/3 ns on Apple's own processors and nanoseconds on others.
     let ticks = u128::from(usage.ri_user_time) + u128::from(usage.ri_system_time);
     let nanos = if cfg!(target_arch = "aarch64") { ticks * 125 / 3 } else { ticks };
-    Some(Usage { processor: Duration::from_nanos(u64::try_from(nanos).ok()?), resident: Some(usage.ri_phys_footprint) })
+    Some(Usage {
+        processor: Duration::from_nanos(u64::try_from(nanos).ok()?),
+        resident: Some(usage.ri_phys_footprint),
+    })
 }
 
 #[cfg(windows)]
@@ -78,7 +84,9 @@ mod windows {
     use std::time::Duration;
 
     use windows_sys::Win32::Foundation::{CloseHandle, FILETIME};
-    use windows_sys::Win32::System::Threading::{GetCurrentThread, GetProcessTimes, GetThreadTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION};
+    use windows_sys::Win32::System::Threading::{
+        GetCurrentThread, GetProcessTimes, GetThreadTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION,
+    };
 
     const NONE: FILETIME = FILETIME { dwLowDateTime: 0, dwHighDateTime: 0 };
 
@@ -91,7 +99,9 @@ mod windows {
     pub(super) fn thread_time() -> Option<Duration> {
         let [mut made, mut ended, mut kernel, mut user] = [NONE; 4];
         // SAFETY: the handle stands for this thread; the four structures are live.
-        let read = unsafe { GetThreadTimes(GetCurrentThread(), &raw mut made, &raw mut ended, &raw mut kernel, &raw mut user) };
+        let read = unsafe {
+            GetThreadTimes(GetCurrentThread(), &raw mut made, &raw mut ended, &raw mut kernel, &raw mut user)
+        };
         (read != 0).then(|| span(kernel) + span(user))
     }
 
@@ -103,7 +113,8 @@ mod windows {
             if process.is_null() {
                 return None;
             }
-            let read = GetProcessTimes(process, &raw mut made, &raw mut ended, &raw mut kernel, &raw mut user);
+            let read =
+                GetProcessTimes(process, &raw mut made, &raw mut ended, &raw mut kernel, &raw mut user);
             CloseHandle(process);
             read
         };
@@ -148,6 +159,8 @@ mod tests {
         while clock.elapsed() < slept + Duration::from_millis(20) {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
-        assert!(of_process(std::process::id()).is_none_or(|usage| usage.processor >= Duration::from_millis(20)));
+        assert!(
+            of_process(std::process::id()).is_none_or(|usage| usage.processor >= Duration::from_millis(20))
+        );
     }
 }

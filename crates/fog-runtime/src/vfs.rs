@@ -89,7 +89,17 @@ pub(crate) enum Kind {
 
 impl Vfs {
     pub(crate) fn new(quota: u64) -> Self {
-        let mut vfs = Self { nodes: Vec::new(), free: Vec::new(), fixed: 0, tmp: ROOT, names: 0, quota, used: 0, peak: 0, work: Cell::new(0) };
+        let mut vfs = Self {
+            nodes: Vec::new(),
+            free: Vec::new(),
+            fixed: 0,
+            tmp: ROOT,
+            names: 0,
+            quota,
+            used: 0,
+            peak: 0,
+            work: Cell::new(0),
+        };
         vfs.fix(Kind::Dir(Dir::default()), true);
         vfs.nodes[ROOT].links = 1;
         let dev = vfs.fix_at(ROOT, "dev", Kind::Dir(Dir::default()), false);
@@ -102,7 +112,15 @@ impl Vfs {
 
     /// Adds a node that exists from the beginning.
     fn fix(&mut self, kind: Kind, writable: bool) -> NodeId {
-        self.nodes.push(Node { kind, writable, parent: ROOT, name_bytes: 0, times: [CLOCK_START_NANOS; 3], links: 0, opens: 0 });
+        self.nodes.push(Node {
+            kind,
+            writable,
+            parent: ROOT,
+            name_bytes: 0,
+            times: [CLOCK_START_NANOS; 3],
+            links: 0,
+            opens: 0,
+        });
         self.fixed = self.nodes.len();
         self.nodes.len() - 1
     }
@@ -237,6 +255,9 @@ impl Vfs {
     /// Bytes of memory that files use.
     #[cfg(test)]
     pub(crate) fn resident(&self) -> usize {
-        self.nodes.iter().map(|node| if let Kind::Memory(content) = &node.kind { content.resident() } else { 0 }).sum()
+        self.nodes
+            .iter()
+            .map(|node| if let Kind::Memory(content) = &node.kind { content.resident() } else { 0 })
+            .sum()
     }
 }

@@ -62,7 +62,10 @@ pub(crate) enum Errno {
 type Call = Result<(), Errno>;
 
 /// Runs one call: charges it, sets the clock, and returns its error number.
-fn call(caller: &mut Caller<'_, Context>, body: impl FnOnce(&mut Context, &mut GuestMemory<'_>) -> Call) -> wasmtime::Result<i32> {
+fn call(
+    caller: &mut Caller<'_, Context>,
+    body: impl FnOnce(&mut Context, &mut GuestMemory<'_>) -> Call,
+) -> wasmtime::Result<i32> {
     let Some(left) = caller.data().left else { return Ok(Errno::Fault as i32) };
     let count = left.get(&mut *caller).i64().unwrap_or(0);
     let memory = match caller.data().memory {
@@ -83,8 +86,12 @@ fn call(caller: &mut Caller<'_, Context>, body: impl FnOnce(&mut Context, &mut G
     context.units = context.meter.used(count);
     context.moved = 0;
     let result = body(context, &mut GuestMemory::new(bytes));
-    let cost = CALL_UNITS.saturating_add(context.moved / BYTES_PER_UNIT).saturating_add(context.vfs.take_work());
-    left.set(&mut *caller, wasmtime::Val::I64(count.saturating_sub(i64::try_from(cost).unwrap_or(i64::MAX))))?;
+    let cost =
+        CALL_UNITS.saturating_add(context.moved / BYTES_PER_UNIT).saturating_add(context.vfs.take_work());
+    left.set(
+        &mut *caller,
+        wasmtime::Val::I64(count.saturating_sub(i64::try_from(cost).unwrap_or(i64::MAX))),
+    )?;
     Ok(result.map_or_else(|errno| errno as i32, |()| 0))
 }
 
@@ -149,6 +156,8 @@ pub(crate) fn link(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
         sock_send(fd: u32, iovs: u32, count: u32, flags: u32, out: u32);
         sock_shutdown(fd: u32, how: u32);
     }
-    linker.func_wrap("wasi_snapshot_preview1", "proc_exit", |code: u32| -> wasmtime::Result<()> { Err(wasmtime::Error::new(Exit(code))) })?;
+    linker.func_wrap("wasi_snapshot_preview1", "proc_exit", |code: u32| -> wasmtime::Result<()> {
+        Err(wasmtime::Error::new(Exit(code)))
+    })?;
     Ok(())
 }

@@ -91,12 +91,14 @@ fn work(mut orders: impl Read + Send + 'static, news: impl Write + Send + 'stati
                 sandbox::limit_memory(memory);
             }
             // Some systems do not end a process with its parent.
-            let watch = std::thread::Builder::new().name("control".to_owned()).stack_size(CONTROL_STACK_BYTES);
+            let watch =
+                std::thread::Builder::new().name("control".to_owned()).stack_size(CONTROL_STACK_BYTES);
             let (may_write, allowed) = sync_channel(1);
             if watch.spawn(move || listen_while_compiling(orders, &may_write, place)).is_err() {
                 return;
             }
-            let may_write = |bytes| news.write(&FromWorker::CompiledTo(bytes)).is_ok() && allowed.recv().is_ok();
+            let may_write =
+                |bytes| news.write(&FromWorker::CompiledTo(bytes)).is_ok() && allowed.recv().is_ok();
             let message = match compile_file(&module, &artifact, engine, place, may_write) {
                 Ok(()) => FromWorker::Compiled,
                 Err(message) => message,
@@ -135,7 +137,9 @@ fn listen_while_compiling(mut orders: impl Read, may_write: &SyncSender<()>, pla
 /// and as much again if that consists of many small stretches; room for frames is reserved in advance.
 fn memory_of(spec: &TaskSpec, state_bytes: u64) -> u64 {
     let artifact = std::fs::metadata(&spec.artifact).map_or(0, |artifact| artifact.len());
-    [artifact, state_bytes.saturating_mul(2), fog_instrument::frame_bytes(spec.limits.stack.0)].into_iter().fold(spec.limits.footprint().0, u64::saturating_add)
+    [artifact, state_bytes.saturating_mul(2), fog_instrument::frame_bytes(spec.limits.stack.0)]
+        .into_iter()
+        .fold(spec.limits.footprint().0, u64::saturating_add)
 }
 
 /// Reads the snapshot to continue from; `None` when there are no bytes of it. The inner error is the
@@ -186,7 +190,13 @@ impl<R: Read> Read for StatePieces<'_, R> {
 }
 
 /// Compiles a module and writes it once `may_write` returns true for its size.
-fn compile_file(module: &Path, artifact: &Path, engine: EngineKind, place: Place, may_write: impl FnOnce(u64) -> bool) -> Result<(), FromWorker> {
+fn compile_file(
+    module: &Path,
+    artifact: &Path,
+    engine: EngineKind,
+    place: Place,
+    may_write: impl FnOnce(u64) -> bool,
+) -> Result<(), FromWorker> {
     let file = |what: &str| {
         let what = what.to_owned();
         move |e: io::Error| FromWorker::CannotWrite(format!("the {what}: {e}"))
@@ -220,12 +230,25 @@ fn execute(
         out: Mutex::new(news),
     });
     let listener = Arc::clone(&shared);
-    if std::thread::Builder::new().name("control".to_owned()).stack_size(CONTROL_STACK_BYTES).spawn(move || listener.listen(orders)).is_err() {
+    if std::thread::Builder::new()
+        .name("control".to_owned())
+        .stack_size(CONTROL_STACK_BYTES)
+        .spawn(move || listener.listen(orders))
+        .is_err()
+    {
         return;
     }
     let observer = Box::new(Announcer { shared: Arc::clone(&shared) });
-    let control = Box::new(Throttle { shared: Arc::clone(&shared), duty: spec.duty, debt: Duration::ZERO, last_progress: Instant::now(), is_frozen: false });
-    let result = snapshot.map_err(|e| RunError::Checkpoint(e.to_string())).and_then(|snapshot| run(spec, snapshot, observer, control, || _ = place.restrict()));
+    let control = Box::new(Throttle {
+        shared: Arc::clone(&shared),
+        duty: spec.duty,
+        debt: Duration::ZERO,
+        last_progress: Instant::now(),
+        is_frozen: false,
+    });
+    let result = snapshot
+        .map_err(|e| RunError::Checkpoint(e.to_string()))
+        .and_then(|snapshot| run(spec, snapshot, observer, control, || _ = place.restrict()));
     let message = match result {
         Ok((report, files)) => {
             if !files.is_empty() {
@@ -246,7 +269,9 @@ fn execute(
             FromWorker::Done(report)
         }
         Err(RunError::Abandoned) => return,
-        Err(error) => FromWorker::Failed { stale: matches!(error, RunError::Stale(_)), message: error.to_string() },
+        Err(error) => {
+            FromWorker::Failed { stale: matches!(error, RunError::Stale(_)), message: error.to_string() }
+        }
     };
     shared.send(&message);
 }
@@ -300,7 +325,13 @@ impl Shared {
                     drop(state);
                     self.changed.notify_all();
                 }
-                Ok(ToWorker::Start { .. } | ToWorker::Compile { .. } | ToWorker::State(_) | ToWorker::SandboxStatus | ToWorker::Write) => {}
+                Ok(
+                    ToWorker::Start { .. }
+                    | ToWorker::Compile { .. }
+                    | ToWorker::State(_)
+                    | ToWorker::SandboxStatus
+                    | ToWorker::Write,
+                ) => {}
                 Err(_) => return self.abandon(),
             }
         }
@@ -390,7 +421,9 @@ impl Control for Throttle {
                 self.shared.send(&FromWorker::Frozen);
                 state = self.shared.state();
             }
-            let is_held = |state: &mut State| state.duty == Percent::ZERO && !state.is_abandoned && state.wants_save.is_none();
+            let is_held = |state: &mut State| {
+                state.duty == Percent::ZERO && !state.is_abandoned && state.wants_save.is_none()
+            };
             state = self.shared.changed.wait_while(state, is_held).unwrap_or_else(PoisonError::into_inner);
             // A checkpoint taken while frozen leaves no debt.
             self.debt = Duration::ZERO;
@@ -415,7 +448,9 @@ impl Control for Throttle {
             let begun = Instant::now();
             let duty_now = state.duty;
             let sleep = self.debt.min(LONGEST_SLEEP);
-            let is_same = |state: &mut State| state.duty == duty_now && !state.is_abandoned && state.wants_save.is_none();
+            let is_same = |state: &mut State| {
+                state.duty == duty_now && !state.is_abandoned && state.wants_save.is_none()
+            };
             let _ = self.shared.changed.wait_timeout_while(state, sleep, is_same);
             self.debt = self.debt.saturating_sub(begun.elapsed());
         }
@@ -428,10 +463,16 @@ impl Control for Throttle {
 
     fn save(&mut self, taken: Result<Taken<'_>, String>) {
         let saved = taken.and_then(|taken| {
-            let mut pieces = Pieces { shared: &self.shared, piece: Vec::with_capacity(CHUNK_BYTES), bytes: 0 };
+            let mut pieces =
+                Pieces { shared: &self.shared, piece: Vec::with_capacity(CHUNK_BYTES), bytes: 0 };
             taken.write(&mut pieces).map_err(|e| e.to_string())?;
             pieces.send();
-            Ok(SavedState { bytes: pieces.bytes, units: taken.units().0, memory: taken.memory_bytes(), whole: taken.is_whole() })
+            Ok(SavedState {
+                bytes: pieces.bytes,
+                units: taken.units().0,
+                memory: taken.memory_bytes(),
+                whole: taken.is_whole(),
+            })
         });
         self.shared.send(&FromWorker::Saved(saved));
     }

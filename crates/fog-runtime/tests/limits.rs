@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fog_runtime::{Control, EngineKind, LimitKind, Mount, Observer, Order, Outcome, OutputFile, Report, Taken, TaskSpec, compile, run, validate};
+use fog_runtime::{
+    Control, EngineKind, LimitKind, Mount, Observer, Order, Outcome, OutputFile, Report, Taken, TaskSpec,
+    compile, run, validate,
+};
 use fog_types::{ByteCount, Limits, Percent, WorkUnits};
 
 #[derive(Clone, Default)]
@@ -238,7 +241,9 @@ fn the_disk_is_full_inside_the_job() {
 
 #[test]
 fn output_past_the_log_limit_is_dropped_and_counted() {
-    let body = format!("{WRITE_FILE} (func (export \"_start\") (i32.store (i32.const 200) (i32.const 1)) (drop (call $put (i32.const 5000))))");
+    let body = format!(
+        "{WRITE_FILE} (func (export \"_start\") (i32.store (i32.const 200) (i32.const 1)) (drop (call $put (i32.const 5000))))"
+    );
     let result = ran(&module(&body), Limits { log: ByteCount(1_000), ..Limits::default() });
     assert_eq!(result.report.outcome, Outcome::Exited(0));
     assert_eq!((result.stdout.len(), result.report.stdout_dropped), (1_000, 4_000));
@@ -297,7 +302,11 @@ fn inputs_are_read_only_and_nothing_else_is_there() {
     assert_eq!(code("in/sub/secret", 2), Outcome::Exited(0));
     assert_eq!(code("in/sub/secret", 64), Outcome::Exited(69), "69 is EROFS");
     assert_eq!(code("../../etc/passwd", 2), Outcome::Exited(44), "44 is ENOENT");
-    assert_eq!(code(input.to_str().unwrap(), 2), Outcome::Exited(63), "63 is EPERM: paths are relative to a folder");
+    assert_eq!(
+        code(input.to_str().unwrap(), 2),
+        Outcome::Exited(63),
+        "63 is EPERM: paths are relative to a folder"
+    );
 }
 
 #[test]
@@ -307,13 +316,20 @@ fn modules_that_cannot_run_are_refused_with_the_reason() {
         other => panic!("{other:?}"),
     };
     assert!(refusal("(module)").contains("_start"));
-    assert!(refusal("(module (import \"env\" \"socket\" (func)) (func (export \"_start\")))").contains("socket"));
+    assert!(
+        refusal("(module (import \"env\" \"socket\" (func)) (func (export \"_start\")))").contains("socket")
+    );
     assert!(validate(b"not wasm at all").is_err());
-    assert!(validate(&wat::parse_str("(module (memory 1 1 shared))").unwrap()).is_err(), "threads are refused");
+    assert!(
+        validate(&wat::parse_str("(module (memory 1 1 shared))").unwrap()).is_err(),
+        "threads are refused"
+    );
 }
 
 #[test]
 fn a_trap_is_named() {
     let wat = module("(func (export \"_start\") unreachable)");
-    assert!(matches!(ran(&wat, Limits::default()).report.outcome, Outcome::Trapped(text) if text.contains("unreachable")));
+    assert!(
+        matches!(ran(&wat, Limits::default()).report.outcome, Outcome::Trapped(text) if text.contains("unreachable"))
+    );
 }

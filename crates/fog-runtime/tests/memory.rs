@@ -109,8 +109,19 @@ fn a_checkpoint_takes_little_beside_the_files() {
     let taken = taken.lock().unwrap();
     let [(whole, bytes), (added, added_bytes)] = taken[..] else { panic!("saved {} times", taken.len()) };
     assert!(bytes > FILES * FILE / 300 && added_bytes < bytes / 10, "{bytes} and {added_bytes} bytes");
-    println!("{} MiB of files; beside them {} KiB for a whole checkpoint and {} KiB for the next", (FILES * FILE) >> 20, whole >> 10, added >> 10);
+    println!(
+        "{} MiB of files; beside them {} KiB for a whole checkpoint and {} KiB for the next",
+        (FILES * FILE) >> 20,
+        whole >> 10,
+        added >> 10
+    );
     // Page hashes (16 bytes per 4,096) and small buffers, but no copy of any file.
     const MOST: u64 = 8 << 20;
-    assert!(whole < MOST && added < MOST, "beside {} MiB of files {} and {} MiB more", (FILES * FILE) >> 20, whole >> 20, added >> 20);
+    assert!(
+        whole < MOST && added < MOST,
+        "beside {} MiB of files {} and {} MiB more",
+        (FILES * FILE) >> 20,
+        whole >> 20,
+        added >> 20
+    );
 }

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use fog_runtime::{EngineKind, FromWorker, Outcome, Report, TaskSpec, Worker, WorkerEvent, WorkerProgram, prepare};
+use fog_runtime::{
+    EngineKind, FromWorker, Outcome, Report, TaskSpec, Worker, WorkerEvent, WorkerProgram, prepare,
+};
 use fog_types::{Limits, Percent};
 
 async fn spec(folder: &tempfile::TempDir, wat: &str) -> TaskSpec {
@@ -60,19 +62,27 @@ async fn a_thread_gives_what_a_process_gives() {
 
 fn worker_threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    tasks.flatten().filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "task")).count()
+    tasks
+        .flatten()
+        .filter(|task| {
+            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "task")
+        })
+        .count()
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_thread_freezes_goes_on_and_ends_with_its_worker() {
     let folder = tempfile::tempdir().unwrap();
-    let spec = spec(&folder, r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#).await;
+    let spec =
+        spec(&folder, r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#)
+            .await;
     let mut worker = Worker::spawn(&WorkerProgram::Thread, spec, None).unwrap();
     let frozen = async |worker: &mut Worker, wanted: bool| {
         let wait = async {
             loop {
-                if matches!(worker.events.recv().await.unwrap(), WorkerEvent::Frozen(state) if state == wanted) {
+                if matches!(worker.events.recv().await.unwrap(), WorkerEvent::Frozen(state) if state == wanted)
+                {
                     return;
                 }
             }

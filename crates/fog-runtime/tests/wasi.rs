@@ -5,7 +5,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use fog_runtime::{Control, EngineKind, LeftOutReason, Observer, Order, Outcome, OutputFile, Report, Taken, TaskSpec, compile, run};
+use fog_runtime::{
+    Control, EngineKind, LeftOutReason, Observer, Order, Outcome, OutputFile, Report, Taken, TaskSpec,
+    compile, run,
+};
 use fog_types::{ByteCount, Limits, Percent};
 
 const BADF: u32 = 8;
@@ -93,7 +96,8 @@ impl Script {
 
     fn check(&mut self, expression: &str) -> &mut Self {
         self.steps += 1;
-        writeln!(self.body, "(if (i32.eqz {expression}) (then (call $exit (i32.const {}))))", self.steps).unwrap();
+        writeln!(self.body, "(if (i32.eqz {expression}) (then (call $exit (i32.const {}))))", self.steps)
+            .unwrap();
         self
     }
 
@@ -131,7 +135,15 @@ impl Script {
     }
 
     /// Opens a path; the descriptor is kept, and returned as an expression.
-    fn open_in(&mut self, base: &str, flags: u32, path: &str, oflags: u32, rights: u64, errno: u32) -> String {
+    fn open_in(
+        &mut self,
+        base: &str,
+        flags: u32,
+        path: &str,
+        oflags: u32,
+        rights: u64,
+        errno: u32,
+    ) -> String {
         let (text, at) = (self.text(path), 1024 + 4 * self.fds);
         self.fds += 1;
         self.call(
@@ -170,7 +182,10 @@ impl Script {
     /// Checks some bits of a descriptor's rights.
     fn rights(&mut self, fd: &str, mask: u64, value: u64) -> &mut Self {
         self.call(&format!("fd_fdstat_get {fd} (i32.const {OUT})"), 0);
-        self.check(&format!("(i64.eq (i64.and (i64.load (i32.const {})) (i64.const {mask})) (i64.const {value}))", OUT + 8))
+        self.check(&format!(
+            "(i64.eq (i64.and (i64.load (i32.const {})) (i64.const {mask})) (i64.const {value}))",
+            OUT + 8
+        ))
     }
 
     fn module(&self) -> String {
@@ -180,7 +195,12 @@ impl Script {
     /// Runs the module; every step must have the expected result.
     fn run(&self) -> Ran {
         let ran = execute(&self.module(), Limits::default());
-        assert_eq!(ran.report.outcome, Outcome::Exited(0), "the number of the step: {:?}", self.body.lines().nth(failed(&ran.report)));
+        assert_eq!(
+            ran.report.outcome,
+            Outcome::Exited(0),
+            "the number of the step: {:?}",
+            self.body.lines().nth(failed(&ran.report))
+        );
         ran
     }
 }
@@ -233,13 +253,20 @@ fn execute(wat: &str, limits: Limits) -> Ran {
 fn symbolic_links_lead_to_files_and_folders() {
     let mut s = Script::default();
     s.create("file").mkdir("dir").symlink("file", "to-file", 0).symlink("dir", "to-dir", 0);
-    s.kind(0, "to-file", 7).kind(FOLLOW, "to-file", 4).kind(0, "to-dir", 7).kind(FOLLOW, "to-dir", 3).kind(0, "to-dir/", 3);
+    s.kind(0, "to-file", 7)
+        .kind(FOLLOW, "to-file", 4)
+        .kind(0, "to-dir", 7)
+        .kind(FOLLOW, "to-dir", 3)
+        .kind(0, "to-dir/", 3);
     s.open(FOLLOW, "to-file", 0, READ, 0);
     s.open(FOLLOW, "to-dir", DIRECTORY, 0, 0);
     s.open(FOLLOW, "to-file", DIRECTORY, 0, NOTDIR);
     s.open(0, "to-dir/new", CREATE, WRITE, 0);
     s.kind(0, "dir/new", 4);
-    s.symlink("/", "absolute", PERM).symlink("", "empty", NOENT).symlink("x", "file", EXIST).symlink("x", "dir/", EXIST);
+    s.symlink("/", "absolute", PERM)
+        .symlink("", "empty", NOENT)
+        .symlink("x", "file", EXIST)
+        .symlink("x", "dir/", EXIST);
     s.symlink("x", "none/", NOENT).symlink("x", "file/", NOTDIR);
     s.symlink("nowhere", "dangling", 0);
     s.open(FOLLOW, "dangling", 0, READ, NOENT);
@@ -248,8 +275,14 @@ fn symbolic_links_lead_to_files_and_folders() {
     s.kind(0, "nowhere", 4);
     s.unlink("to-file", 0).unlink("to-dir", 0).kind(0, "file", 4).kind(0, "dir", 3);
     let ran = s.run();
-    assert_eq!(ran.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["dir/new", "file", "nowhere"]);
-    assert_eq!(ran.report.left_out.files.iter().map(|file| (file.path.as_str(), file.reason)).collect::<Vec<_>>(), [("dangling", LeftOutReason::Link)]);
+    assert_eq!(
+        ran.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
+        ["dir/new", "file", "nowhere"]
+    );
+    assert_eq!(
+        ran.report.left_out.files.iter().map(|file| (file.path.as_str(), file.reason)).collect::<Vec<_>>(),
+        [("dangling", LeftOutReason::Link)]
+    );
 }
 
 #[test]
@@ -262,7 +295,9 @@ fn links_that_are_not_to_be_followed_are_not() {
     s.open(0, "self", 0, 0, LOOP);
     s.open(FOLLOW, "self", 0, 0, LOOP);
     s.open(FOLLOW, "here/x", 0, 0, LOOP);
-    s.path("path_remove_directory", ROOT, "link", NOTDIR).path("path_remove_directory", ROOT, "link/", NOTDIR).unlink("link/", NOTDIR);
+    s.path("path_remove_directory", ROOT, "link", NOTDIR)
+        .path("path_remove_directory", ROOT, "link/", NOTDIR)
+        .unlink("link/", NOTDIR);
     s.run();
 }
 
@@ -271,10 +306,12 @@ fn a_link_is_read_as_far_as_there_is_room() {
     let mut s = Script::default();
     s.symlink("a/target", "link", 0).create("file");
     let link = s.text("link");
-    s.call(&format!("path_readlink {ROOT} {link} (i32.const 512) (i32.const 100) (i32.const {OUT})"), 0).word(0, 8);
+    s.call(&format!("path_readlink {ROOT} {link} (i32.const 512) (i32.const 100) (i32.const {OUT})"), 0)
+        .word(0, 8);
     s.check(&format!("(i64.eq (i64.load (i32.const 512)) (i64.const {}))", u64::from_le_bytes(*b"a/target")));
     s.check("(i64.eqz (i64.load (i32.const 520)))");
-    s.call(&format!("path_readlink {ROOT} {link} (i32.const 600) (i32.const 4) (i32.const {OUT})"), 0).word(0, 4);
+    s.call(&format!("path_readlink {ROOT} {link} (i32.const 600) (i32.const 4) (i32.const {OUT})"), 0)
+        .word(0, 4);
     s.check(&format!("(i64.eq (i64.load (i32.const 600)) (i64.const {}))", u32::from_le_bytes(*b"a/ta")));
     let file = s.text("file");
     s.call(&format!("path_readlink {ROOT} {file} (i32.const 600) (i32.const 4) (i32.const {OUT})"), INVAL);
@@ -289,10 +326,19 @@ fn two_names_are_one_file() {
     for fd in [&one, &two] {
         s.call(&format!("fd_filestat_get {fd} (i32.const {OUT})"), 0).word(24, 2);
         s.check(&format!("(i64.ne (i64.load (i32.const {})) (i64.const 0))", OUT + 8));
-        writeln!(s.body, "(i64.store (i32.const {}) (i64.load (i32.const {})))", 512 + s.steps % 2 * 8, OUT + 8).unwrap();
+        writeln!(
+            s.body,
+            "(i64.store (i32.const {}) (i64.load (i32.const {})))",
+            512 + s.steps % 2 * 8,
+            OUT + 8
+        )
+        .unwrap();
     }
     s.check("(i64.eq (i64.load (i32.const 512)) (i64.load (i32.const 520)))");
-    s.link(0, "file", "file", EXIST).link(0, "file", "dir", EXIST).link(0, "dir", "again", PERM).link(0, "file", "none/", NOENT);
+    s.link(0, "file", "file", EXIST)
+        .link(0, "file", "dir", EXIST)
+        .link(0, "dir", "again", PERM)
+        .link(0, "file", "none/", NOENT);
     s.link(0, "nothing", "x", NOENT).link(0, "dev/null", "null", XDEV).link(0, "file", "in/x", ROFS);
     s.symlink("nowhere", "dangling", 0).link(0, "dangling", "dangling-too", 0).kind(0, "dangling-too", 7);
     s.link(FOLLOW, "dangling", "x", NOENT).link(0, "file", "dangling", EXIST);
@@ -304,18 +350,31 @@ fn two_names_are_one_file() {
 fn rights_that_were_given_up_are_gone() {
     let mut s = Script::default();
     let fd = s.open(0, "file", CREATE, READ | WRITE | SEEK, 0);
-    let (write, read) =
-        (format!("fd_write {fd} (i32.const 32) (i32.const 1) (i32.const {OUT})"), format!("fd_read {fd} (i32.const 32) (i32.const 1) (i32.const {OUT})"));
+    let (write, read) = (
+        format!("fd_write {fd} (i32.const 32) (i32.const 1) (i32.const {OUT})"),
+        format!("fd_read {fd} (i32.const 32) (i32.const 1) (i32.const {OUT})"),
+    );
     s.body.push_str("(i32.store (i32.const 36) (i32.const 4))");
     s.call(&write, 0).rights(&fd, READ | WRITE | SEEK, READ | WRITE | SEEK);
-    s.call(&format!("fd_fdstat_set_rights {fd} (i64.const {SEEK}) (i64.const 0)"), 0).rights(&fd, u64::MAX, SEEK);
+    s.call(&format!("fd_fdstat_set_rights {fd} (i64.const {SEEK}) (i64.const 0)"), 0).rights(
+        &fd,
+        u64::MAX,
+        SEEK,
+    );
     s.call(&read, BADF).call(&write, BADF);
     s.call(&format!("fd_fdstat_set_rights {fd} (i64.const {}) (i64.const 0)", SEEK | READ), NOTCAPABLE);
     s.call(&format!("fd_filestat_get {fd} (i32.const {OUT})"), NOTCAPABLE);
     // The rights of a folder limit those of everything opened through it.
     s.mkdir("dir").create("dir/file");
     let dir = s.open(0, "dir", DIRECTORY, 0, 0);
-    s.call(&format!("fd_fdstat_set_rights {dir} (i64.const {}) (i64.const {})", (1 << 13) | (1 << 18), READ | SEEK), 0);
+    s.call(
+        &format!(
+            "fd_fdstat_set_rights {dir} (i64.const {}) (i64.const {})",
+            (1 << 13) | (1 << 18),
+            READ | SEEK
+        ),
+        0,
+    );
     s.open_in(&dir, 0, "file", 0, READ, 0);
     s.open_in(&dir, 0, "file", 0, WRITE, NOTCAPABLE);
     s.open_in(&dir, 0, "new", CREATE, READ, NOTCAPABLE);
@@ -366,9 +425,15 @@ fn a_folder_is_no_file() {
 fn the_root_has_the_rights_that_libraries_look_for_and_can_be_opened_with_them() {
     let mut s = Script::default();
     let set = |bits: &[u32]| bits.iter().fold(0_u64, |all, bit| all | 1 << bit);
-    let (all, inheriting) = (set(&[9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 21, 23, 24, 25, 26]), set(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 21, 22, 23, 27]));
+    let (all, inheriting) = (
+        set(&[9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 21, 23, 24, 25, 26]),
+        set(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 21, 22, 23, 27]),
+    );
     s.rights(ROOT, all, all).rights(ROOT, READ | WRITE | SEEK | 1 << 22, 0);
-    s.check(&format!("(i64.eq (i64.and (i64.load (i32.const {})) (i64.const {inheriting})) (i64.const {inheriting}))", OUT + 16));
+    s.check(&format!(
+        "(i64.eq (i64.and (i64.load (i32.const {})) (i64.const {inheriting})) (i64.const {inheriting}))",
+        OUT + 16
+    ));
     let text = s.text(".");
     s.call(
         &format!(
@@ -387,7 +452,9 @@ fn the_root_has_the_rights_that_libraries_look_for_and_can_be_opened_with_them()
 fn times_are_set_as_asked_or_refused() {
     let mut s = Script::default();
     s.create("file").symlink("file", "link", 0);
-    s.set_times(0, "file", 0b1100, INVAL).set_times(0, "file", 0b11, INVAL).set_times(0, "file", 0b1_0000, INVAL);
+    s.set_times(0, "file", 0b1100, INVAL)
+        .set_times(0, "file", 0b11, INVAL)
+        .set_times(0, "file", 0b1_0000, INVAL);
     s.set_times(0, "file", 0b100, 0).kind(0, "file", 4).word(48, 22);
     s.check(&format!("(i64.gt_u (i64.load (i32.const {})) (i64.const 1577836800000000000))", OUT + 40));
     s.set_times(0, "file", 0b1, 0).kind(0, "file", 4).word(40, 11).word(48, 22);
@@ -398,11 +465,21 @@ fn times_are_set_as_asked_or_refused() {
     let fd = s.open(0, "file", 0, READ | WRITE, 0);
     for flags in 0..17 {
         let is_fine = flags & 0b11 != 0b11 && flags & 0b1100 != 0b1100 && flags < 16;
-        s.call(&format!("fd_filestat_set_times {fd} (i64.const 1) (i64.const 1000000000000000000) (i32.const {flags})"), if is_fine { 0 } else { INVAL });
+        s.call(
+            &format!(
+                "fd_filestat_set_times {fd} (i64.const 1) (i64.const 1000000000000000000) (i32.const {flags})"
+            ),
+            if is_fine { 0 } else { INVAL },
+        );
     }
     s.call(&format!("fd_filestat_set_size {fd} (i64.const 100)"), 0);
-    s.call(&format!("fd_filestat_set_times {fd} (i64.const 0) (i64.const 1000000000000000000) (i32.const 4)"), 0);
-    s.call(&format!("fd_filestat_get {fd} (i32.const {OUT})"), 0).word(32, 100).word(48, 1_000_000_000_000_000_000);
+    s.call(
+        &format!("fd_filestat_set_times {fd} (i64.const 0) (i64.const 1000000000000000000) (i32.const 4)"),
+        0,
+    );
+    s.call(&format!("fd_filestat_get {fd} (i32.const {OUT})"), 0)
+        .word(32, 100)
+        .word(48, 1_000_000_000_000_000_000);
     s.set_times(0, "dev/null", 0b100, ROFS);
     s.run();
 }
@@ -426,7 +503,9 @@ fn paths_stay_where_they_were_opened() {
     s.symlink("../../dev", "dir/out", 0);
     s.open(FOLLOW, "dir/out/null", 0, 0, 0);
     s.open_in(&dir, FOLLOW, "out/null", 0, 0, PERM);
-    s.rename("dir/nested/file", "file/", NOTDIR).rename("dir/nested/file", "none/", NOTDIR).rename("dir", "moved/", 0);
+    s.rename("dir/nested/file", "file/", NOTDIR)
+        .rename("dir/nested/file", "none/", NOTDIR)
+        .rename("dir", "moved/", 0);
     s.rename("moved", "moved/nested/x", INVAL).rename("moved", "in", ROFS).rename("tmp", "x", 10);
     s.path("path_remove_directory", ROOT, "moved", NOTEMPTY);
     s.run();
@@ -437,7 +516,8 @@ fn there_are_no_sockets() {
     let mut s = Script::default();
     s.create("file");
     let fd = s.open(0, "file", 0, READ, 0);
-    s.call(&format!("sock_shutdown {fd} (i32.const 1)"), NOTSOCK).call("sock_shutdown (i32.const 900) (i32.const 1)", BADF);
+    s.call(&format!("sock_shutdown {fd} (i32.const 1)"), NOTSOCK)
+        .call("sock_shutdown (i32.const 900) (i32.const 1)", BADF);
     s.run();
 }
 
@@ -447,8 +527,10 @@ fn standard_streams_are_no_terminals() {
     for fd in 0..3 {
         s.call(&format!("fd_fdstat_get (i32.const {fd}) (i32.const {OUT})"), 0);
         // A C library takes a character device that cannot seek for a terminal.
-        let (is_character, can_seek) =
-            (format!("(i32.eq (i32.load8_u (i32.const {OUT})) (i32.const 2))"), format!("(i32.and (i32.load (i32.const {})) (i32.const 36))", OUT + 8));
+        let (is_character, can_seek) = (
+            format!("(i32.eq (i32.load8_u (i32.const {OUT})) (i32.const 2))"),
+            format!("(i32.and (i32.load (i32.const {})) (i32.const 36))", OUT + 8),
+        );
         s.check(&format!("(i32.eqz (i32.and {is_character} (i32.eqz {can_seek})))"));
     }
     s.run();
@@ -457,8 +539,17 @@ fn standard_streams_are_no_terminals() {
 #[test]
 fn there_is_a_folder_for_what_is_not_kept() {
     let mut s = Script::default();
-    s.kind(0, "tmp", 3).create("tmp/scratch").create("kept").rename("tmp/scratch", "moved", 0).create("tmp/scratch");
-    s.path("path_remove_directory", ROOT, "tmp", NOTEMPTY).unlink("tmp/scratch", 0).path("path_remove_directory", ROOT, "tmp", 10);
+    s.kind(0, "tmp", 3)
+        .create("tmp/scratch")
+        .create("kept")
+        .rename("tmp/scratch", "moved", 0)
+        .create("tmp/scratch");
+    s.path("path_remove_directory", ROOT, "tmp", NOTEMPTY).unlink("tmp/scratch", 0).path(
+        "path_remove_directory",
+        ROOT,
+        "tmp",
+        10,
+    );
     s.create("tmp/again");
     assert_eq!(s.run().files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["kept", "moved"]);
 }
@@ -489,9 +580,13 @@ fn calls_are_paid_for_by_their_work() {
     };
     let open = |s: &mut Script| _ = s.open(0, "file", CREATE, READ | WRITE, 0);
     let fd = "(i32.load (i32.const 1024))";
-    let size = |bytes: u64| units(&open, &|s| _ = s.call(&format!("fd_filestat_set_size {fd} (i64.const {bytes})"), 0));
+    let size = |bytes: u64| {
+        units(&open, &|s| _ = s.call(&format!("fd_filestat_set_size {fd} (i64.const {bytes})"), 0))
+    };
     assert!(size(200 << 20) > size(0) + 100_000, "{} and {}", size(200 << 20), size(0));
-    let allocate = units(&open, &|s| _ = s.call(&format!("fd_allocate {fd} (i64.const 0) (i64.const {})", 200 << 20), 0));
+    let allocate = units(&open, &|s| {
+        _ = s.call(&format!("fd_allocate {fd} (i64.const 0) (i64.const {})", 200 << 20), 0)
+    });
     assert!(allocate > 100_000, "{allocate}");
     let path = |parts: usize| units(&|_| {}, &|s| _ = s.open(0, &"./in/../".repeat(parts), 0, 0, 0));
     assert!(path(400) > path(1) + 40_000, "{} and {}", path(400), path(1));
@@ -508,7 +603,12 @@ fn calls_are_paid_for_by_their_work() {
 #[test]
 fn units_of_calls_are_the_same_every_time() {
     let mut s = Script::default();
-    s.create("file").mkdir("dir").symlink("dir/../file", "link", 0).kind(FOLLOW, "link", 4).rename("dir", "other", 0).unlink("file", 0);
+    s.create("file")
+        .mkdir("dir")
+        .symlink("dir/../file", "link", 0)
+        .kind(FOLLOW, "link", 4)
+        .rename("dir", "other", 0)
+        .unlink("file", 0);
     assert_eq!(s.run().report.units, s.run().report.units);
 }
 
@@ -518,7 +618,8 @@ fn a_disk_that_is_emptied_again_takes_no_more_than_its_quota() {
     let mut s = Script::default();
     for number in 0..12 {
         let fd = s.open(0, &format!("f{number}"), CREATE, WRITE, 0);
-        s.call(&format!("fd_filestat_set_size {fd} (i64.const {})", 250 << 20), 0).call(&format!("fd_filestat_set_size {fd} (i64.const 0)"), 0);
+        s.call(&format!("fd_filestat_set_size {fd} (i64.const {})", 250 << 20), 0)
+            .call(&format!("fd_filestat_set_size {fd} (i64.const 0)"), 0);
     }
     let ran = execute(&s.module(), Limits { disk: ByteCount::mib(256), ..Limits::default() });
     assert_eq!(ran.report.outcome, Outcome::Exited(0));

@@ -37,14 +37,17 @@ impl Availability {
     pub fn forecast(&self, hour: usize, hours: f64) -> Option<f64> {
         let count = (hours.ceil().max(1.0) as usize).min(HOURS);
         let slots: Vec<usize> = (hour..hour + count).map(|at| at % HOURS).collect();
-        let known: Vec<f64> = slots.iter().filter(|at| self.seen[**at] > 0).map(|at| f64::from(self.share[*at])).collect();
+        let known: Vec<f64> =
+            slots.iter().filter(|at| self.seen[**at] > 0).map(|at| f64::from(self.share[*at])).collect();
         (known.len() * 2 > slots.len()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     }
 
     /// Returns whether a stored histogram is valid.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.share.len() == HOURS && self.seen.len() == HOURS && self.share.iter().all(|share| (0.0..=1.0).contains(share))
+        self.share.len() == HOURS
+            && self.seen.len() == HOURS
+            && self.share.iter().all(|share| (0.0..=1.0).contains(share))
     }
 }
 

@@ -77,7 +77,12 @@ pub struct Nsga2<G, const M: usize> {
 
 impl<G: Clone, const M: usize> Nsga2<G, M> {
     /// Runs the search; the first population consists of `seeds`, filled up with random candidates.
-    pub fn run<P: Problem<M, Genome = G>>(problem: &P, settings: Settings, seeds: Vec<G>, rng: &mut impl Rng) -> Self {
+    pub fn run<P: Problem<M, Genome = G>>(
+        problem: &P,
+        settings: Settings,
+        seeds: Vec<G>,
+        rng: &mut impl Rng,
+    ) -> Self {
         let size = settings.population.max(2).next_multiple_of(2);
         let mut genomes = seeds;
         genomes.truncate(size);
@@ -85,17 +90,28 @@ impl<G: Clone, const M: usize> Nsga2<G, M> {
             genomes.push(problem.random(rng));
         }
         let mut this = Self { population: Vec::with_capacity(size * 2) };
-        this.population.extend(genomes.into_iter().map(|genome| Individual { worth: problem.evaluate(&genome), genome, rank: 0, crowding: 0.0 }));
+        this.population.extend(genomes.into_iter().map(|genome| Individual {
+            worth: problem.evaluate(&genome),
+            genome,
+            rank: 0,
+            crowding: 0.0,
+        }));
         this.survive(size);
         for _ in 0..settings.generations {
             let parents = this.mating(size, rng);
             for pair in parents.chunks_exact(2) {
-                let (mut a, mut b) = problem.cross(&this.population[pair[0]].genome, &this.population[pair[1]].genome, rng);
+                let (mut a, mut b) =
+                    problem.cross(&this.population[pair[0]].genome, &this.population[pair[1]].genome, rng);
                 for child in [&mut a, &mut b] {
                     problem.mutate(child, rng);
                 }
                 for genome in [a, b] {
-                    this.population.push(Individual { worth: problem.evaluate(&genome), genome, rank: 0, crowding: 0.0 });
+                    this.population.push(Individual {
+                        worth: problem.evaluate(&genome),
+                        genome,
+                        rank: 0,
+                        crowding: 0.0,
+                    });
                 }
             }
             this.survive(size);
@@ -131,7 +147,8 @@ impl<G: Clone, const M: usize> Nsga2<G, M> {
                 break;
             }
             let crowding = crowding_distance(&worths, front);
-            let mut ranked: Vec<(usize, usize, f64)> = front.iter().zip(crowding).map(|(at, crowding)| (*at, rank, crowding)).collect();
+            let mut ranked: Vec<(usize, usize, f64)> =
+                front.iter().zip(crowding).map(|(at, crowding)| (*at, rank, crowding)).collect();
             let room = size - keep.len();
             if ranked.len() > room {
                 ranked.sort_by(|a, b| b.2.total_cmp(&a.2));
@@ -139,8 +156,11 @@ impl<G: Clone, const M: usize> Nsga2<G, M> {
             }
             keep.extend(ranked);
         }
-        let mut old: Vec<Option<Individual<G, M>>> = std::mem::take(&mut self.population).into_iter().map(Some).collect();
-        self.population.extend(keep.into_iter().filter_map(|(at, rank, crowding)| old[at].take().map(|one| Individual { rank, crowding, ..one })));
+        let mut old: Vec<Option<Individual<G, M>>> =
+            std::mem::take(&mut self.population).into_iter().map(Some).collect();
+        self.population.extend(keep.into_iter().filter_map(|(at, rank, crowding)| {
+            old[at].take().map(|one| Individual { rank, crowding, ..one })
+        }));
     }
 
     /// Returns the feasible individuals that no other one dominates.
@@ -165,12 +185,16 @@ pub fn non_dominated_sort<const M: usize>(worths: &[&Evaluation<M>]) -> Vec<Vec<
     let mut order: Vec<usize> = (0..worths.len()).collect();
     order.sort_unstable_by(|a, b| {
         let (a, b) = (worths[*a], worths[*b]);
-        a.violation.max(0.0).total_cmp(&b.violation.max(0.0)).then_with(|| by_objectives(&a.objectives, &b.objectives))
+        a.violation
+            .max(0.0)
+            .total_cmp(&b.violation.max(0.0))
+            .then_with(|| by_objectives(&a.objectives, &b.objectives))
     });
     let mut fronts: Vec<Vec<usize>> = Vec::new();
     for at in order {
         // The newest member is compared first, as it is the nearest and the most likely to dominate.
-        let place = fronts.partition_point(|front| front.iter().rev().any(|other| worths[*other].dominates(worths[at])));
+        let place = fronts
+            .partition_point(|front| front.iter().rev().any(|other| worths[*other].dominates(worths[at])));
         match fronts.get_mut(place) {
             Some(front) => front.push(at),
             None => fronts.push(vec![at]),
@@ -187,12 +211,15 @@ fn by_objectives<const M: usize>(a: &[f64; M], b: &[f64; M]) -> Ordering {
 /// earlier one dominates it if no worse in the others and not equal. Compared values are adjacent in
 /// memory.
 fn fronts_of_allowed<const M: usize>(worths: &[&Evaluation<M>]) -> Vec<Vec<usize>> {
-    let mut order: Vec<([f64; M], usize)> = worths.iter().enumerate().map(|(at, worth)| (worth.objectives, at)).collect();
+    let mut order: Vec<([f64; M], usize)> =
+        worths.iter().enumerate().map(|(at, worth)| (worth.objectives, at)).collect();
     order.sort_unstable_by(|(a, _), (b, _)| by_objectives(a, b));
     let asked = if M == 2 { 1 } else { usize::MAX };
     let mut fronts: Vec<(Vec<[f64; M]>, Vec<usize>)> = Vec::new();
     for (one, at) in order {
-        let beats = |other: &[f64; M]| other[1..].iter().zip(&one[1..]).all(|(other, one)| other <= one) && *other != one;
+        let beats = |other: &[f64; M]| {
+            other[1..].iter().zip(&one[1..]).all(|(other, one)| other <= one) && *other != one
+        };
         let place = fronts.partition_point(|(front, _)| front.iter().rev().take(asked).any(beats));
         if place == fronts.len() {
             fronts.push((Vec::new(), Vec::new()));
@@ -259,7 +286,9 @@ mod tests {
         for (rank, front) in fronts.iter().enumerate() {
             for at in front {
                 prop_assert!(!front.iter().any(|other| worths[*other].dominates(worths[*at])));
-                prop_assert!(rank == 0 || fronts[rank - 1].iter().any(|other| worths[*other].dominates(worths[*at])));
+                prop_assert!(
+                    rank == 0 || fronts[rank - 1].iter().any(|other| worths[*other].dominates(worths[*at]))
+                );
             }
         }
         Ok(())
@@ -295,10 +324,19 @@ mod tests {
 
     #[test]
     fn the_front_of_a_known_problem_is_found_within_its_constraint() {
-        let found = Nsga2::run(&Schaffer, Settings { population: 40, generations: 100 }, Vec::new(), &mut StdRng::seed_from_u64(1));
+        let found = Nsga2::run(
+            &Schaffer,
+            Settings { population: 40, generations: 100 },
+            Vec::new(),
+            &mut StdRng::seed_from_u64(1),
+        );
         let front = found.front();
         assert!(front.len() >= 30);
-        assert!(front.iter().all(|one| (1.0..=2.01).contains(&one.genome)), "{:?}", front.iter().map(|o| o.genome).collect::<Vec<_>>());
+        assert!(
+            front.iter().all(|one| (1.0..=2.01).contains(&one.genome)),
+            "{:?}",
+            front.iter().map(|o| o.genome).collect::<Vec<_>>()
+        );
         let least = front.iter().map(|one| one.genome).fold(f64::MAX, f64::min);
         assert!(least < 1.05, "{least}");
     }

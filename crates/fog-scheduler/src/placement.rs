@@ -97,7 +97,9 @@ struct Load {
 impl Placing<'_> {
     fn fits(&self, load: &Load, machine: u32, work: &Work) -> bool {
         let m = &self.machines[machine as usize];
-        load.slots < m.slots && load.memory.saturating_add(work.memory) <= m.memory && load.disk.saturating_add(work.disk) <= m.disk
+        load.slots < m.slots
+            && load.memory.saturating_add(work.memory) <= m.memory
+            && load.disk.saturating_add(work.disk) <= m.disk
     }
 
     fn add(&self, load: &mut Load, machine: u32, work: &Work) {
@@ -111,7 +113,8 @@ impl Placing<'_> {
     /// the machine's availability.
     fn seconds(&self, machine: u32, work: &Work) -> f64 {
         let m = &self.machines[machine as usize];
-        let travel = if work.present.contains(&(machine as usize)) { 0.0 } else { work.input / m.bandwidth.max(1.0) };
+        let travel =
+            if work.present.contains(&(machine as usize)) { 0.0 } else { work.input / m.bandwidth.max(1.0) };
         travel + work.units / (m.speed * m.availability.max(0.01)).max(1.0)
     }
 
@@ -127,8 +130,12 @@ impl Placing<'_> {
             if *gene == WAITS || !is_free(*gene, &loads, &taken) {
                 // The search starts at the former machine, so that displaced tasks do not all go to the
                 // first machine.
-                let from = allowed.partition_point(|machine| *machine < *gene % self.machines.len().max(1) as u32);
-                let found = allowed[from..].iter().chain(&allowed[..from]).find(|machine| is_free(**machine, &loads, &taken));
+                let from =
+                    allowed.partition_point(|machine| *machine < *gene % self.machines.len().max(1) as u32);
+                let found = allowed[from..]
+                    .iter()
+                    .chain(&allowed[..from])
+                    .find(|machine| is_free(**machine, &loads, &taken));
                 *gene = found.copied().unwrap_or(WAITS);
             }
             if *gene != WAITS {
@@ -152,11 +159,21 @@ impl Placing<'_> {
             risk += 1.0 - m.reliability * (0.5 + 0.5 * m.availability);
             placed += 1.0;
         }
-        let busy: Vec<f64> = finish.iter().map(|(machine, seconds)| seconds / f64::from(self.machines[*machine as usize].slots.max(1))).collect();
+        let busy: Vec<f64> = finish
+            .iter()
+            .map(|(machine, seconds)| seconds / f64::from(self.machines[*machine as usize].slots.max(1)))
+            .collect();
         let mean = busy.iter().sum::<f64>() / busy.len().max(1) as f64;
-        let spread = (busy.iter().map(|b| (b - mean) * (b - mean)).sum::<f64>() / busy.len().max(1) as f64).sqrt();
+        let spread =
+            (busy.iter().map(|b| (b - mean) * (b - mean)).sum::<f64>() / busy.len().max(1) as f64).sqrt();
         let unfairness = if mean > 0.0 { (spread / (spread + mean)).min(1.0) } else { 0.0 };
-        Estimate { seconds: last, cost, energy, risk: if placed > 0.0 { risk / placed } else { 0.0 }, unfairness }
+        Estimate {
+            seconds: last,
+            cost,
+            energy,
+            risk: if placed > 0.0 { risk / placed } else { 0.0 },
+            unfairness,
+        }
     }
 
     /// Returns the violation of a placement: the delays past the deadlines, each as a share of its
@@ -164,7 +181,11 @@ impl Placing<'_> {
     /// room.
     fn violation(&self, genome: &Genome) -> f64 {
         let late = |(gene, work): (&u32, &Work)| {
-            if *gene == WAITS { 0.0 } else { ((self.seconds(*gene, work) - work.deadline) / work.deadline.max(1.0)).max(0.0) }
+            if *gene == WAITS {
+                0.0
+            } else {
+                ((self.seconds(*gene, work) - work.deadline) / work.deadline.max(1.0)).max(0.0)
+            }
         };
         genome.iter().zip(self.works).map(late).sum()
     }
@@ -178,8 +199,17 @@ impl Placing<'_> {
         let mut genome = vec![WAITS; self.works.len()];
         for at in order {
             let work = &self.works[at];
-            let free = self.allowed[at].iter().filter(|m| self.fits(&loads[**m as usize], **m, work) && !taken.contains(&(work.group, **m)));
-            let best = free.min_by(|a, b| weight(self, **a, work, &loads[**a as usize]).total_cmp(&weight(self, **b, work, &loads[**b as usize])));
+            let free = self.allowed[at].iter().filter(|m| {
+                self.fits(&loads[**m as usize], **m, work) && !taken.contains(&(work.group, **m))
+            });
+            let best = free.min_by(|a, b| {
+                weight(self, **a, work, &loads[**a as usize]).total_cmp(&weight(
+                    self,
+                    **b,
+                    work,
+                    &loads[**b as usize],
+                ))
+            });
             if let Some(machine) = best.copied() {
                 self.add(&mut loads[machine as usize], machine, work);
                 taken.insert((work.group, machine));
@@ -194,8 +224,12 @@ impl Placing<'_> {
             self.greedy(|p, m, work, _| p.seconds(m, work)),
             self.greedy(|p, m, _, _| p.machines[m as usize].price),
             self.greedy(|p, m, _, _| p.machines[m as usize].watts / p.machines[m as usize].speed.max(1.0)),
-            self.greedy(|p, m, _, _| -(p.machines[m as usize].reliability * (0.5 + 0.5 * p.machines[m as usize].availability))),
-            self.greedy(|p, m, _, load| f64::from(load.slots) / f64::from(p.machines[m as usize].slots.max(1))),
+            self.greedy(|p, m, _, _| {
+                -(p.machines[m as usize].reliability * (0.5 + 0.5 * p.machines[m as usize].availability))
+            }),
+            self.greedy(|p, m, _, load| {
+                f64::from(load.slots) / f64::from(p.machines[m as usize].slots.max(1))
+            }),
         ]
     }
 }
@@ -214,7 +248,10 @@ impl Problem<5> for Placing<'_> {
 
     fn evaluate(&self, genome: &Genome) -> Evaluation<5> {
         let e = self.estimate(genome);
-        Evaluation { objectives: [e.seconds, e.cost, e.energy, e.risk, e.unfairness], violation: self.violation(genome) }
+        Evaluation {
+            objectives: [e.seconds, e.cost, e.energy, e.risk, e.unfairness],
+            violation: self.violation(genome),
+        }
     }
 
     fn cross(&self, a: &Genome, b: &Genome, rng: &mut impl Rng) -> (Genome, Genome) {
@@ -243,15 +280,26 @@ fn placing<'a>(machines: &'a [Machine], works: &'a [Work]) -> Placing<'a> {
     let allowed = works
         .iter()
         .map(|work| {
-            let fits = |at: usize| machines[at].slots > 0 && machines[at].memory >= work.memory && machines[at].disk >= work.disk && machines[at].speed > 0.0;
-            (0..machines.len()).filter(|at| !work.avoid.contains(at) && fits(*at)).map(|at| at as u32).collect()
+            let fits = |at: usize| {
+                machines[at].slots > 0
+                    && machines[at].memory >= work.memory
+                    && machines[at].disk >= work.disk
+                    && machines[at].speed > 0.0
+            };
+            (0..machines.len())
+                .filter(|at| !work.avoid.contains(at) && fits(*at))
+                .map(|at| at as u32)
+                .collect()
         })
         .collect();
     Placing { machines, works, allowed }
 }
 
 fn plan_of(placing: &Placing<'_>, genome: &Genome) -> Plan {
-    Plan { machine: genome.iter().map(|gene| (*gene != WAITS).then_some(*gene as usize)).collect(), estimate: placing.estimate(genome) }
+    Plan {
+        machine: genome.iter().map(|gene| (*gene != WAITS).then_some(*gene as usize)).collect(),
+        estimate: placing.estimate(genome),
+    }
 }
 
 /// Returns the placements that no other one dominates; none overcommits a machine, and tasks without a
@@ -268,7 +316,9 @@ pub fn plan(machines: &[Machine], works: &[Work], settings: Settings, rng: &mut 
         // No placement meets every deadline, so the fastest one is taken.
         front.extend(placing.corners().first().map(|genome| plan_of(&placing, genome)));
     }
-    front.sort_by(|a, b| a.estimate.seconds.total_cmp(&b.estimate.seconds).then(a.estimate.cost.total_cmp(&b.estimate.cost)));
+    front.sort_by(|a, b| {
+        a.estimate.seconds.total_cmp(&b.estimate.seconds).then(a.estimate.cost.total_cmp(&b.estimate.cost))
+    });
     front.dedup_by(|a, b| a.estimate == b.estimate);
     front
 }
@@ -288,7 +338,9 @@ pub fn quick(machines: &[Machine], works: &[Work], prefer: Prefer) -> Vec<Option
             Prefer::Cheap => work.units * m.price,
             Prefer::Green => m.watts * work.units / m.speed.max(1.0),
             Prefer::Safe => 1.0 - safe,
-            Prefer::Balanced => seconds * busy / safe.max(0.05) * (0.5 + m.price / 2.0) * (0.7 + m.watts / 100.0),
+            Prefer::Balanced => {
+                seconds * busy / safe.max(0.05) * (0.5 + m.price / 2.0) * (0.7 + m.watts / 100.0)
+            }
         }
     });
     genome.into_iter().map(|gene| (gene != WAITS).then_some(gene as usize)).collect()
@@ -303,7 +355,14 @@ pub fn choose(front: &[Plan], prefer: Prefer) -> Option<(usize, String)> {
         [e.seconds, e.cost, e.energy, e.risk, e.unfairness]
     };
     let bounds: Vec<(f64, f64)> = (0..5)
-        .map(|at| front.iter().map(|plan| values(plan)[at]).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value))))
+        .map(|at| {
+            front
+                .iter()
+                .map(|plan| values(plan)[at])
+                .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+                    (low.min(value), high.max(value))
+                })
+        })
         .collect();
     let weights = match prefer {
         Prefer::Balanced => [1.0, 1.0, 1.0, 1.0, 0.5],
@@ -313,7 +372,10 @@ pub fn choose(front: &[Plan], prefer: Prefer) -> Option<(usize, String)> {
         Prefer::Safe => [0.5, 0.5, 0.5, 10.0, 0.2],
     };
     let score = |plan: &Plan| {
-        let scaled = values(plan).into_iter().zip(&bounds).map(|(value, (low, high))| if high > low { (value - low) / (high - low) } else { 0.0 });
+        let scaled = values(plan)
+            .into_iter()
+            .zip(&bounds)
+            .map(|(value, (low, high))| if high > low { (value - low) / (high - low) } else { 0.0 });
         scaled.zip(weights).map(|(value, weight)| value * weight).sum::<f64>()
     };
     let (at, best) = front.iter().enumerate().min_by(|a, b| score(a.1).total_cmp(&score(b.1)))?;
@@ -321,11 +383,26 @@ pub fn choose(front: &[Plan], prefer: Prefer) -> Option<(usize, String)> {
     let worst = |at: usize| bounds[at].1;
     let why = match prefer {
         _ if front.len() == 1 => format!("the only choice: done in {:.1} s", e.seconds),
-        Prefer::Fast => format!("done in {:.1} s; the slowest of the choices takes {:.1} s", e.seconds, worst(0)),
-        Prefer::Cheap => format!("costs {:.3e} units; the dearest of the choices costs {:.3e}", e.cost, worst(1)),
-        Prefer::Green => format!("takes {:.2} Wh; the hungriest of the choices takes {:.2} Wh", e.energy, worst(2)),
-        Prefer::Safe => format!("{:.1} % of the tasks may have to be done again; at worst it would be {:.1} %", e.risk * 100.0, worst(3) * 100.0),
-        Prefer::Balanced => format!("nothing is best and nothing bad: {:.1} s, {:.2} Wh, a risk of {:.1} %", e.seconds, e.energy, e.risk * 100.0),
+        Prefer::Fast => {
+            format!("done in {:.1} s; the slowest of the choices takes {:.1} s", e.seconds, worst(0))
+        }
+        Prefer::Cheap => {
+            format!("costs {:.3e} units; the dearest of the choices costs {:.3e}", e.cost, worst(1))
+        }
+        Prefer::Green => {
+            format!("takes {:.2} Wh; the hungriest of the choices takes {:.2} Wh", e.energy, worst(2))
+        }
+        Prefer::Safe => format!(
+            "{:.1} % of the tasks may have to be done again; at worst it would be {:.1} %",
+            e.risk * 100.0,
+            worst(3) * 100.0
+        ),
+        Prefer::Balanced => format!(
+            "nothing is best and nothing bad: {:.1} s, {:.2} Wh, a risk of {:.1} %",
+            e.seconds,
+            e.energy,
+            e.risk * 100.0
+        ),
     };
     Some((at, why))
 }

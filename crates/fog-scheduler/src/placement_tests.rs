@@ -5,18 +5,42 @@ use rand::rngs::StdRng;
 use super::*;
 
 fn machine(speed: f64, price: f64, watts: f64, reliability: f64) -> Machine {
-    Machine { slots: 4, memory: 8 << 30, disk: 64 << 30, speed, price, watts, reliability, availability: 1.0, bandwidth: 1e7 }
+    Machine {
+        slots: 4,
+        memory: 8 << 30,
+        disk: 64 << 30,
+        speed,
+        price,
+        watts,
+        reliability,
+        availability: 1.0,
+        bandwidth: 1e7,
+    }
 }
 
 fn work(group: u32) -> Work {
-    Work { units: 1e9, memory: 512 << 20, disk: 1 << 30, input: 1e6, present: Vec::new(), deadline: 1e6, group, avoid: Vec::new() }
+    Work {
+        units: 1e9,
+        memory: 512 << 20,
+        disk: 1 << 30,
+        input: 1e6,
+        present: Vec::new(),
+        deadline: 1e6,
+        group,
+        avoid: Vec::new(),
+    }
 }
 
 const SMALL: Settings = Settings { population: 40, generations: 30 };
 
 #[test]
 fn each_preference_gets_what_it_asks_for() {
-    let machines = [machine(1e9, 3.0, 60.0, 0.9), machine(2e8, 1.0, 20.0, 0.9), machine(2e8, 3.0, 4.0, 0.9), machine(1e8, 3.0, 30.0, 0.999)];
+    let machines = [
+        machine(1e9, 3.0, 60.0, 0.9),
+        machine(2e8, 1.0, 20.0, 0.9),
+        machine(2e8, 3.0, 4.0, 0.9),
+        machine(1e8, 3.0, 30.0, 0.999),
+    ];
     let works: Vec<Work> = (0..3).map(work).collect();
     let front = plan(&machines, &works, SMALL, &mut StdRng::seed_from_u64(3));
     assert!(front.len() > 3);
@@ -54,7 +78,11 @@ fn what_does_not_fit_waits() {
     let works: Vec<Work> = (0..6).map(work).collect();
     let front = plan(&machines, &works, SMALL, &mut StdRng::seed_from_u64(1));
     assert!(front.iter().all(|plan| plan.machine.iter().flatten().count() == 4));
-    assert!(plan(&[], &works, SMALL, &mut StdRng::seed_from_u64(1)).iter().all(|plan| plan.machine.iter().all(Option::is_none)));
+    assert!(
+        plan(&[], &works, SMALL, &mut StdRng::seed_from_u64(1))
+            .iter()
+            .all(|plan| plan.machine.iter().all(Option::is_none))
+    );
 }
 
 prop_compose! {

@@ -19,14 +19,26 @@ pub enum Kept {
 /// `finished_ms` the time at which the job finished, if it did, and `is_over` whether it has ended; times
 /// are in milliseconds since 1970.
 #[must_use]
-pub fn judge_service(service: Service, agreed: u32, finished_ms: Option<i64>, is_over: bool, deadline_ms: i64, now_ms: i64) -> Kept {
+pub fn judge_service(
+    service: Service,
+    agreed: u32,
+    finished_ms: Option<i64>,
+    is_over: bool,
+    deadline_ms: i64,
+    now_ms: i64,
+) -> Kept {
     let most = service.replicas() / 2 + 1;
     match finished_ms {
         None if is_over => Kept::Broken("there is no result".to_owned()),
         None if now_ms > deadline_ms => Kept::Broken("the deadline passed without a result".to_owned()),
         None => Kept::Open,
-        Some(at) if at > deadline_ms => Kept::Broken(format!("the result came {} s after the deadline", (at - deadline_ms).max(1000) / 1000)),
-        Some(_) if agreed < most => Kept::Broken(format!("of one task {agreed} devices agreed on the result; {most} were promised")),
+        Some(at) if at > deadline_ms => Kept::Broken(format!(
+            "the result came {} s after the deadline",
+            (at - deadline_ms).max(1000) / 1000
+        )),
+        Some(_) if agreed < most => {
+            Kept::Broken(format!("of one task {agreed} devices agreed on the result; {most} were promised"))
+        }
         Some(_) => Kept::Kept,
     }
 }

@@ -103,8 +103,12 @@ impl Device {
                     (Mode::Paused, exponential(rng, 45.0 * MINUTE))
                 }
             }
-            (Kind::Desktop, _) => (Mode::Working, exponential(rng, if is_night { 6.0 * HOUR } else { 2.5 * HOUR })),
-            (Kind::Laptop, _) if is_night && rng.random_bool(0.7) => (Mode::Gone, until(7.0) + exponential(rng, HOUR)),
+            (Kind::Desktop, _) => {
+                (Mode::Working, exponential(rng, if is_night { 6.0 * HOUR } else { 2.5 * HOUR }))
+            }
+            (Kind::Laptop, _) if is_night && rng.random_bool(0.7) => {
+                (Mode::Gone, until(7.0) + exponential(rng, HOUR))
+            }
             (Kind::Laptop, Mode::Working) => {
                 if rng.random_bool(0.3) {
                     (Mode::Gone, exponential(rng, 1.5 * HOUR))

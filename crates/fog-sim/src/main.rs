@@ -6,7 +6,9 @@ use fog_sim::{Liars, RadioReport, Radios, Report, Scenario, Strategy, Way, radio
 
 /// Simulates many devices in virtual time to measure the job exchange and the scheduling.
 #[derive(Debug, Parser)]
-#[command(after_help = "Examples:\n  fog-sim\n  fog-sim --nodes 1000 --tasks 50000\n  fog-sim --only liars --json\n  fog-sim --only radios")]
+#[command(
+    after_help = "Examples:\n  fog-sim\n  fog-sim --nodes 1000 --tasks 50000\n  fog-sim --only liars --json\n  fog-sim --only radios"
+)]
 struct Args {
     /// Number of devices that lend
     #[arg(long, default_value_t = 10_000)]
@@ -60,7 +62,12 @@ fn main() {
         return;
     }
     // The scenario is smaller, so that the table takes no longer than the run above.
-    let small = Scenario { nodes: args.nodes / 5, tasks: args.tasks / 20, requesters: (args.nodes / 500).max(2), ..base };
+    let small = Scenario {
+        nodes: args.nodes / 5,
+        tasks: args.tasks / 20,
+        requesters: (args.nodes / 500).max(2),
+        ..base
+    };
     for (name, replicas, choice) in [
         ("two of two or three", 2, AcceptanceRule::Quorum(2)),
         ("adaptive", 1, AcceptanceRule::Adaptive(0)),
@@ -90,9 +97,14 @@ fn main() {
 }
 
 fn print_radios(report: &RadioReport) {
-    println!("{} radios, {:.1} links each, a path to {:.0} others; {:.1} packets a second each", report.radios, report.links, report.reachable, report.packets);
+    println!(
+        "{} radios, {:.1} links each, a path to {:.0} others; {:.1} packets a second each",
+        report.radios, report.links, report.reachable, report.packets
+    );
     for (what, ways) in [("room", report.room), ("private", report.private)] {
-        for (name, Way { delivered, delay, transmissions }) in ["this node", "flooding", "when they meet"].into_iter().zip(ways) {
+        for (name, Way { delivered, delay, transmissions }) in
+            ["this node", "flooding", "when they meet"].into_iter().zip(ways)
+        {
             println!(
                 "{what:8} {name:15} delivered {:5.1} %  after {:6} ms (95th {:6})  {transmissions:7.1} packets for one",
                 delivered * 100.0,

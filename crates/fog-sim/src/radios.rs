@@ -46,7 +46,17 @@ pub struct Radios {
 impl Default for Radios {
     /// Returns a walking crowd of a thousand radios on a square kilometre.
     fn default() -> Self {
-        Self { radios: 1_000, side: 1_000.0, range: 50.0, links: 6, loss: 0.02, warm_up: 30, seconds: 90, texts: 30, seed: 1 }
+        Self {
+            radios: 1_000,
+            side: 1_000.0,
+            range: 50.0,
+            links: 6,
+            loss: 0.02,
+            warm_up: 30,
+            seconds: 90,
+            texts: 30,
+            seed: 1,
+        }
     }
 }
 
@@ -92,9 +102,16 @@ type Links = Vec<BTreeSet<usize>>;
 /// Returns the links of every radio in each second, the same for all ways.
 fn walks(scenario: &Radios) -> Vec<Links> {
     let mut random = StdRng::seed_from_u64(scenario.seed);
-    let point = |random: &mut StdRng| (random.random_range(0.0..scenario.side), random.random_range(0.0..scenario.side));
-    let mut people: Vec<Walk> =
-        (0..scenario.radios).map(|_| Walk { at: point(&mut random), to: point(&mut random), speed: random.random_range(0.3..1.8) }).collect();
+    let point = |random: &mut StdRng| {
+        (random.random_range(0.0..scenario.side), random.random_range(0.0..scenario.side))
+    };
+    let mut people: Vec<Walk> = (0..scenario.radios)
+        .map(|_| Walk {
+            at: point(&mut random),
+            to: point(&mut random),
+            speed: random.random_range(0.3..1.8),
+        })
+        .collect();
     let mut links: Links = vec![BTreeSet::new(); scenario.radios];
     let mut all = Vec::new();
     for _ in 0..=scenario.warm_up + scenario.seconds {
@@ -107,13 +124,18 @@ fn walks(scenario: &Radios) -> Vec<Links> {
                 walk.at = (walk.at.0 + dx / left * walk.speed, walk.at.1 + dy / left * walk.speed);
             }
         }
-        let far = |a: usize, b: usize| (people[a].at.0 - people[b].at.0).hypot(people[a].at.1 - people[b].at.1);
+        let far =
+            |a: usize, b: usize| (people[a].at.0 - people[b].at.0).hypot(people[a].at.1 - people[b].at.1);
         for (a, linked) in links.iter_mut().enumerate() {
             linked.retain(|b| far(a, *b) <= scenario.range);
         }
         let mut near: Vec<(u64, usize, usize)> = Vec::new();
         for a in 0..scenario.radios {
-            near.extend((a + 1..scenario.radios).filter(|b| far(a, *b) <= scenario.range).map(|b| ((far(a, b) * 1000.0) as u64, a, b)));
+            near.extend(
+                (a + 1..scenario.radios)
+                    .filter(|b| far(a, *b) <= scenario.range)
+                    .map(|b| ((far(a, b) * 1000.0) as u64, a, b)),
+            );
         }
         near.sort_unstable();
         for (_, a, b) in near {
@@ -143,7 +165,11 @@ fn texts(scenario: &Radios) -> Vec<Text> {
         let one = |n: usize| {
             let from = random.random_range(0..scenario.radios);
             let to = (from + random.random_range(1..scenario.radios)) % scenario.radios;
-            Text { at: (scenario.warm_up * 1_000 + span * n as u64 / scenario.texts as u64) / STEP * STEP, from, to: is_private.then_some(to) }
+            Text {
+                at: (scenario.warm_up * 1_000 + span * n as u64 / scenario.texts as u64) / STEP * STEP,
+                from,
+                to: is_private.then_some(to),
+            }
         };
         (0..scenario.texts).map(one).collect()
     };
@@ -153,8 +179,17 @@ fn texts(scenario: &Radios) -> Vec<Text> {
 
 fn way(mut delays: Vec<u64>, wanted: usize, transmissions: u64, texts: usize) -> Way {
     delays.sort_unstable();
-    let at = |share: f64| delays.get(((delays.len() as f64 * share) as usize).min(delays.len().saturating_sub(1))).copied().unwrap_or(0);
-    Way { delivered: delays.len() as f64 / wanted.max(1) as f64, delay: (at(0.5), at(0.95)), transmissions: transmissions as f64 / texts.max(1) as f64 }
+    let at = |share: f64| {
+        delays
+            .get(((delays.len() as f64 * share) as usize).min(delays.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or(0)
+    };
+    Way {
+        delivered: delays.len() as f64 / wanted.max(1) as f64,
+        delay: (at(0.5), at(0.95)),
+        transmissions: transmissions as f64 / texts.max(1) as f64,
+    }
 }
 
 /// Returns the radios within `hops` hops of one radio, with their number of hops.
@@ -180,7 +215,11 @@ fn flood(scenario: &Radios, walks: &[Links], texts: &[Text]) -> Way {
     for text in texts {
         let links = &walks[(text.at / 1_000) as usize];
         let found = reach(links, text.from, HOPS);
-        sent += found.iter().filter(|(_, far)| **far < HOPS).map(|(node, far)| links[*node].len() - usize::from(*far > 0)).sum::<usize>() as u64;
+        sent += found
+            .iter()
+            .filter(|(_, far)| **far < HOPS)
+            .map(|(node, far)| links[*node].len() - usize::from(*far > 0))
+            .sum::<usize>() as u64;
         let heard = |node: &usize| found.get(node).filter(|far| **far > 0).map(|far| *far as u64 * AIR);
         match text.to {
             Some(to) => {
@@ -201,8 +240,14 @@ fn direct(scenario: &Radios, walks: &[Links], texts: &[Text]) -> Way {
     let (mut delays, mut wanted) = (Vec::new(), 0);
     for text in texts {
         let begin = (text.at / 1_000) as usize;
-        let met = |to: usize| (begin..walks.len()).find(|second| walks[*second][text.from].contains(&to)).map(|second| (second - begin) as u64 * 1_000 + AIR);
-        let whom: Vec<usize> = text.to.map_or_else(|| (0..scenario.radios).filter(|node| *node != text.from).collect(), |to| vec![to]);
+        let met = |to: usize| {
+            (begin..walks.len())
+                .find(|second| walks[*second][text.from].contains(&to))
+                .map(|second| (second - begin) as u64 * 1_000 + AIR)
+        };
+        let whom: Vec<usize> = text
+            .to
+            .map_or_else(|| (0..scenario.radios).filter(|node| *node != text.from).collect(), |to| vec![to]);
         wanted += whom.len();
         delays.extend(whom.into_iter().filter_map(met));
     }
@@ -239,13 +284,24 @@ fn link(at: usize, to: usize) -> LinkId {
 impl Air {
     fn new(scenario: &Radios) -> Self {
         let node = |n: usize| {
-            let config = Config { nickname: format!("radio {n}"), capabilities: Capabilities::PRIVATE_MEDIA, ..Config::default() };
+            let config = Config {
+                nickname: format!("radio {n}"),
+                capabilities: Capabilities::PRIVATE_MEDIA,
+                ..Config::default()
+            };
             let mut seed = [3; 32];
             seed[..8].copy_from_slice(&(n as u64).to_le_bytes());
             Node::new(identity(n), config, seed)
         };
         let random = StdRng::seed_from_u64(scenario.seed + 2);
-        Self { nodes: (0..scenario.radios).map(node).collect(), packets: BinaryHeap::new(), bytes: BTreeMap::new(), next: 0, random, sent: BTreeMap::new() }
+        Self {
+            nodes: (0..scenario.radios).map(node).collect(),
+            packets: BinaryHeap::new(),
+            bytes: BTreeMap::new(),
+            next: 0,
+            random,
+            sent: BTreeMap::new(),
+        }
     }
 
     fn relink(&mut self, before: Option<&Links>, after: &Links, now: u64) {
@@ -262,7 +318,9 @@ impl Air {
     }
 
     fn step(&mut self, links: &Links, loss: f64, now: u64) {
-        while let Some(Reverse((at, order, to, from))) = self.packets.peek().copied().filter(|Reverse((at, ..))| *at <= now) {
+        while let Some(Reverse((at, order, to, from))) =
+            self.packets.peek().copied().filter(|Reverse((at, ..))| *at <= now)
+        {
             self.packets.pop();
             let bytes = self.bytes.remove(&order).unwrap_or_default();
             if links[to].contains(&from) {
@@ -315,18 +373,28 @@ fn ours(scenario: &Radios, walks: &[Links], texts: &[Text]) -> (Way, Way, f64) {
             while let Some(event) = air.nodes[n].poll_event() {
                 match event {
                     Event::Room { text, .. } => room.extend(said.get(&text).map(|at| time - at)),
-                    Event::Private { from, id, .. } if by_peer.contains_key(&from) => air.nodes[n].took(from, id, now),
-                    Event::Delivery { id, state: Delivery::Delivered, .. } => private.extend(said.remove(&id).map(|at| time - at)),
+                    Event::Private { from, id, .. } if by_peer.contains_key(&from) => {
+                        air.nodes[n].took(from, id, now)
+                    }
+                    Event::Delivery { id, state: Delivery::Delivered, .. } => {
+                        private.extend(said.remove(&id).map(|at| time - at))
+                    }
                     _ => {}
                 }
             }
         }
     }
     let sent = |kinds: &[Kind]| kinds.iter().filter_map(|kind| air.sent.get(&kind.0)).sum::<u64>();
-    let per_second = air.sent.values().sum::<u64>() as f64 / scenario.radios as f64 / (scenario.warm_up + scenario.seconds) as f64;
+    let per_second = air.sent.values().sum::<u64>() as f64
+        / scenario.radios as f64
+        / (scenario.warm_up + scenario.seconds) as f64;
     let wanted = scenario.texts * (scenario.radios - 1);
     let room = way(room, wanted, sent(&[Kind::MESSAGE]), scenario.texts);
-    (room, way(private, scenario.texts, sent(&[Kind::HANDSHAKE, Kind::ENCRYPTED]), scenario.texts), per_second)
+    (
+        room,
+        way(private, scenario.texts, sent(&[Kind::HANDSHAKE, Kind::ENCRYPTED]), scenario.texts),
+        per_second,
+    )
 }
 
 /// Runs all three ways.
@@ -335,7 +403,10 @@ pub fn radios(scenario: &Radios) -> RadioReport {
     let (walks, texts) = (walks(scenario), texts(scenario));
     let (room, private): (Vec<Text>, Vec<Text>) = texts.iter().partition(|text| text.to.is_none());
     let (our_room, our_private, packets) = ours(scenario, &walks, &texts);
-    let reachable = texts.iter().map(|text| reach(&walks[(text.at / 1_000) as usize], text.from, usize::MAX).len() - 1).sum::<usize>();
+    let reachable = texts
+        .iter()
+        .map(|text| reach(&walks[(text.at / 1_000) as usize], text.from, usize::MAX).len() - 1)
+        .sum::<usize>();
     let linked: usize = walks.iter().flatten().map(BTreeSet::len).sum();
     RadioReport {
         radios: scenario.radios,
@@ -353,12 +424,16 @@ mod tests {
 
     #[test]
     fn a_crowd_hears_what_a_flood_would_bring_with_fewer_packets() {
-        let scenario = Radios { radios: 45, side: 190.0, warm_up: 20, seconds: 45, texts: 10, ..Radios::default() };
+        let scenario =
+            Radios { radios: 45, side: 190.0, warm_up: 20, seconds: 45, texts: 10, ..Radios::default() };
         let report = radios(&scenario);
         let [ours, flood, direct] = report.room;
         assert!(direct.delivered < flood.delivered, "the walks tell nothing apart: {report:?}");
         // All radios are within a few hops, so a flood misses almost none but takes more packets.
-        assert!(ours.delivered >= flood.delivered * 0.95 && ours.transmissions < flood.transmissions, "{report:?}");
+        assert!(
+            ours.delivered >= flood.delivered * 0.95 && ours.transmissions < flood.transmissions,
+            "{report:?}"
+        );
         assert!(report.private[0].delivered > report.private[2].delivered, "{report:?}");
     }
 }

@@ -64,7 +64,11 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "devices                     {}", self.nodes)?;
-        writeln!(f, "tasks accepted              {} of {} ({} twice) in {:.1} h", self.accepted, self.tasks, self.twice, self.hours)?;
+        writeln!(
+            f,
+            "tasks accepted              {} of {} ({} twice) in {:.1} h",
+            self.accepted, self.tasks, self.twice, self.hours
+        )?;
         writeln!(f, "wrong results accepted      {} ({:.4} %)", self.wrong, self.wrong_share() * 100.0)?;
         writeln!(f, "work done again             {:.2} % of the useful", self.redone() * 100.0)?;
         writeln!(f, "work to compare             {:.2} % of the useful", self.cost_of_checking() * 100.0)?;

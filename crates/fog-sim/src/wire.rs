@@ -1,7 +1,8 @@
 //! Sizes of the product's messages.
 
 use fog_grid::{
-    Answer, Capacity, Content, ContentId, ContentKey, GroupId, Hello, Identity, LeaseId, Message, Receipt, TaskOffer, TaskResult, VERSION, WorkerState,
+    Answer, Capacity, Content, ContentId, ContentKey, GroupId, Hello, Identity, LeaseId, Message, Receipt,
+    TaskOffer, TaskResult, VERSION, WorkerState,
 };
 use fog_types::job::JobFile;
 use fog_types::{BlobId, NodeId, WorkUnits};
@@ -25,7 +26,12 @@ impl Sizes {
     pub(crate) fn measure() -> Self {
         let me = Identity::new(&[1; 32]);
         let (lease, node) = (LeaseId([200; 16]), NodeId([2; 32]));
-        let content = Content { id: ContentId([200; 32]), blob: BlobId([200; 32]), size: 1 << 20, key: ContentKey([200; 32]) };
+        let content = Content {
+            id: ContentId([200; 32]),
+            blob: BlobId([200; 32]),
+            size: 1 << 20,
+            key: ContentKey([200; 32]),
+        };
         let size = |message: Message| message.encode().len() as f64 + AROUND;
         let offer = TaskOffer {
             lease,
@@ -56,7 +62,15 @@ impl Sizes {
             list: None,
             history: None,
         };
-        let receipt = Receipt { lease, requester: me.node(), worker: node, result: [200; 32], units: WorkUnits(1 << 40), credit: 1 << 20, at_ms: 1 << 40 };
+        let receipt = Receipt {
+            lease,
+            requester: me.node(),
+            worker: node,
+            result: [200; 32],
+            units: WorkUnits(1 << 40),
+            credit: 1 << 20,
+            at_ms: 1 << 40,
+        };
         let hello = Hello {
             version: VERSION,
             name: "somebody's laptop".to_owned(),
@@ -71,7 +85,12 @@ impl Sizes {
             hello: size(Message::Hello(hello)),
             offer: size(Message::Offer(Box::new(me.sign(&offer)))),
             answer: size(Message::Answer { lease, answer: Answer::Accepted }),
-            heartbeat: size(Message::Heartbeat { lease, standing: WorkerState::Running, units: 1 << 40, permille: Some(500) }),
+            heartbeat: size(Message::Heartbeat {
+                lease,
+                standing: WorkerState::Running,
+                units: 1 << 40,
+                permille: Some(500),
+            }),
             saved: size(Message::Saved { lease, units: 1 << 40, content }),
             result: size(Message::Result(Box::new(me.sign(&result)))),
             receipt: size(Message::Receipt(Box::new(me.sign(&receipt)))),

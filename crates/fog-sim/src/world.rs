@@ -4,7 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Instant;
 
-use fog_grid::{AcceptanceRule, Answer, Content, ContentId, ContentKey, Decline, Effect, Evidence, LeaseId, Replication, Requester, TaskResult, WorkerState};
+use fog_grid::{
+    AcceptanceRule, Answer, Content, ContentId, ContentKey, Decline, Effect, Evidence, LeaseId, Replication,
+    Requester, TaskResult, WorkerState,
+};
 use fog_scheduler::{Machine, Work};
 use fog_types::job::Prefer;
 use fog_types::{BlobId, JobId, NodeId, TaskId, WorkUnits};
@@ -217,7 +220,16 @@ impl World {
         let group = scenario.liars.map_or(1, |liars| liars.group.max(1));
         let lenders = (0..scenario.nodes).map(|at| {
             let device = Device::draw(&mut rng, (at < liars).then_some(at / group));
-            Lender { device, runs: Vec::new(), known_by: Vec::new(), computed: 0.0, could: 0.0, since: 0, is_bundled: false, receipts: 0 }
+            Lender {
+                device,
+                runs: Vec::new(),
+                known_by: Vec::new(),
+                computed: 0.0,
+                could: 0.0,
+                since: 0,
+                is_bundled: false,
+                receipts: 0,
+            }
         });
         let mut lenders: Vec<Lender> = lenders.collect();
         let mut askers = Vec::new();
@@ -232,7 +244,13 @@ impl World {
                 }
                 places.insert(device, neighbours.len() as u32);
                 lenders[device as usize].known_by.push((at as u32, neighbours.len() as u32));
-                neighbours.push(Neighbour { device, free: 0, works: false, is_here: false, evidence: Evidence::default() });
+                neighbours.push(Neighbour {
+                    device,
+                    free: 0,
+                    works: false,
+                    is_here: false,
+                    evidence: Evidence::default(),
+                });
             }
             let extra = if at == 0 { scenario.tasks % scenario.requesters as u64 } else { 0 };
             let mut requester = Requester::default();
@@ -242,7 +260,10 @@ impl World {
                     AcceptanceRule::Adaptive(_) => AcceptanceRule::Adaptive(rng.random()),
                     other => other,
                 };
-                requester.add(TaskId { job: JobId(1), index: index as u32 }, Replication { replicas: scenario.replicas, choice, hopeless: 1 });
+                requester.add(
+                    TaskId { job: JobId(1), index: index as u32 },
+                    Replication { replicas: scenario.replicas, choice, hopeless: 1 },
+                );
                 // Most tasks are short and some are long.
                 let spread: f64 = (0..4).map(|_| rng.random_range(-1.0..1.0f64)).sum::<f64>() * 0.5;
                 units.push(scenario.minutes * 60e9 * spread.exp() * 0.85);
@@ -285,7 +306,8 @@ impl World {
     }
 
     fn tell(&mut self, device: u32, what: ToDevice) {
-        self.bytes += self.sizes.to_device(matches!(what, ToDevice::Offer { .. }), matches!(what, ToDevice::Receipt));
+        self.bytes +=
+            self.sizes.to_device(matches!(what, ToDevice::Offer { .. }), matches!(what, ToDevice::Receipt));
         let at = self.travel();
         self.at(at, Event::ToDevice(device, what));
     }
@@ -428,7 +450,8 @@ impl World {
     /// Reports the progress of every task and ships the checkpoints.
     fn beat(&mut self, device: u32) {
         let lender = &mut self.lenders[device as usize];
-        let standing = if lender.device.mode == Mode::Working { WorkerState::Running } else { WorkerState::Paused };
+        let standing =
+            if lender.device.mode == Mode::Working { WorkerState::Running } else { WorkerState::Paused };
         let mut said = Vec::new();
         for run in &mut lender.runs {
             said.push((run.from, ToRequester::Beat { lease: run.lease, standing, units: run.done as u64 }));
@@ -445,7 +468,9 @@ impl World {
     fn finished(&mut self, device: u32, lease: LeaseId, turn: u32) {
         self.advance(device);
         let lender = &mut self.lenders[device as usize];
-        let Some(at) = lender.runs.iter().position(|run| run.lease == lease && run.turn == turn) else { return };
+        let Some(at) = lender.runs.iter().position(|run| run.lease == lease && run.turn == turn) else {
+            return;
+        };
         if lender.device.mode != Mode::Working || lender.runs[at].done + 1.0 < lender.runs[at].total {
             return;
         }
@@ -461,12 +486,16 @@ impl World {
     }
 
     fn lies(&self, device: u32, run: &Run) -> bool {
-        let (Some(group), Some(liars)) = (self.lenders[device as usize].device.liars, self.scenario.liars) else { return false };
+        let (Some(group), Some(liars)) = (self.lenders[device as usize].device.liars, self.scenario.liars)
+        else {
+            return false;
+        };
         match liars.strategy {
             Strategy::Always => true,
             Strategy::Sleeper => self.lenders[device as usize].receipts >= 10,
             Strategy::Patient => self.told.get(&(run.from, run.task.index)).is_some_and(|have| {
-                let members: std::collections::BTreeSet<u32> = have.iter().filter(|(_, of)| *of == group).map(|(device, _)| *device).collect();
+                let members: std::collections::BTreeSet<u32> =
+                    have.iter().filter(|(_, of)| *of == group).map(|(device, _)| *device).collect();
                 members.len() >= 2
             }),
         }
@@ -489,13 +518,23 @@ impl World {
                 self.say(device, from, ToRequester::Answer(lease, answer));
                 if answer == Answer::Accepted {
                     self.advance(device);
-                    if let (Some(group), true) =
-                        (self.lenders[device as usize].device.liars, self.scenario.liars.is_some_and(|l| l.strategy == Strategy::Patient))
-                    {
+                    if let (Some(group), true) = (
+                        self.lenders[device as usize].device.liars,
+                        self.scenario.liars.is_some_and(|l| l.strategy == Strategy::Patient),
+                    ) {
                         self.told.entry((from, task.index)).or_default().push((device, group));
                     }
                     let total = self.askers[from as usize].units[task.index as usize];
-                    let run = Run { from, task, lease, done: begin.min(total), saved: begin.min(total), total, since: self.now, turn: 0 };
+                    let run = Run {
+                        from,
+                        task,
+                        lease,
+                        done: begin.min(total),
+                        saved: begin.min(total),
+                        total,
+                        since: self.now,
+                        turn: 0,
+                    };
                     self.lenders[device as usize].runs.push(run);
                     self.foresee(device);
                     self.bundle_later(device);
@@ -529,7 +568,9 @@ impl World {
             ToRequester::Beat { lease, standing, units } => {
                 asker.requester.handle_heartbeat(lease, node, standing, units, None, now);
             }
-            ToRequester::Saved(lease, units) => asker.requester.handle_saved(lease, node, units, content(), now),
+            ToRequester::Saved(lease, units) => {
+                asker.requester.handle_saved(lease, node, units, content(), now)
+            }
             ToRequester::Result(lease, units) => {
                 let result = TaskResult {
                     lease,
@@ -561,7 +602,12 @@ impl World {
             ToRequester::Checked(lease) => {
                 let hash = self.given.get(&lease).map(|given| given.hash.clone()).unwrap_or_default();
                 let Asker { requester, neighbours, places, .. } = asker;
-                let evidence = |node: NodeId| places.get(&device_of(node)).map(|at| neighbours[*at as usize].evidence).unwrap_or_default();
+                let evidence = |node: NodeId| {
+                    places
+                        .get(&device_of(node))
+                        .map(|at| neighbours[*at as usize].evidence)
+                        .unwrap_or_default()
+                };
                 requester.handle_checked(lease, Ok(hash), evidence, now);
             }
         }
@@ -604,8 +650,13 @@ impl World {
             return;
         }
         let now = self.now as i64;
-        let nodes: BTreeMap<LeaseId, NodeId> = self.askers[asker as usize].requester.leases_of(task).map(|(id, lease)| (id, lease.node)).collect();
-        let is_wrong = right.first().and_then(|lease| self.given.get(lease)).is_some_and(|given| given.is_wrong);
+        let nodes: BTreeMap<LeaseId, NodeId> = self.askers[asker as usize]
+            .requester
+            .leases_of(task)
+            .map(|(id, lease)| (id, lease.node))
+            .collect();
+        let is_wrong =
+            right.first().and_then(|lease| self.given.get(lease)).is_some_and(|given| given.is_wrong);
         self.report.accepted += 1;
         self.report.wrong += u64::from(is_wrong);
         self.report.useful += self.askers[asker as usize].units[task.index as usize];
@@ -635,7 +686,8 @@ impl World {
 
     fn place_soon(&mut self, asker: u32) {
         let one = &mut self.askers[asker as usize];
-        let has_room = one.requester.open() > 0 && one.neighbours.iter().any(|n| n.is_here && n.works && n.free > 0);
+        let has_room =
+            one.requester.open() > 0 && one.neighbours.iter().any(|n| n.is_here && n.works && n.free > 0);
         if has_room && !one.is_placing {
             one.is_placing = true;
             self.at(self.now + 200, Event::Place(asker));
@@ -648,7 +700,9 @@ impl World {
         one.is_placing = false;
         let mut machines = Vec::new();
         let mut devices = Vec::new();
-        for neighbour in one.neighbours.iter().filter(|n| n.is_here && n.works && n.free > 0 && !one.requester.is_resting(node_of(n.device), now)) {
+        for neighbour in one.neighbours.iter().filter(|n| {
+            n.is_here && n.works && n.free > 0 && !one.requester.is_resting(node_of(n.device), now)
+        }) {
             let device = &self.lenders[neighbour.device as usize].device;
             devices.push(neighbour.device);
             machines.push(Machine {
@@ -664,7 +718,8 @@ impl World {
             });
         }
         let room: u32 = machines.iter().map(|machine| machine.slots).sum();
-        let places: BTreeMap<u32, usize> = devices.iter().enumerate().map(|(at, device)| (*device, at)).collect();
+        let places: BTreeMap<u32, usize> =
+            devices.iter().enumerate().map(|(at, device)| (*device, at)).collect();
         let (mut works, mut tasks) = (Vec::new(), Vec::new());
         for (task, wants, avoid) in one.requester.wanting(room.min(AT_ONCE) as usize, now) {
             let work = Work {
@@ -713,7 +768,8 @@ impl World {
             .filter(|lender| lender.could > 0.0 && !lender.known_by.is_empty())
             .map(|lender| lender.computed / (lender.could * lender.device.speed / 1000.0))
             .collect();
-        let (sum, squares) = shares.iter().fold((0.0, 0.0), |(sum, squares), share| (sum + share, squares + share * share));
+        let (sum, squares) =
+            shares.iter().fold((0.0, 0.0), |(sum, squares), share| (sum + share, squares + share * share));
         let node_hours = self.lenders.len() as f64 * hours.max(1e-9);
         Report {
             hours,

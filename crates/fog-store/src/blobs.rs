@@ -39,7 +39,12 @@ impl BlobFile {
     ///
     /// # Errors
     /// As [`BlobFile::copy`].
-    pub fn copy_into(room: Reservation, folder: &Path, from: impl Read, limit: ByteCount) -> Result<Self, StoreError> {
+    pub fn copy_into(
+        room: Reservation,
+        folder: &Path,
+        from: impl Read,
+        limit: ByteCount,
+    ) -> Result<Self, StoreError> {
         BlobWriter::create(folder, limit)?.with_room(room).copy_from(from)
     }
 
@@ -85,7 +90,13 @@ impl BlobIntake {
     /// [`StoreError::File`] when the file cannot be used.
     pub fn resume(path: &Path, piece: u64, size: u64) -> Result<Self, StoreError> {
         let at = |source| StoreError::File { path: path.to_owned(), source };
-        let mut file = crate::private_file().read(true).write(true).create(true).truncate(false).open(path).map_err(at)?;
+        let mut file = crate::private_file()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(at)?;
         let found = file.metadata().map_err(at)?.len();
         let kept = if found == size { found } else { found.min(size) / piece * piece };
         file.set_len(kept).map_err(at)?;
@@ -180,7 +191,14 @@ impl BlobWriter {
         let at = |source| StoreError::File { path: incoming.clone(), source };
         crate::make_private_folder(&incoming).map_err(at)?;
         let file = tempfile::NamedTempFile::new_in(&incoming).map_err(at)?;
-        Ok(Self { file, hasher: blake3::Hasher::new(), size: 0, limit, counted: Counted::begin(folder), room: None })
+        Ok(Self {
+            file,
+            hasher: blake3::Hasher::new(),
+            size: 0,
+            limit,
+            counted: Counted::begin(folder),
+            room: None,
+        })
     }
 
     /// Uses up reserved room while the file grows; the rest is free once the file is complete.
@@ -211,7 +229,9 @@ impl BlobWriter {
             return Err(StoreError::Full { wanted: ByteCount(size), cap: self.limit });
         }
         self.hasher.update(bytes);
-        self.file.write_all(bytes).map_err(|source| StoreError::File { path: self.file.path().to_owned(), source })?;
+        self.file
+            .write_all(bytes)
+            .map_err(|source| StoreError::File { path: self.file.path().to_owned(), source })?;
         let more = on_disk(size) - if self.size == 0 { 0 } else { on_disk(self.size) };
         self.size = size;
         self.counted.set(size);
@@ -232,8 +252,16 @@ impl BlobWriter {
     /// # Errors
     /// [`StoreError::File`] when the disk refuses.
     pub fn finish(self) -> Result<BlobFile, StoreError> {
-        self.file.as_file().sync_all().map_err(|source| StoreError::File { path: self.file.path().to_owned(), source })?;
-        Ok(BlobFile { path: self.file.into_temp_path(), id: BlobId(*self.hasher.finalize().as_bytes()), size: self.size, counted: self.counted })
+        self.file
+            .as_file()
+            .sync_all()
+            .map_err(|source| StoreError::File { path: self.file.path().to_owned(), source })?;
+        Ok(BlobFile {
+            path: self.file.into_temp_path(),
+            id: BlobId(*self.hasher.finalize().as_bytes()),
+            size: self.size,
+            counted: self.counted,
+        })
     }
 
     /// Finishes several writers as [`BlobWriter::finish`] does, and returns the blobs in order. File
@@ -245,13 +273,18 @@ impl BlobWriter {
     pub fn finish_all(writers: Vec<Self>) -> Result<Vec<BlobFile>, StoreError> {
         let each = writers.len().div_ceil(SYNCS_AT_ONCE).max(1);
         let mut writers = writers.into_iter();
-        let parts: Vec<Vec<Self>> = std::iter::from_fn(|| Some(writers.by_ref().take(each).collect::<Vec<_>>()).filter(|part| !part.is_empty())).collect();
+        let parts: Vec<Vec<Self>> = std::iter::from_fn(|| {
+            Some(writers.by_ref().take(each).collect::<Vec<_>>()).filter(|part| !part.is_empty())
+        })
+        .collect();
         std::thread::scope(|scope| {
             let finish = |part: Vec<Self>| part.into_iter().map(Self::finish).collect::<Result<Vec<_>, _>>();
             let threads: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || finish(part))).collect();
             let mut all = Vec::new();
             for thread in threads {
-                all.extend(thread.join().unwrap_or_else(|_| Err(StoreError::Damaged("a thread that writes files ended".to_owned())))?);
+                all.extend(thread.join().unwrap_or_else(|_| {
+                    Err(StoreError::Damaged("a thread that writes files ended".to_owned()))
+                })?);
             }
             Ok(all)
         })
@@ -269,7 +302,12 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::add_blobs`].
-    pub fn add_blob(&mut self, blob: BlobFile, cap: ByteCount, now: UnixMillis) -> Result<BlobId, StoreError> {
+    pub fn add_blob(
+        &mut self,
+        blob: BlobFile,
+        cap: ByteCount,
+        now: UnixMillis,
+    ) -> Result<BlobId, StoreError> {
         let id = blob.id();
         self.add_blobs(vec![blob], &[], cap, now)?;
         Ok(id)
@@ -281,7 +319,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Full`] when they do not fit beside what is needed; nothing is deleted then.
-    pub fn add_blobs(&mut self, files: Vec<BlobFile>, needed: &[BlobId], cap: ByteCount, now: UnixMillis) -> Result<Vec<BlobId>, StoreError> {
+    pub fn add_blobs(
+        &mut self,
+        files: Vec<BlobFile>,
+        needed: &[BlobId],
+        cap: ByteCount,
+        now: UnixMillis,
+    ) -> Result<Vec<BlobId>, StoreError> {
         let placed = PlacedFiles::place(&self.folder, &self.holds, files)?;
         self.add_placed(&placed, needed, cap, now)?;
         Ok(placed.ids().to_vec())
@@ -291,7 +335,13 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::add_blobs`].
-    pub fn add_placed(&mut self, placed: &PlacedFiles, needed: &[BlobId], cap: ByteCount, now: UnixMillis) -> Result<(), StoreError> {
+    pub fn add_placed(
+        &mut self,
+        placed: &PlacedFiles,
+        needed: &[BlobId],
+        cap: ByteCount,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
         self.make_room_for(placed, needed, cap, now)?;
         self.add_rest(placed, needed, now)
     }
@@ -300,7 +350,13 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::add_blobs`].
-    pub fn make_room_for(&mut self, placed: &PlacedFiles, needed: &[BlobId], cap: ByteCount, now: UnixMillis) -> Result<(), StoreError> {
+    pub fn make_room_for(
+        &mut self,
+        placed: &PlacedFiles,
+        needed: &[BlobId],
+        cap: ByteCount,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
         // The files count already.
         self.make_room_beside(0, placed.wanted(), cap, &needed.iter().copied().collect(), now)
     }
@@ -309,7 +365,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
-    pub fn add_rest(&mut self, placed: &PlacedFiles, needed: &[BlobId], now: UnixMillis) -> Result<(), StoreError> {
+    pub fn add_rest(
+        &mut self,
+        placed: &PlacedFiles,
+        needed: &[BlobId],
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
         let rest = placed.without_row();
         let transaction = Savepoint::new(&self.db)?;
         {
@@ -331,7 +392,11 @@ impl Store {
     /// [`StoreError::NoBlob`] when the file is not there.
     pub fn blob(&self, id: BlobId) -> Result<PathBuf, StoreError> {
         let path = self.blob_path(id);
-        if path.is_file() && !self.holds.table().is_doomed(id) { Ok(path) } else { Err(StoreError::NoBlob(id)) }
+        if path.is_file() && !self.holds.table().is_doomed(id) {
+            Ok(path)
+        } else {
+            Err(StoreError::NoBlob(id))
+        }
     }
 
     /// Returns at most `limit` bytes of a stored blob; the hash is checked if that is all of it.
@@ -362,7 +427,10 @@ impl Store {
 
     /// Runs `work`, which changes rows that name files and returns those files, in a transaction that a
     /// crash may undo. Deletes the files that nothing needs then.
-    pub(crate) fn let_go_after(&mut self, work: impl FnOnce(&Connection) -> Result<Vec<String>, StoreError>) -> Result<(), StoreError> {
+    pub(crate) fn let_go_after(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<Vec<String>, StoreError>,
+    ) -> Result<(), StoreError> {
         // Held files stay.
         let (holds, folder) = (self.holds.clone(), self.folder.clone());
         let mut held = holds.table();
@@ -396,7 +464,12 @@ impl Store {
         if held.is_held(id) {
             return Ok(());
         }
-        if self.db.prepare_cached("DELETE FROM blobs WHERE id = ?1 AND pins = 0")?.execute([id.to_string()])? > 0 {
+        if self
+            .db
+            .prepare_cached("DELETE FROM blobs WHERE id = ?1 AND pins = 0")?
+            .execute([id.to_string()])?
+            > 0
+        {
             held.doom(&[id]);
             drop(held);
             self.delete_files(Deletion { ids: vec![id], others: Vec::new(), list: None });
@@ -437,7 +510,9 @@ impl Store {
         let aside = disk::aside(&self.folder);
         let mut moved = 0;
         let folders = std::fs::read_dir(self.folder.join("blobs")).into_iter().flatten().flatten();
-        for entry in folders.flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten()) {
+        for entry in
+            folders.flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten())
+        {
             let name = entry.file_name();
             let is_known = match name.to_str() {
                 Some(id) => self.db.prepare_cached("SELECT 1 FROM blobs WHERE id = ?1")?.exists([id])?,
@@ -469,7 +544,11 @@ pub(crate) fn path_of(folder: &Path, id: BlobId) -> PathBuf {
 
 /// Moves a file into a folder where it is kept for a while from now on, however old it is. A file whose
 /// time cannot be set stays where it is, as it would count as old there and be deleted.
-fn set_aside(file: &Path, aside: &Path, set_modified: impl Fn(&Path, SystemTime) -> io::Result<()>) -> io::Result<()> {
+fn set_aside(
+    file: &Path,
+    aside: &Path,
+    set_modified: impl Fn(&Path, SystemTime) -> io::Result<()>,
+) -> io::Result<()> {
     let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     crate::make_private_folder(aside)?;
     set_modified(file, SystemTime::now())?;

@@ -139,7 +139,17 @@ impl Store {
         let added = self.db.execute(
             "INSERT INTO chat_messages (thread, is_mine, is_seen, state, at_ms, stored_ms, mid, sealed, file)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (thread, is_mine, mid) DO NOTHING",
-            params![new.thread, new.is_mine, new.is_seen, new.state, new.at.0, now.0, new.mid, new.sealed, new.file],
+            params![
+                new.thread,
+                new.is_mine,
+                new.is_seen,
+                new.state,
+                new.at.0,
+                now.0,
+                new.mid,
+                new.sealed,
+                new.file
+            ],
         )?;
         Ok((added > 0).then(|| self.db.last_insert_rowid()))
     }
@@ -148,8 +158,15 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database cannot be read.
-    pub fn chat_thread(&self, thread: &str, before: Option<i64>, limit: u32) -> Result<Vec<ChatRow>, StoreError> {
-        let mut query = self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM chat_messages WHERE thread = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"))?;
+    pub fn chat_thread(
+        &self,
+        thread: &str,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<ChatRow>, StoreError> {
+        let mut query = self.db.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM chat_messages WHERE thread = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"
+        ))?;
         let rows = query.query_map(params![thread, before.unwrap_or(i64::MAX), limit], row)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -159,7 +176,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database cannot be read.
     pub fn chat_message(&self, id: i64) -> Result<Option<ChatRow>, StoreError> {
-        Ok(self.db.query_row(&format!("SELECT {COLUMNS} FROM chat_messages WHERE id = ?1"), [id], row).optional()?)
+        Ok(self
+            .db
+            .query_row(&format!("SELECT {COLUMNS} FROM chat_messages WHERE id = ?1"), [id], row)
+            .optional()?)
     }
 
     /// Returns the sealed file of a message.
@@ -167,7 +187,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database cannot be read.
     pub fn chat_file(&self, id: i64) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = self.db.query_row("SELECT file FROM chat_messages WHERE id = ?1", [id], |row| row.get::<_, Option<Vec<u8>>>(0)).optional()?;
+        let found = self
+            .db
+            .query_row("SELECT file FROM chat_messages WHERE id = ?1", [id], |row| {
+                row.get::<_, Option<Vec<u8>>>(0)
+            })
+            .optional()?;
         Ok(found.flatten())
     }
 
@@ -203,7 +228,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database cannot be changed.
-    pub fn set_chat_state(&mut self, thread: &str, mid: &str, state: &str) -> Result<Option<ChatRow>, StoreError> {
+    pub fn set_chat_state(
+        &mut self,
+        thread: &str,
+        mid: &str,
+        state: &str,
+    ) -> Result<Option<ChatRow>, StoreError> {
         let sql = format!(
             "UPDATE chat_messages SET state = ?3 WHERE thread = ?1 AND is_mine = 1 AND state <> ?3
              AND (mid = ?2 OR substr(mid, 1, length(?2) + 1) = ?2 || '#')
@@ -219,7 +249,9 @@ impl Store {
     pub fn see_chat(&mut self, thread: &str) -> Result<Vec<ChatRow>, StoreError> {
         let transaction = Savepoint::new(&self.db)?;
         let seen = {
-            let sql = format!("UPDATE chat_messages SET is_seen = 1 WHERE thread = ?1 AND is_seen = 0 RETURNING {COLUMNS}");
+            let sql = format!(
+                "UPDATE chat_messages SET is_seen = 1 WHERE thread = ?1 AND is_seen = 0 RETURNING {COLUMNS}"
+            );
             let mut query = transaction.prepare_cached(&sql)?;
             query.query_map([thread], row)?.collect::<Result<Vec<_>, _>>()?
         };
@@ -252,10 +284,12 @@ impl Store {
         let threads = self.chat_sizes()?;
         let mut kinds: [Vec<(String, u64)>; 3] = Default::default();
         for (thread, bytes, is_answered) in threads {
-            let kind = if marked.contains(&thread) { 2 } else { usize::from(is_answered || thread.is_empty()) };
+            let kind =
+                if marked.contains(&thread) { 2 } else { usize::from(is_answered || thread.is_empty()) };
             kinds[kind].push((thread, bytes));
         }
-        let size = |kind: &[(String, u64)]| kind.iter().map(|(_, bytes)| (*bytes).min(caps.of_thread)).sum::<u64>();
+        let size =
+            |kind: &[(String, u64)]| kind.iter().map(|(_, bytes)| (*bytes).min(caps.of_thread)).sum::<u64>();
         let mut over = kinds.iter().map(|kind| size(kind)).sum::<u64>().saturating_sub(caps.of_all);
         let mut gone = 0;
         for kind in &kinds {
@@ -274,7 +308,9 @@ impl Store {
     fn chat_sizes(&self) -> Result<Vec<(String, u64, bool)>, StoreError> {
         let mut query =
             self.db.prepare_cached("SELECT thread, sum(length(sealed) + coalesce(length(file), 0) + ?1), max(is_mine) FROM chat_messages GROUP BY thread")?;
-        let rows = query.query_map([CHAT_ROW_BYTES.cast_signed()], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs(), row.get(2)?)))?;
+        let rows = query.query_map([CHAT_ROW_BYTES.cast_signed()], |row| {
+            Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs(), row.get(2)?))
+        })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -286,7 +322,10 @@ impl Store {
         let sql = "DELETE FROM chat_messages WHERE id IN (
                      SELECT id FROM (SELECT id, sum(length(sealed) + coalesce(length(file), 0) + ?3) OVER (ORDER BY id DESC) AS upto
                                      FROM chat_messages WHERE thread = ?1) WHERE upto > ?2)";
-        Ok(self.db.execute(sql, params![thread, bytes.min(i64::MAX as u64).cast_signed(), CHAT_ROW_BYTES.cast_signed()])?)
+        Ok(self.db.execute(
+            sql,
+            params![thread, bytes.min(i64::MAX as u64).cast_signed(), CHAT_ROW_BYTES.cast_signed()],
+        )?)
     }
 
     /// Deletes messages that were stored before a time; returns their number.
@@ -312,7 +351,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database cannot be changed.
-    pub fn put_chat_person(&mut self, peer: &str, sealed: &[u8], seen: UnixMillis, is_marked: bool, keep: u32) -> Result<(), StoreError> {
+    pub fn put_chat_person(
+        &mut self,
+        peer: &str,
+        sealed: &[u8],
+        seen: UnixMillis,
+        is_marked: bool,
+        keep: u32,
+    ) -> Result<(), StoreError> {
         self.db.execute(
             "INSERT INTO chat_people (peer, sealed, seen_ms, is_marked) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (peer) DO UPDATE SET sealed = excluded.sealed, seen_ms = excluded.seen_ms, is_marked = excluded.is_marked",
@@ -333,7 +379,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database cannot be changed; nothing is changed then.
-    pub fn replace_chat_identity(&mut self, keys: &[u8], people: &[(String, Vec<u8>, UnixMillis, bool)], states: &[(&str, Vec<u8>)]) -> Result<(), StoreError> {
+    pub fn replace_chat_identity(
+        &mut self,
+        keys: &[u8],
+        people: &[(String, Vec<u8>, UnixMillis, bool)],
+        states: &[(&str, Vec<u8>)],
+    ) -> Result<(), StoreError> {
         let all = Savepoint::new(&self.db)?;
         all.execute("INSERT INTO chat_keys (one, sealed) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET sealed = excluded.sealed", [keys])?;
         for (peer, sealed, seen, is_marked) in people {
@@ -357,7 +408,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database cannot be read.
     pub fn chat_state(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.db.query_row("SELECT sealed FROM chat_state WHERE name = ?1", [name], |row| row.get(0)).optional()?)
+        Ok(self
+            .db
+            .query_row("SELECT sealed FROM chat_state WHERE name = ?1", [name], |row| row.get(0))
+            .optional()?)
     }
 
     /// Stores protocol state that is needed after a start, sealed.
@@ -434,7 +488,12 @@ mod tests {
         // A message of this device may have the same id as one of the peer.
         assert!(store.add_chat(&message("anna", "1", true), NOW).unwrap().is_some());
         store.add_chat(&message("", "r", false), NOW).unwrap();
-        let threads: Vec<_> = store.chat_threads().unwrap().into_iter().map(|(unread, row)| (unread, row.thread, row.is_mine)).collect();
+        let threads: Vec<_> = store
+            .chat_threads()
+            .unwrap()
+            .into_iter()
+            .map(|(unread, row)| (unread, row.thread, row.is_mine))
+            .collect();
         assert_eq!(threads, [(1, String::new(), false), (1, "anna".to_owned(), true)]);
         assert_eq!(store.chat_waiting().unwrap().len(), 1);
         assert!(store.set_chat_state("anna", "1", "delivered").unwrap().is_some_and(|row| row.is_mine));
@@ -445,14 +504,22 @@ mod tests {
         assert!(store.see_chat("anna").unwrap().is_empty());
         assert_eq!(store.chat_thread("anna", None, 10).unwrap().len(), 2);
         assert_eq!(store.chat_thread("anna", id.map(|id| id + 1), 10).unwrap().len(), 1);
-        assert_eq!((store.cut_chat("anna", 11_000).unwrap(), store.cut_chat("anna", 10_000).unwrap()), (0, 1));
+        assert_eq!(
+            (store.cut_chat("anna", 11_000).unwrap(), store.cut_chat("anna", 10_000).unwrap()),
+            (0, 1)
+        );
         assert_eq!(store.expire_chat(UnixMillis(NOW.0 + 1)).unwrap(), 2);
     }
 
     /// Returns the number of rows and the counted bytes of each thread.
     fn sizes(store: &Store) -> BTreeMap<String, (usize, u64)> {
         let rows = |thread: &str| store.chat_thread(thread, None, 10_000).unwrap().len();
-        store.chat_sizes().unwrap().into_iter().map(|(thread, bytes, _)| (thread.clone(), (rows(&thread), bytes))).collect()
+        store
+            .chat_sizes()
+            .unwrap()
+            .into_iter()
+            .map(|(thread, bytes, _)| (thread.clone(), (rows(&thread), bytes)))
+            .collect()
     }
 
     #[test]
@@ -487,7 +554,11 @@ mod tests {
         let after = sizes(&store);
         let all: u64 = after.values().map(|(_, bytes)| bytes).sum();
         assert!(all <= caps.of_all && all > caps.of_all / 2, "{all} bytes");
-        assert_eq!((after["marked"], after["friend"], after[""]), (before["marked"], before["friend"], before[""]), "small threads lose nothing");
+        assert_eq!(
+            (after["marked"], after["friend"], after[""]),
+            (before["marked"], before["friend"], before[""]),
+            "small threads lose nothing"
+        );
         assert!(after["stranger 0"].1 < 40_000, "{:?}", after["stranger 0"]);
         // The newest messages of the stranger are the ones that stay.
         assert_eq!(store.chat_thread("stranger 0", None, 1).unwrap()[0].mid, "more 199");
@@ -505,7 +576,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut store = Store::open(folder.path()).unwrap();
         for n in 0..40 {
-            store.add_chat(&NewChat { file: Some(vec![1; 100_000]), ..message("", &n.to_string(), false) }, NOW).unwrap();
+            store
+                .add_chat(
+                    &NewChat { file: Some(vec![1; 100_000]), ..message("", &n.to_string(), false) },
+                    NOW,
+                )
+                .unwrap();
         }
         let caps = ChatCaps { of_thread: 1_000_000, of_all: 1 << 30 };
         assert_eq!(store.cut_chats(caps, &BTreeSet::new()).unwrap(), 31);
@@ -525,7 +601,9 @@ mod tests {
     fn of_too_many_people_those_that_were_marked_stay() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = Store::open(folder.path()).unwrap();
-        for (n, (peer, is_marked)) in [("anna", true), ("ben", false), ("cleo", false), ("dora", false)].into_iter().enumerate() {
+        for (n, (peer, is_marked)) in
+            [("anna", true), ("ben", false), ("cleo", false), ("dora", false)].into_iter().enumerate()
+        {
             store.put_chat_person(peer, b"", UnixMillis(NOW.0 + n as i64), is_marked, 3).unwrap();
         }
         let people: Vec<String> = store.chat_people().unwrap().into_iter().map(|(peer, _, _)| peer).collect();
@@ -559,10 +637,16 @@ mod tests {
             assert!(store.chat_threads().unwrap().is_empty() && store.chat_people().unwrap().is_empty());
             assert_eq!(store.chat_state("groups").unwrap(), None);
             drop(store);
-            for file in std::fs::read_dir(folder.path()).unwrap().flatten().filter(|file| file.path().is_file()) {
+            for file in
+                std::fs::read_dir(folder.path()).unwrap().flatten().filter(|file| file.path().is_file())
+            {
                 let bytes = std::fs::read(file.path()).unwrap();
                 for secret in [&b"the sealed key"[..], b"secret person", b"secret words", b"secret group"] {
-                    assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{:?} after a crash at {crash}", file.path());
+                    assert!(
+                        !bytes.windows(secret.len()).any(|window| window == secret),
+                        "{:?} after a crash at {crash}",
+                        file.path()
+                    );
                 }
             }
         }

@@ -38,7 +38,9 @@ impl Store {
     pub fn running_here(&self) -> Result<Vec<Claim>, StoreError> {
         let mut query =
             self.db.prepare_cached("SELECT id, job_id, idx FROM attempts WHERE outcome = 'running' AND id NOT IN (SELECT attempt FROM leases) ORDER BY id")?;
-        let rows = query.query_map([], |row| Ok(Claim { attempt: row.get(0)?, task: TaskId { job: JobId(row.get(1)?), index: row.get(2)? } }))?;
+        let rows = query.query_map([], |row| {
+            Ok(Claim { attempt: row.get(0)?, task: TaskId { job: JobId(row.get(1)?), index: row.get(2)? } })
+        })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -49,7 +51,10 @@ impl Store {
     pub fn wake_tasks(&mut self, now: UnixMillis) -> Result<usize, StoreError> {
         let is_due = "state = 'queued' AND not_before_ms > 0 AND not_before_ms <= ?1";
         // This is called at every event, and looking costs no transaction.
-        let some = self.db.prepare_cached(&format!("SELECT 1 FROM tasks WHERE {is_due} LIMIT 1"))?.exists([now.0])?;
+        let some = self
+            .db
+            .prepare_cached(&format!("SELECT 1 FROM tasks WHERE {is_due} LIMIT 1"))?
+            .exists([now.0])?;
         if !some {
             return Ok(0);
         }
@@ -61,7 +66,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
-    pub fn release_task(&mut self, claim: Claim, why: &str, has_advanced: bool, now: UnixMillis) -> Result<(), StoreError> {
+    pub fn release_task(
+        &mut self,
+        claim: Claim,
+        why: &str,
+        has_advanced: bool,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
         let transaction = Savepoint::new(&self.db)?;
         if end_attempt(&transaction, claim, "interrupted", why, WorkUnits(0), now)? {
             transaction.execute(
@@ -70,7 +81,10 @@ impl Store {
             )?;
             if has_advanced {
                 let TaskId { job, index } = claim.task;
-                transaction.execute("UPDATE tasks SET attempts = 0, problem = '' WHERE job_id = ?1 AND idx = ?2", params![job.0, index])?;
+                transaction.execute(
+                    "UPDATE tasks SET attempts = 0, problem = '' WHERE job_id = ?1 AND idx = ?2",
+                    params![job.0, index],
+                )?;
                 transaction.execute("UPDATE progress SET failures_in_row = 0 WHERE job_id = ?1", [job.0])?;
             }
         }
@@ -92,7 +106,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
-    pub fn claim_task_of(&mut self, job: JobId, engine: &str, now: UnixMillis) -> Result<Option<Claim>, StoreError> {
+    pub fn claim_task_of(
+        &mut self,
+        job: JobId,
+        engine: &str,
+        now: UnixMillis,
+    ) -> Result<Option<Claim>, StoreError> {
         let Some(task) = self.next_task_of(job, now)? else { return Ok(None) };
         self.claim(task, engine, now).map(Some)
     }

@@ -13,7 +13,10 @@ impl Store {
     /// Records a state of a hosted task that its requester is told of, and deletes all but the newest
     /// `keep`.
     pub fn ship_state(&mut self, job: JobId, blob: BlobId, keep: u32) -> Result<(), StoreError> {
-        self.db.execute("INSERT INTO shipped (job_id, blob) VALUES (?1, ?2)", params![job.0, blob.to_string()])?;
+        self.db.execute(
+            "INSERT INTO shipped (job_id, blob) VALUES (?1, ?2)",
+            params![job.0, blob.to_string()],
+        )?;
         self.forget_shipped(job, keep)
     }
 
@@ -24,7 +27,10 @@ impl Store {
             return Err(StoreError::NoJob(job));
         }
         crate::blobs::check_stored(&transaction, blob)?;
-        transaction.execute("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)", params![job.0, blob.to_string()])?;
+        transaction.execute(
+            "INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)",
+            params![job.0, blob.to_string()],
+        )?;
         Ok(transaction.commit()?)
     }
 
@@ -44,10 +50,15 @@ impl Store {
             query.query_map(params![job.0, keep], |row| row.get(0))?.collect::<Result<_, _>>()?
         };
         for blob in old {
-            let is_again: bool = self.db.prepare_cached("SELECT 1 FROM shipped WHERE job_id = ?1 AND blob = ?2")?.exists(params![job.0, blob])?;
+            let is_again: bool = self
+                .db
+                .prepare_cached("SELECT 1 FROM shipped WHERE job_id = ?1 AND blob = ?2")?
+                .exists(params![job.0, blob])?;
             if !is_again {
                 // A state that was shown was held.
-                self.db.prepare_cached("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2")?.execute(params![job.0, blob])?;
+                self.db
+                    .prepare_cached("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2")?
+                    .execute(params![job.0, blob])?;
                 self.forget_blob(blob_from(&blob)?)?;
             }
         }
@@ -92,18 +103,37 @@ impl Store {
         self.content_where("blob", &blob.to_string(), Some(key))
     }
 
-    fn content_where(&self, column: &str, value: &str, key: Option<&[u8; 32]>) -> Result<Option<ContentRow>, StoreError> {
+    fn content_where(
+        &self,
+        column: &str,
+        value: &str,
+        key: Option<&[u8; 32]>,
+    ) -> Result<Option<ContentRow>, StoreError> {
         let mut query = self.db.prepare_cached(&format!(
             "SELECT id, blob, size, key, manifest, open FROM contents WHERE {column} = ?1 AND (?2 IS NULL OR key = ?2 OR open IS NOT NULL)"
         ))?;
         let found = query
             .query_row(params![value, key], |row| {
-                Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get::<_, Option<String>>(5)?))
+                Ok((
+                    row.get(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                    row.get::<_, Option<String>>(5)?,
+                ))
             })
             .optional()?;
         found
             .map(|(id, blob, size, key, manifest, open)| {
-                Ok(ContentRow { id, blob: blob_from(&blob)?, size, key, manifest, open: open.as_deref().map(blob_from).transpose()? })
+                Ok(ContentRow {
+                    id,
+                    blob: blob_from(&blob)?,
+                    size,
+                    key,
+                    manifest,
+                    open: open.as_deref().map(blob_from).transpose()?,
+                })
             })
             .transpose()
     }

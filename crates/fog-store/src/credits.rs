@@ -21,7 +21,14 @@ pub struct CreditRow {
 #[expect(clippy::missing_errors_doc, reason = "said once for all of them above")]
 impl Store {
     /// Reserves credits for a task that is about to be lent.
-    pub fn reserve_credit(&mut self, lease: &str, node: NodeId, job: JobId, milli: u64, now: UnixMillis) -> Result<(), StoreError> {
+    pub fn reserve_credit(
+        &mut self,
+        lease: &str,
+        node: NodeId,
+        job: JobId,
+        milli: u64,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
         self.relaxed(|db| {
             db.prepare_cached("INSERT OR IGNORE INTO credits (lease, node, job_id, is_earned, reserved, at_ms) VALUES (?1, ?2, ?3, 0, ?4, ?5)")?
                 .execute(params![lease, node.to_string(), job.0, to_sql(milli), now.0])?;
@@ -31,7 +38,14 @@ impl Store {
 
     /// Settles a lease whose result was accepted: the amount of its receipt is spent, whatever was
     /// reserved.
-    pub fn settle_credit(&mut self, lease: &str, node: NodeId, job: JobId, milli: u64, now: UnixMillis) -> Result<(), StoreError> {
+    pub fn settle_credit(
+        &mut self,
+        lease: &str,
+        node: NodeId,
+        job: JobId,
+        milli: u64,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
         self.db.execute(
             "INSERT INTO credits (lease, node, job_id, is_earned, reserved, settled, at_ms) VALUES (?1, ?2, ?3, 0, 0, ?4, ?5)
              ON CONFLICT (lease) DO UPDATE SET reserved = 0, settled = coalesce(settled, excluded.settled), at_ms = excluded.at_ms",
@@ -43,19 +57,29 @@ impl Store {
     /// Releases the credits reserved for a lease that ended without a result.
     pub fn release_credit(&mut self, lease: &str) -> Result<(), StoreError> {
         self.relaxed(|db| {
-            db.prepare_cached("DELETE FROM credits WHERE lease = ?1 AND settled IS NULL")?.execute([lease])?;
+            db.prepare_cached("DELETE FROM credits WHERE lease = ?1 AND settled IS NULL")?
+                .execute([lease])?;
             Ok(())
         })
     }
 
     /// Releases the credits reserved for leases that do not exist any more, as after a crash.
     pub fn release_stray_credits(&mut self) -> Result<(), StoreError> {
-        self.db.execute("DELETE FROM credits WHERE settled IS NULL AND lease NOT IN (SELECT lease FROM leases)", [])?;
+        self.db.execute(
+            "DELETE FROM credits WHERE settled IS NULL AND lease NOT IN (SELECT lease FROM leases)",
+            [],
+        )?;
         Ok(())
     }
 
     /// Records a receipt for work done here.
-    pub fn earn_credit(&mut self, lease: &str, node: NodeId, milli: u64, now: UnixMillis) -> Result<(), StoreError> {
+    pub fn earn_credit(
+        &mut self,
+        lease: &str,
+        node: NodeId,
+        milli: u64,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
         self.db.execute(
             "INSERT OR IGNORE INTO credits (lease, node, is_earned, reserved, settled, at_ms) VALUES (?1, ?2, 1, 0, ?3, ?4)",
             params![lease, node.to_string(), to_sql(milli), now.0],
@@ -65,13 +89,17 @@ impl Store {
 
     /// Returns the sums over all devices.
     pub fn credits(&self) -> Result<CreditRow, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT node, earned, spent, reserved FROM credit_sums WHERE node = ''")?;
+        let mut query = self
+            .db
+            .prepare_cached("SELECT node, earned, spent, reserved FROM credit_sums WHERE node = ''")?;
         Ok(query.query_row([], read)?.1)
     }
 
     /// Returns the sums for each device.
     pub fn credits_by_node(&self) -> Result<Vec<(NodeId, CreditRow)>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT node, earned, spent, reserved FROM credit_sums WHERE node <> '' ORDER BY node")?;
+        let mut query = self.db.prepare_cached(
+            "SELECT node, earned, spent, reserved FROM credit_sums WHERE node <> '' ORDER BY node",
+        )?;
         let rows = query.query_map([], read)?;
         rows.map(|row| {
             let (node, row) = row?;
@@ -82,7 +110,9 @@ impl Store {
 
     /// Returns the credits spent on a job and those reserved for it.
     pub fn credits_of(&self, job: JobId) -> Result<CreditRow, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT total(settled), total(reserved) FROM credits WHERE job_id = ?1 AND is_earned = 0")?;
+        let mut query = self.db.prepare_cached(
+            "SELECT total(settled), total(reserved) FROM credits WHERE job_id = ?1 AND is_earned = 0",
+        )?;
         let (spent, reserved): (f64, f64) = query.query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(CreditRow { earned: 0, spent: spent as u64, reserved: reserved as u64 })
     }

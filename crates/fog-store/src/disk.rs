@@ -31,7 +31,12 @@ impl OtherFiles {
     /// Measures the files in a data folder, apart from `others`.
     pub(crate) fn measure_without(folder: &Path, others: &BTreeSet<PathBuf>) -> Self {
         let of = |names: &[&str]| names.iter().map(|name| bytes_below(&folder.join(name), others)).sum();
-        Self { compiled: of(&["compiled"]), states: of(&["checkpoints", "histories"]), partial: of(&["partial"]), aside: of(&["set-aside"]) }
+        Self {
+            compiled: of(&["compiled"]),
+            states: of(&["checkpoints", "histories"]),
+            partial: of(&["partial"]),
+            aside: of(&["set-aside"]),
+        }
     }
 }
 
@@ -55,7 +60,9 @@ impl DiskUse {
     #[must_use]
     pub fn counted(&self) -> u64 {
         let OtherFiles { compiled, states, partial, aside } = self.other;
-        [self.chat, self.incoming, states, compiled, partial, aside].into_iter().fold(self.blobs, u64::saturating_add)
+        [self.chat, self.incoming, states, compiled, partial, aside]
+            .into_iter()
+            .fold(self.blobs, u64::saturating_add)
     }
 
     /// Returns the bytes of these that are never given up for room.
@@ -78,7 +85,13 @@ impl Store {
     /// [`StoreError`] when the database cannot be read.
     pub fn disk_use(&self) -> Result<DiskUse, StoreError> {
         let (blobs, pinned) = self.blob_bytes()?;
-        Ok(DiskUse { blobs: blobs.0, pinned: pinned.0, chat: self.chat_bytes()?, incoming: self.holds.incoming_bytes(), other: self.other })
+        Ok(DiskUse {
+            blobs: blobs.0,
+            pinned: pinned.0,
+            chat: self.chat_bytes()?,
+            incoming: self.holds.incoming_bytes(),
+            other: self.other,
+        })
     }
 
     /// Returns the bytes of all chat messages with their files.
@@ -86,7 +99,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
     pub fn chat_bytes(&self) -> Result<u64, StoreError> {
-        Ok(self.db.prepare_cached("SELECT bytes FROM chat_sums WHERE thread = '*'")?.query_row([], |row| row.get(0))?)
+        Ok(self
+            .db
+            .prepare_cached("SELECT bytes FROM chat_sums WHERE thread = '*'")?
+            .query_row([], |row| row.get(0))?)
     }
 }
 
@@ -121,13 +137,22 @@ impl SpareFile {
 /// Returns unused compiled modules and partial files, and files set aside, the longest unused first.
 pub(crate) fn spare_files(folder: &Path, now: UnixMillis) -> Vec<SpareFile> {
     let entries = |name| std::fs::read_dir(folder.join(name)).into_iter().flatten().flatten();
-    let whole =
-        entries("compiled").filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm")).map(|entry| (entry, Spare::Compiled));
-    let aside = entries("set-aside").filter(|entry| entry.file_name().to_str().is_some_and(|name| name.parse::<BlobId>().is_ok()));
-    let all = whole.chain(entries("partial").map(|entry| (entry, Spare::Partial))).chain(aside.map(|entry| (entry, Spare::Aside)));
+    let whole = entries("compiled")
+        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"))
+        .map(|entry| (entry, Spare::Compiled));
+    let aside = entries("set-aside")
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.parse::<BlobId>().is_ok()));
+    let all = whole
+        .chain(entries("partial").map(|entry| (entry, Spare::Partial)))
+        .chain(aside.map(|entry| (entry, Spare::Aside)));
     let mut files: Vec<SpareFile> = all
         .filter_map(|(entry, kind)| {
-            entry.metadata().ok().map(|about| SpareFile { path: entry.path(), size: on_disk(about.len()), used_ms: used_ms(&about), kind })
+            entry.metadata().ok().map(|about| SpareFile {
+                path: entry.path(),
+                size: on_disk(about.len()),
+                used_ms: used_ms(&about),
+                kind,
+            })
         })
         .filter(|file| file.is_unused_at(now))
         .collect();

@@ -14,14 +14,31 @@ fn file(store: &Store, byte: u8, size: usize) -> BlobFile {
 
 fn host(store: &mut Store, job: JobId, lease: &str) {
     let (requester, offer, deadline) = (NodeId([1; 32]), BlobId([2; 32]).to_string(), UnixMillis(1_000_000));
-    store.host(&HostedRow { job, lease: lease.to_owned(), requester, offer, deadline, message: None, has_receipt: false }).unwrap();
+    store
+        .host(&HostedRow {
+            job,
+            lease: lease.to_owned(),
+            requester,
+            offer,
+            deadline,
+            message: None,
+            has_receipt: false,
+        })
+        .unwrap();
 }
 
 /// Checks that the sums kept by triggers equal a fresh count.
 fn check_sums(store: &Store) {
-    let mut query = store.db.prepare("SELECT size, EXISTS (SELECT 1 FROM job_blobs WHERE blob = id) FROM blobs").unwrap();
-    let rows: Vec<(u64, bool)> = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
-    let sum = |is_counted: fn(bool) -> bool| rows.iter().filter(|(_, is_pinned)| is_counted(*is_pinned)).map(|(size, _)| on_disk(*size)).sum::<u64>();
+    let mut query =
+        store.db.prepare("SELECT size, EXISTS (SELECT 1 FROM job_blobs WHERE blob = id) FROM blobs").unwrap();
+    let rows: Vec<(u64, bool)> =
+        query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
+    let sum = |is_counted: fn(bool) -> bool| {
+        rows.iter()
+            .filter(|(_, is_pinned)| is_counted(*is_pinned))
+            .map(|(size, _)| on_disk(*size))
+            .sum::<u64>()
+    };
     let (bytes, pinned) = store.blob_bytes().unwrap();
     assert_eq!((bytes.0, pinned.0), (sum(|_| true), sum(|is_pinned| is_pinned)));
 }
@@ -37,7 +54,11 @@ fn files_of_one_result_do_not_push_each_other_out() {
     // The older file goes, as there is room for two; stored one after the other, the first of them would
     // go.
     let ids = store.add_blobs(files, &[], CAP, UnixMillis(3)).unwrap();
-    done.outputs = ids.iter().zip(["a", "b"]).map(|(blob, path)| Output { path: path.to_owned(), blob: *blob, size: PART as u64 }).collect();
+    done.outputs = ids
+        .iter()
+        .zip(["a", "b"])
+        .map(|(blob, path)| Output { path: path.to_owned(), blob: *blob, size: PART as u64 })
+        .collect();
     done.stdout = blob(&mut store, b"", 3).unwrap();
     done.stderr = done.stdout;
     store.finish_task(claim, &done, UnixMillis(4)).unwrap().unwrap();
@@ -57,7 +78,9 @@ fn small_files_count_with_their_blocks() {
 
     let (_folder, mut store) = store();
     job(&mut store, 1, 0);
-    let small = |store: &Store, n: u32| BlobFile::copy(&store.folder, n.to_string().as_bytes(), ByteCount(u64::MAX)).unwrap();
+    let small = |store: &Store, n: u32| {
+        BlobFile::copy(&store.folder, n.to_string().as_bytes(), ByteCount(u64::MAX)).unwrap()
+    };
     let taken = |store: &Store| {
         let folders = std::fs::read_dir(store.folder.join("blobs")).unwrap().flatten();
         let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).unwrap().flatten());
@@ -139,8 +162,13 @@ fn files_of_a_removed_job_are_gone_soon_but_for_those_of_others() {
     for id in [first, second] {
         let claim = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
         let mut done = result(&mut store);
-        let own: Vec<BlobId> = (0..100).map(|n| blob(&mut store, format!("{id} {n}").as_bytes(), 1).unwrap()).collect();
-        done.outputs = own.iter().enumerate().map(|(n, blob)| Output { path: n.to_string(), blob: *blob, size: 3 }).collect();
+        let own: Vec<BlobId> =
+            (0..100).map(|n| blob(&mut store, format!("{id} {n}").as_bytes(), 1).unwrap()).collect();
+        done.outputs = own
+            .iter()
+            .enumerate()
+            .map(|(n, blob)| Output { path: n.to_string(), blob: *blob, size: 3 })
+            .collect();
         store.finish_task(claim, &done, UnixMillis(2)).unwrap().unwrap();
         files.push(own);
     }
@@ -153,7 +181,10 @@ fn files_of_a_removed_job_are_gone_soon_but_for_those_of_others() {
     while store.sweep_removed().unwrap() {}
     assert!(!store.is_sweeping());
     let there = |store: &Store, ids: &[BlobId]| ids.iter().filter(|id| store.blob(**id).is_ok()).count();
-    assert_eq!((there(&store, &files[0]), there(&store, &files[1]), store.blob(module).is_ok()), (0, 100, true));
+    assert_eq!(
+        (there(&store, &files[0]), there(&store, &files[1]), store.blob(module).is_ok()),
+        (0, 100, true)
+    );
     check_sums(&store);
     // A file that is added again while it is being deleted is there afterwards.
     let again = blob(&mut store, format!("{first} 0").as_bytes(), 5).unwrap();
@@ -167,10 +198,14 @@ fn a_set_that_does_not_fit_pushes_nothing_out() {
     let old = blob(&mut store, &vec![9; PART], 1).unwrap();
     let files = (0..3).map(|n| file(&store, n, PART)).collect();
     let refused = store.add_blobs(files, &[], CAP, UnixMillis(2));
-    assert!(matches!(refused, Err(StoreError::Full { wanted, .. }) if wanted.0 == 3 * PART as u64), "{refused:?}");
+    assert!(
+        matches!(refused, Err(StoreError::Full { wanted, .. }) if wanted.0 == 3 * PART as u64),
+        "{refused:?}"
+    );
     assert!(store.blob(old).is_ok());
     // Stored files that a job is about to name beside its new files stay too.
-    let both = store.add_blobs(vec![file(&store, 1, PART), file(&store, 2, PART)], &[old], CAP, UnixMillis(3));
+    let both =
+        store.add_blobs(vec![file(&store, 1, PART), file(&store, 2, PART)], &[old], CAP, UnixMillis(3));
     assert!(matches!(both, Err(StoreError::Full { .. })));
     assert!(store.blob(old).is_ok());
 }
@@ -191,7 +226,10 @@ fn files_that_are_being_named_give_way_to_nobody() {
     assert!(store.blob(known).is_ok() && store.blob(new).is_ok());
     store.add_placed(&placed, &[], CAP, UnixMillis(6)).unwrap();
     drop(placed);
-    assert_eq!((store.read_blob(new, u64::MAX).unwrap().len(), store.disk_use().unwrap().counted()), (PART, 2 * PART as u64));
+    assert_eq!(
+        (store.read_blob(new, u64::MAX).unwrap().len(), store.disk_use().unwrap().counted()),
+        (PART, 2 * PART as u64)
+    );
     check_sums(&store);
     // From then on the files are like others.
     blob(&mut store, &vec![3; PART], 7).unwrap();
@@ -201,7 +239,9 @@ fn files_that_are_being_named_give_way_to_nobody() {
 #[test]
 fn files_that_got_no_row_are_gone_or_set_aside() {
     let (folder, mut store) = store();
-    let place = |store: &Store, byte| PlacedFiles::place(store.folder(), &store.holds(), vec![file(store, byte, PART)]).unwrap();
+    let place = |store: &Store, byte| {
+        PlacedFiles::place(store.folder(), &store.holds(), vec![file(store, byte, PART)]).unwrap()
+    };
     // The same file is placed twice and stays while one of the sets is there.
     let (one, other) = (place(&store, 1), place(&store, 1));
     let id = one.ids()[0];
@@ -226,8 +266,16 @@ fn files_that_got_no_row_are_gone_or_set_aside() {
     std::mem::forget(PlacedFiles::place(store.folder(), &store.holds(), files).unwrap());
     drop(store);
     store = Store::open(folder.path()).unwrap();
-    assert_eq!(store.sweep_blobs().unwrap(), 1, "few are set aside, as their rows may be lost; many are known to be nobody's");
-    let left = std::fs::read_dir(folder.path().join("blobs")).unwrap().flatten().flat_map(|below| std::fs::read_dir(below.path()).unwrap()).count();
+    assert_eq!(
+        store.sweep_blobs().unwrap(),
+        1,
+        "few are set aside, as their rows may be lost; many are known to be nobody's"
+    );
+    let left = std::fs::read_dir(folder.path().join("blobs"))
+        .unwrap()
+        .flatten()
+        .flat_map(|below| std::fs::read_dir(below.path()).unwrap())
+        .count();
     assert_eq!((left, std::fs::read_dir(folder.path().join("incoming")).unwrap().count()), (0, 0));
 }
 
@@ -239,7 +287,9 @@ fn what_names_a_file_that_is_not_stored_is_refused_whole() {
     let mut done = result(&mut store);
     let missing = BlobId([7; 32]);
     done.outputs.push(Output { path: "b".to_owned(), blob: missing, size: 1 });
-    assert!(matches!(store.finish_task(claim, &done, UnixMillis(2)), Err(StoreError::NoBlob(id)) if id == missing));
+    assert!(
+        matches!(store.finish_task(claim, &done, UnixMillis(2)), Err(StoreError::NoBlob(id)) if id == missing)
+    );
     // The claim still counts: the task can be failed, or its files stored and the result recorded.
     assert_eq!((store.job(id).unwrap().tasks_finished, store.outputs(claim.task).unwrap().len()), (0, 0));
     done.outputs.pop();
@@ -273,7 +323,10 @@ fn what_broke_off_on_its_way_counts_and_gives_way() {
     let begin = |name: &str, minutes: u64| {
         let path = partial.join(name);
         std::fs::write(&path, vec![1; PART]).unwrap();
-        std::fs::File::open(&path).unwrap().set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(60 * minutes)).unwrap();
+        std::fs::File::open(&path)
+            .unwrap()
+            .set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(60 * minutes))
+            .unwrap();
     };
     begin("oldest", 30);
     begin("old", 20);
@@ -320,9 +373,14 @@ fn what_a_requester_is_to_look_at_stays_until_its_receipt() {
     for n in 10..20u8 {
         blob(&mut store, &vec![n; PART], i64::from(n)).unwrap();
     }
-    let there = |store: &Store, all: &[BlobId]| all.iter().map(|blob| store.blob(*blob).is_ok()).collect::<Vec<_>>();
+    let there =
+        |store: &Store, all: &[BlobId]| all.iter().map(|blob| store.blob(*blob).is_ok()).collect::<Vec<_>>();
     assert!(store.blob(history).is_ok());
-    assert_eq!(there(&store, &shown), [false, true, true], "the newest, and the one before it that may be on its way");
+    assert_eq!(
+        there(&store, &shown),
+        [false, true, true],
+        "the newest, and the one before it that may be on its way"
+    );
     check_sums(&store);
     store.set_hosted_receipt(id, b"receipt").unwrap();
     assert_eq!(there(&store, &shown), [false; 3]);
@@ -360,15 +418,32 @@ fn a_hosted_job_is_of_its_device_from_the_beginning_and_for_good() {
     let (_folder, mut store) = store();
     let known = job(&mut store, 1, 0);
     let row = store.job(known).unwrap();
-    let new = NewJob { file: JobFile { priority: 10, ..row.file }, blobs: row.blobs, owner: "this device".to_owned(), grid: None, now: UnixMillis(0) };
+    let new = NewJob {
+        file: JobFile { priority: 10, ..row.file },
+        blobs: row.blobs,
+        owner: "this device".to_owned(),
+        grid: None,
+        now: UnixMillis(0),
+    };
     let lent = |lease: &str| {
         let (requester, offer, deadline) = (NodeId([1; 32]), BlobId([2; 32]).to_string(), UnixMillis(1_000));
-        HostedRow { job: JobId(0), lease: lease.to_owned(), requester, offer, deadline, message: None, has_receipt: false }
+        HostedRow {
+            job: JobId(0),
+            lease: lease.to_owned(),
+            requester,
+            offer,
+            deadline,
+            message: None,
+            has_receipt: false,
+        }
     };
     let id = store.insert_hosted_job(&new, lent("1")).unwrap();
     assert!(store.is_hosted(id).unwrap() && !store.is_hosted(known).unwrap());
     // The job is wanted no longer than its requester says, and ranks below own jobs.
-    assert_eq!((store.job(id).unwrap().deadline, store.rank(id).unwrap().deadline), (UnixMillis(1_000), UnixMillis(1_000)));
+    assert_eq!(
+        (store.job(id).unwrap().deadline, store.rank(id).unwrap().deadline),
+        (UnixMillis(1_000), UnixMillis(1_000))
+    );
     assert!(store.rank(id).unwrap() < store.rank(known).unwrap());
     assert_eq!(store.next_task().unwrap().unwrap().job, known);
     // A lease is hosted once, and no job without a device is left.
@@ -378,7 +453,10 @@ fn a_hosted_job_is_of_its_device_from_the_beginning_and_for_good() {
     assert!(store.end_hosted(id, "no", UnixMillis(2)).unwrap());
     assert_eq!(store.job_state(id).unwrap(), JobState::Cancelled);
     assert!(store.is_hosted(id).unwrap() && store.has_hosted("1").unwrap());
-    assert!(store.hosted().unwrap().iter().all(|row| row.has_receipt && row.message.is_none()), "it is told again");
+    assert!(
+        store.hosted().unwrap().iter().all(|row| row.has_receipt && row.message.is_none()),
+        "it is told again"
+    );
     // A late result of the worker holds nothing.
     let done = result(&mut store);
     assert_eq!(store.finish_task(claim, &done, UnixMillis(3)).unwrap(), None);
@@ -424,7 +502,9 @@ fn compiled_modules_count_and_go_by_last_use() {
     let found = store.holds().measure(folder.path());
     store.set_other_files(found);
     assert_eq!(store.disk_use().unwrap().counted(), 900 << 10);
-    let there = || -> Vec<bool> { ["older", "old", "used"].iter().map(|name| compiled.join(format!("{name}.cwasm")).exists()).collect() };
+    let there = || -> Vec<bool> {
+        ["older", "old", "used"].iter().map(|name| compiled.join(format!("{name}.cwasm")).exists()).collect()
+    };
     let add = |store: &mut Store, byte| {
         let file = file(store, byte, 300 << 10);
         store.add_blob(file, CAP, now)
@@ -454,14 +534,24 @@ fn an_empty_missing_or_foreign_database_beside_files_is_refused() {
     others();
     std::fs::write(&database, b"").unwrap();
     let refused = Store::open(folder.path()).unwrap_err();
-    assert!(refused.to_string().contains("is empty") && refused.to_string().contains("Put the database back"), "{refused}");
+    assert!(
+        refused.to_string().contains("is empty") && refused.to_string().contains("Put the database back"),
+        "{refused}"
+    );
     std::fs::remove_file(&database).unwrap();
     assert!(matches!(Store::open(folder.path()), Err(StoreError::EmptyDatabase { problem: "missing", .. })));
     assert!(!database.exists(), "nothing was made in its place");
-    std::fs::write(&database, b"this is somebody's letter, no database, and long enough to have a header of its own".repeat(20)).unwrap();
+    std::fs::write(
+        &database,
+        b"this is somebody's letter, no database, and long enough to have a header of its own".repeat(20),
+    )
+    .unwrap();
     assert!(matches!(Store::open(folder.path()), Err(StoreError::ForeignDatabase { .. })));
     std::fs::remove_file(&database).unwrap();
-    rusqlite::Connection::open(&database).unwrap().execute_batch("CREATE TABLE bookmarks (url TEXT)").unwrap();
+    rusqlite::Connection::open(&database)
+        .unwrap()
+        .execute_batch("CREATE TABLE bookmarks (url TEXT)")
+        .unwrap();
     assert!(matches!(Store::open(folder.path()), Err(StoreError::ForeignDatabase { .. })));
     assert!(place.exists());
     others();
@@ -479,7 +569,10 @@ fn files_without_a_row_are_set_aside() {
     store.db.execute("DELETE FROM blobs WHERE id = ?1", [id.to_string()]).unwrap();
     assert_eq!(store.sweep_blobs().unwrap(), 1);
     assert!(store.blob(id).is_err() && store.blob(known).is_ok());
-    assert_eq!(std::fs::read(folder.path().join("set-aside").join(id.to_string())).unwrap(), b"whose row is lost");
+    assert_eq!(
+        std::fs::read(folder.path().join("set-aside").join(id.to_string())).unwrap(),
+        b"whose row is lost"
+    );
     assert!(store.holds().measure(folder.path()).other.aside > 0);
 }
 
@@ -490,7 +583,9 @@ fn a_data_folder_is_private_whatever_it_was() {
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("data");
     std::fs::create_dir_all(folder.join("blobs")).unwrap();
-    let open = |path: &std::path::Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let open = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap()
+    };
     std::fs::write(folder.join("lock"), b"").unwrap();
     std::fs::write(folder.join("fog.sqlite"), b"").unwrap();
     for (name, mode) in [("", 0o755), ("blobs", 0o755), ("lock", 0o644), ("fog.sqlite", 0o644)] {
@@ -499,7 +594,9 @@ fn a_data_folder_is_private_whatever_it_was() {
     let mut store = Store::open(&folder).unwrap();
     store.set_settings(&[("a".to_owned(), Some(1.into()))]).unwrap();
     let mut looked_at = 0;
-    for entry in std::fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path()).chain([folder.clone()]) {
+    for entry in
+        std::fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path()).chain([folder.clone()])
+    {
         let mode = std::fs::metadata(&entry).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{} is {mode:o}", entry.display());
         looked_at += 1;
@@ -531,11 +628,25 @@ fn chat_counts_by_thread_and_in_all() {
     let before = store.disk_use().unwrap().room(CAP.0);
     for (thread, mid, file) in [("anna", "1", Some(vec![0; 500])), ("anna", "2", None), ("", "3", None)] {
         let (is_mine, is_seen, state, at) = (false, false, "received".to_owned(), UnixMillis(1));
-        let new = NewChat { thread: thread.to_owned(), is_mine, is_seen, state, at, mid: mid.to_owned(), sealed: vec![0; 10], file };
+        let new = NewChat {
+            thread: thread.to_owned(),
+            is_mine,
+            is_seen,
+            state,
+            at,
+            mid: mid.to_owned(),
+            sealed: vec![0; 10],
+            file,
+        };
         store.add_chat(&new, at).unwrap().unwrap();
     }
     let of = |store: &Store, thread: &str| -> (u64, u64) {
-        store.db.query_row("SELECT messages, bytes FROM chat_sums WHERE thread = ?1", [thread], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+        store
+            .db
+            .query_row("SELECT messages, bytes FROM chat_sums WHERE thread = ?1", [thread], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap()
     };
     assert_eq!((of(&store, "anna"), of(&store, ""), of(&store, "*")), ((2, 520), (1, 10), (3, 530)));
     assert_eq!((store.chat_bytes().unwrap(), store.disk_use().unwrap().room(CAP.0)), (530, before - 530));

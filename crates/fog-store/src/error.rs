@@ -25,7 +25,9 @@ pub enum StoreError {
         now: Option<PathBuf>,
     },
     /// Nothing can be stored in this folder.
-    #[error("the data folder {folder} cannot be used: {problem}; {remedy}, or choose another with --data-dir or FOG_DATA_DIR")]
+    #[error(
+        "the data folder {folder} cannot be used: {problem}; {remedy}, or choose another with --data-dir or FOG_DATA_DIR"
+    )]
     Unusable {
         /// The data folder.
         folder: PathBuf,
@@ -35,7 +37,9 @@ pub enum StoreError {
         remedy: String,
     },
     /// The data was written by a newer release.
-    #[error("the data was written by a newer release (schema {found}, this one reads up to {supported}); install that release again")]
+    #[error(
+        "the data was written by a newer release (schema {found}, this one reads up to {supported}); install that release again"
+    )]
     TooNew {
         /// Schema version in the file.
         found: u32,
@@ -56,7 +60,9 @@ pub enum StoreError {
         problem: &'static str,
     },
     /// The database file belongs to another program.
-    #[error("{database} is no database of Fog Compute; nothing was changed. Put the right one back, or choose another --data-dir")]
+    #[error(
+        "{database} is no database of Fog Compute; nothing was changed. Put the right one back, or choose another --data-dir"
+    )]
     ForeignDatabase {
         /// The database file.
         database: PathBuf,
@@ -71,7 +77,9 @@ pub enum StoreError {
     #[error("the stored file {0} is missing")]
     NoBlob(BlobId),
     /// A stored file was changed on disk since it was stored.
-    #[error("the stored file {path} was changed since it was stored, so nothing of it is given; put it back from a copy, or run its job again")]
+    #[error(
+        "the stored file {path} was changed since it was stored, so nothing of it is given; put it back from a copy, or run its job again"
+    )]
     Changed {
         /// Path of the file; its name is the hash of what was stored.
         path: PathBuf,
@@ -153,7 +161,9 @@ fn advice(error: &rusqlite::Error) -> &'static str {
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             "; what was stored before is kept. See that the data folder is there and can be written to, and try again"
         }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "; another program holds it. Close that one, and try again",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "; another program holds it. Close that one, and try again"
+        }
         _ => "",
     }
 }
@@ -166,7 +176,12 @@ impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error {
             rusqlite::Error::ToSqlConversionFailure(_) => Self::NoNumber,
-            error if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) => {
+            error
+                if matches!(
+                    error.sqlite_error_code(),
+                    Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+                ) =>
+            {
                 Self::DamagedDatabase { database: crate::DATABASE.into(), problem: error.to_string() }
             }
             error => Self::Sqlite { database: None, error },
@@ -178,7 +193,9 @@ impl StoreError {
     /// Adds the full path of the database to the error.
     pub(crate) fn at(self, path: &Path) -> Self {
         match self {
-            Self::DamagedDatabase { problem, .. } => Self::DamagedDatabase { database: path.to_owned(), problem },
+            Self::DamagedDatabase { problem, .. } => {
+                Self::DamagedDatabase { database: path.to_owned(), problem }
+            }
             Self::Sqlite { error, .. } => Self::Sqlite { database: Some(path.to_owned()), error },
             other => other,
         }
@@ -192,7 +209,10 @@ fn of_file(path: &Path, source: &std::io::Error) -> String {
         return "the disk of the data folder is full; what was stored before is kept. Free some room there, and try again".to_owned();
     }
     let inner = source.get_ref().and_then(std::error::Error::source);
-    inner.map_or_else(|| format!("{}: {source}", path.display()), |inner| format!("{}: {inner}", path.display()))
+    inner.map_or_else(
+        || format!("{}: {source}", path.display()),
+        |inner| format!("{}: {inner}", path.display()),
+    )
 }
 
 fn full(wanted: fog_types::ByteCount, cap: fog_types::ByteCount) -> String {
@@ -207,13 +227,17 @@ impl HasKind for StoreError {
         match self {
             Self::InUse { .. } => ErrorKind::Conflict,
             Self::TooNew { .. } => ErrorKind::Incompatible,
-            Self::Unusable { .. } | Self::ForeignDatabase { .. } | Self::EmptyDatabase { .. } | Self::DamagedDatabase { .. } | Self::Changed { .. } => {
-                ErrorKind::Storage
-            }
+            Self::Unusable { .. }
+            | Self::ForeignDatabase { .. }
+            | Self::EmptyDatabase { .. }
+            | Self::DamagedDatabase { .. }
+            | Self::Changed { .. } => ErrorKind::Storage,
             Self::Unreadable { .. } => ErrorKind::BadInput,
             Self::NoJob(_) | Self::NoTask(_) | Self::NoBlob(_) | Self::NoNumber => ErrorKind::NotFound,
             Self::Full { .. } | Self::DiskLow { .. } => ErrorKind::LimitReached,
-            Self::Gone { .. } | Self::File { .. } | Self::Sqlite { .. } | Self::NotCommitted => ErrorKind::Storage,
+            Self::Gone { .. } | Self::File { .. } | Self::Sqlite { .. } | Self::NotCommitted => {
+                ErrorKind::Storage
+            }
             Self::Damaged(_) => ErrorKind::Bug,
         }
     }

@@ -13,7 +13,10 @@ use crate::{StoreError, make_folder};
 pub(crate) fn prepare(folder: &Path) -> Result<(), StoreError> {
     make_folder(folder).map_err(|error| unusable(folder, folder, &error))?;
     // This probe gives a single error if nothing can be written.
-    let probe = tempfile::Builder::new().prefix(".probe").tempfile_in(folder).map_err(|error| unusable(folder, folder, &error))?;
+    let probe = tempfile::Builder::new()
+        .prefix(".probe")
+        .tempfile_in(folder)
+        .map_err(|error| unusable(folder, folder, &error))?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt as _;
@@ -23,7 +26,9 @@ pub(crate) fn prepare(folder: &Path) -> Result<(), StoreError> {
         {
             return Err(StoreError::Unusable {
                 folder: folder.to_owned(),
-                problem: format!("it belongs to the user with the number {owner}, who could not use it any more once files of root are in it"),
+                problem: format!(
+                    "it belongs to the user with the number {owner}, who could not use it any more once files of root are in it"
+                ),
                 remedy: "start this as that user".to_owned(),
             });
         }
@@ -44,15 +49,23 @@ pub(crate) fn unusable(folder: &Path, path: &Path, error: &io::Error) -> StoreEr
     let what = if path == folder { "it".to_owned() } else { path.display().to_string() };
     let is_file = |path: &Path| path.exists() && !path.is_dir();
     let (problem, remedy) = match error.kind() {
-        _ if path == folder && folder.ancestors().any(is_file) => ("it is no folder".to_owned(), "move what is there away"),
+        _ if path == folder && folder.ancestors().any(is_file) => {
+            ("it is no folder".to_owned(), "move what is there away")
+        }
         io::ErrorKind::PermissionDenied => (
             format!("{what} may not be written to by this user"),
             "give it back to this user (after a start as root, `sudo chown -R` with the user and the folder does)",
         ),
-        io::ErrorKind::ReadOnlyFilesystem => (format!("{what} is on a disk that is read-only"), "make that writable"),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ("its disk is full".to_owned(), "make room there"),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            (format!("{what} is on a disk that is read-only"), "make that writable")
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ("its disk is full".to_owned(), "make room there")
+        }
         // The path that some errors name is left out, as it is that of the probe.
-        _ if path == folder && !folder.exists() => (format!("it is not there and cannot be made ({})", plain(error)), "make it"),
+        _ if path == folder && !folder.exists() => {
+            (format!("it is not there and cannot be made ({})", plain(error)), "make it")
+        }
         _ => (format!("{what} cannot be written to ({})", plain(error)), "mend that"),
     };
     StoreError::Unusable { folder: folder.to_owned(), problem, remedy: remedy.to_owned() }
@@ -60,7 +73,9 @@ pub(crate) fn unusable(folder: &Path, path: &Path, error: &io::Error) -> StoreEr
 
 /// Returns the error message of the system.
 fn plain(error: &io::Error) -> String {
-    error.raw_os_error().map_or_else(|| error.kind().to_string(), |number| io::Error::from_raw_os_error(number).to_string())
+    error
+        .raw_os_error()
+        .map_or_else(|| error.kind().to_string(), |number| io::Error::from_raw_os_error(number).to_string())
 }
 
 #[cfg(all(test, unix))]
@@ -81,12 +96,22 @@ mod tests {
         std::fs::write(&file, b"kept").unwrap();
         for folder in [Path::new("/dev/null"), &file, &file.join("below")] {
             let said = said(folder);
-            assert!(said.contains("is no folder") && said.contains("--data-dir") && !said.contains("os error"), "{said}");
+            assert!(
+                said.contains("is no folder") && said.contains("--data-dir") && !said.contains("os error"),
+                "{said}"
+            );
         }
         assert_eq!(std::fs::read(&file).unwrap(), b"kept");
-        let denied = unusable(parent.path(), &parent.path().join("lock"), &io::ErrorKind::PermissionDenied.into()).to_string();
-        assert!(denied.contains("lock may not be written to by this user") && denied.contains("chown"), "{denied}");
-        let missing = unusable(Path::new("/proc/none/x"), Path::new("/proc/none/x"), &io::Error::from_raw_os_error(2)).to_string();
+        let denied =
+            unusable(parent.path(), &parent.path().join("lock"), &io::ErrorKind::PermissionDenied.into())
+                .to_string();
+        assert!(
+            denied.contains("lock may not be written to by this user") && denied.contains("chown"),
+            "{denied}"
+        );
+        let missing =
+            unusable(Path::new("/proc/none/x"), Path::new("/proc/none/x"), &io::Error::from_raw_os_error(2))
+                .to_string();
         assert!(missing.contains("cannot be made") && missing.contains("--data-dir"), "{missing}");
     }
 

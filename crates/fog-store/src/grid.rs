@@ -100,14 +100,20 @@ const MAX_PEERS: u32 = 1000;
 impl Store {
     /// Returns the joined networks.
     pub fn networks(&self) -> Result<Vec<NetworkRow>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT name, sealed, joined_ms FROM networks ORDER BY joined_ms")?;
-        let rows = query.query_map([], |row| Ok(NetworkRow { name: row.get(0)?, sealed: row.get(1)?, joined: UnixMillis(row.get(2)?) }))?;
+        let mut query =
+            self.db.prepare_cached("SELECT name, sealed, joined_ms FROM networks ORDER BY joined_ms")?;
+        let rows = query.query_map([], |row| {
+            Ok(NetworkRow { name: row.get(0)?, sealed: row.get(1)?, joined: UnixMillis(row.get(2)?) })
+        })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Records that a network was joined.
     pub fn add_network(&mut self, row: &NetworkRow) -> Result<(), StoreError> {
-        self.db.execute("INSERT OR REPLACE INTO networks (name, sealed, joined_ms) VALUES (?1, ?2, ?3)", params![row.name, row.sealed, row.joined.0])?;
+        self.db.execute(
+            "INSERT OR REPLACE INTO networks (name, sealed, joined_ms) VALUES (?1, ?2, ?3)",
+            params![row.name, row.sealed, row.joined.0],
+        )?;
         Ok(())
     }
 
@@ -118,11 +124,21 @@ impl Store {
 
     /// Returns at most `limit` remembered devices, the last heard of first.
     pub fn peers(&self, limit: u32) -> Result<Vec<PeerRow>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT node, name, addresses, evidence, seen_ms FROM peers ORDER BY seen_ms DESC LIMIT ?1")?;
-        let rows = query.query_map([limit], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get::<_, String>(2)?, row.get(3)?, row.get(4)?)))?;
+        let mut query = self.db.prepare_cached(
+            "SELECT node, name, addresses, evidence, seen_ms FROM peers ORDER BY seen_ms DESC LIMIT ?1",
+        )?;
+        let rows = query.query_map([limit], |row| {
+            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get::<_, String>(2)?, row.get(3)?, row.get(4)?))
+        })?;
         rows.map(|row| {
             let (node, name, addresses, evidence, seen) = row?;
-            Ok(PeerRow { node: node_from(&node)?, name, addresses: from_json(&addresses)?, evidence, seen: UnixMillis(seen) })
+            Ok(PeerRow {
+                node: node_from(&node)?,
+                name,
+                addresses: from_json(&addresses)?,
+                evidence,
+                seen: UnixMillis(seen),
+            })
         })
         .collect()
     }
@@ -183,7 +199,14 @@ impl Store {
     /// Gives a task to another device: the attempt begins. The transaction is not synced, as a device may
     /// decline often. After a power cut within the same minute the lease may be unknown, which its holder
     /// is told.
-    pub fn begin_lease(&mut self, task: TaskId, lease: &str, node: NodeId, offer: &str, now: UnixMillis) -> Result<Claim, StoreError> {
+    pub fn begin_lease(
+        &mut self,
+        task: TaskId,
+        lease: &str,
+        node: NodeId,
+        offer: &str,
+        now: UnixMillis,
+    ) -> Result<Claim, StoreError> {
         let (job, index) = (task.job.0, task.index);
         self.relaxed(|db| {
             db.prepare_cached(
@@ -231,7 +254,8 @@ impl Store {
             "DELETE FROM credits WHERE settled IS NULL AND lease IN (SELECT lease FROM leases WHERE job_id = ?1 AND idx = ?2)",
             params![task.job.0, task.index],
         )?;
-        transaction.execute("DELETE FROM leases WHERE job_id = ?1 AND idx = ?2", params![task.job.0, task.index])?;
+        transaction
+            .execute("DELETE FROM leases WHERE job_id = ?1 AND idx = ?2", params![task.job.0, task.index])?;
         transaction
             .execute("UPDATE tasks SET state = 'queued', permille = 0 WHERE job_id = ?1 AND idx = ?2 AND state = 'running'", params![task.job.0, task.index])?;
         let kept: Option<String> = transaction
@@ -243,7 +267,10 @@ impl Store {
             )
             .optional()?;
         if let Some(blob) = &kept {
-            transaction.execute("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2", params![task.job.0, blob])?;
+            transaction.execute(
+                "DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2",
+                params![task.job.0, blob],
+            )?;
         }
         transaction.commit()?;
         // The kept state of a task that is over is not needed.
@@ -274,7 +301,8 @@ impl Store {
             rows.collect::<Result<_, _>>()?
         };
         {
-            let mut let_go = transaction.prepare_cached("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2")?;
+            let mut let_go =
+                transaction.prepare_cached("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2")?;
             for blob in &kept {
                 let_go.execute(params![job.0, blob])?;
             }
@@ -294,7 +322,9 @@ impl Store {
     }
 
     fn leases_where(&self, condition: &str, value: Option<&str>) -> Result<Vec<LeaseRow>, StoreError> {
-        let mut query = self.db.prepare_cached(&format!("SELECT lease, job_id, idx, attempt, node, offer FROM leases WHERE {condition}"))?;
+        let mut query = self.db.prepare_cached(&format!(
+            "SELECT lease, job_id, idx, attempt, node, offer FROM leases WHERE {condition}"
+        ))?;
         let rows = query.query_map([value], |row| {
             let task = TaskId { job: JobId(row.get(1)?), index: row.get(2)? };
             Ok((row.get(0)?, Claim { task, attempt: row.get(3)? }, row.get::<_, String>(4)?, row.get(5)?))
@@ -308,8 +338,11 @@ impl Store {
 
     /// Returns the devices that were given a task, by its attempts.
     pub fn tried_by(&self, task: TaskId) -> Result<Vec<NodeId>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT DISTINCT engine FROM attempts WHERE job_id = ?1 AND idx = ?2")?;
-        let rows = query.query_map(params![task.job.0, task.index], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        let mut query =
+            self.db.prepare_cached("SELECT DISTINCT engine FROM attempts WHERE job_id = ?1 AND idx = ?2")?;
+        let rows = query
+            .query_map(params![task.job.0, task.index], |row| row.get::<_, String>(0))?
+            .collect::<Result<Vec<_>, _>>()?;
         // An attempt of this device has the name of an engine in place of a node id.
         Ok(rows.iter().filter_map(|engine| engine.parse().ok()).collect())
     }
@@ -320,7 +353,9 @@ impl Store {
             "SELECT job_id, idx, result_hash FROM tasks WHERE state = 'finished' AND agreed >= 2 AND result_hash IS NOT NULL
              AND EXISTS (SELECT 1 FROM jobs WHERE id = job_id) ORDER BY finished_ms DESC LIMIT ?1",
         )?;
-        let rows = query.query_map([limit], |row| Ok((TaskId { job: JobId(row.get(0)?), index: row.get(1)? }, row.get(2)?)))?;
+        let rows = query.query_map([limit], |row| {
+            Ok((TaskId { job: JobId(row.get(0)?), index: row.get(1)? }, row.get(2)?))
+        })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -335,45 +370,76 @@ impl Store {
 
     /// Returns the least number of devices that gave the result of any finished task of a job.
     pub fn least_agreed(&self, job: JobId) -> Result<u32, StoreError> {
-        Ok(self.db.query_row("SELECT coalesce(min(agreed), 0) FROM tasks WHERE job_id = ?1 AND state = 'finished'", [job.0], |row| row.get(0))?)
+        Ok(self.db.query_row(
+            "SELECT coalesce(min(agreed), 0) FROM tasks WHERE job_id = ?1 AND state = 'finished'",
+            [job.0],
+            |row| row.get(0),
+        )?)
     }
 
     /// Returns the jobs for other devices that have not ended and are not paused.
     pub fn grid_jobs(&self) -> Result<Vec<JobId>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT id FROM jobs WHERE grid IS NOT NULL AND state IN ('queued', 'running')")?;
+        let mut query = self.db.prepare_cached(
+            "SELECT id FROM jobs WHERE grid IS NOT NULL AND state IN ('queued', 'running')",
+        )?;
         Ok(query.query_map([], |row| Ok(JobId(row.get(0)?)))?.collect::<Result<_, _>>()?)
     }
 
     /// Returns the wish of a job for other devices, with its tasks that have no result yet; `None` if the
     /// job has no wish, has ended or is paused. All tasks of the job are read, so this is for a start or a
     /// change of the whole job.
-    pub fn grid_tasks(&self, job: JobId) -> Result<Option<(fog_types::job::GridOptions, Vec<TaskId>)>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT grid FROM jobs WHERE id = ?1 AND grid IS NOT NULL AND state IN ('queued', 'running')")?;
-        let Some(wish) = query.query_row([job.0], |row| row.get::<_, String>(0)).optional()? else { return Ok(None) };
-        let mut query = self.db.prepare_cached("SELECT idx FROM tasks WHERE job_id = ?1 AND state IN ('queued', 'running') ORDER BY idx")?;
-        let tasks = query.query_map([job.0], |row| Ok(TaskId { job, index: row.get(0)? }))?.collect::<Result<_, _>>()?;
+    pub fn grid_tasks(
+        &self,
+        job: JobId,
+    ) -> Result<Option<(fog_types::job::GridOptions, Vec<TaskId>)>, StoreError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT grid FROM jobs WHERE id = ?1 AND grid IS NOT NULL AND state IN ('queued', 'running')",
+        )?;
+        let Some(wish) = query.query_row([job.0], |row| row.get::<_, String>(0)).optional()? else {
+            return Ok(None);
+        };
+        let mut query = self.db.prepare_cached(
+            "SELECT idx FROM tasks WHERE job_id = ?1 AND state IN ('queued', 'running') ORDER BY idx",
+        )?;
+        let tasks = query
+            .query_map([job.0], |row| Ok(TaskId { job, index: row.get(0)? }))?
+            .collect::<Result<_, _>>()?;
         Ok(Some((from_json(&wish)?, tasks)))
     }
 
     /// Keeps a state of a task if it holds more units than the one that is kept.
-    pub fn keep_state(&mut self, task: TaskId, units: u64, node: NodeId, blob: BlobId) -> Result<(), StoreError> {
+    pub fn keep_state(
+        &mut self,
+        task: TaskId,
+        units: u64,
+        node: NodeId,
+        blob: BlobId,
+    ) -> Result<(), StoreError> {
         let transaction = Savepoint::new(&self.db)?;
         let before: Option<(u64, String)> = transaction
-            .query_row("SELECT units, blob FROM kept WHERE job_id = ?1 AND idx = ?2", params![task.job.0, task.index], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row(
+                "SELECT units, blob FROM kept WHERE job_id = ?1 AND idx = ?2",
+                params![task.job.0, task.index],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
             .optional()?;
         if before.as_ref().is_some_and(|(known, _)| *known >= units) {
             return Ok(());
         }
         if let Some((_, old)) = &before {
             // The job uses the file of a state for nothing else.
-            transaction.execute("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2", params![task.job.0, old])?;
+            transaction
+                .execute("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2", params![task.job.0, old])?;
         }
         transaction.execute(
             "INSERT OR REPLACE INTO kept (job_id, idx, units, node, blob) VALUES (?1, ?2, ?3, ?4, ?5)",
             params![task.job.0, task.index, units.cast_signed(), node.to_string(), blob.to_string()],
         )?;
         crate::blobs::check_stored(&transaction, blob)?;
-        transaction.execute("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)", params![task.job.0, blob.to_string()])?;
+        transaction.execute(
+            "INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)",
+            params![task.job.0, blob.to_string()],
+        )?;
         transaction.commit()?;
         before.map_or(Ok(()), |(_, old)| self.forget_blob(blob_from(&old)?))
     }
@@ -384,12 +450,18 @@ impl Store {
         let text = blob.to_string();
         let transaction = Savepoint::new(&self.db)?;
         let found: Vec<(TaskId, u64)> = {
-            let mut query = transaction.prepare_cached("DELETE FROM kept WHERE blob = ?1 RETURNING job_id, idx, units")?;
-            let rows = query.query_map([&text], |row| Ok((TaskId { job: JobId(row.get(0)?), index: row.get(1)? }, row.get(2)?)))?;
+            let mut query = transaction
+                .prepare_cached("DELETE FROM kept WHERE blob = ?1 RETURNING job_id, idx, units")?;
+            let rows = query.query_map([&text], |row| {
+                Ok((TaskId { job: JobId(row.get(0)?), index: row.get(1)? }, row.get(2)?))
+            })?;
             rows.collect::<Result<_, _>>()?
         };
         for (task, _) in &found {
-            transaction.execute("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2", params![task.job.0, text])?;
+            transaction.execute(
+                "DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2",
+                params![task.job.0, text],
+            )?;
         }
         transaction.execute("DELETE FROM contents WHERE blob = ?1", [&text])?;
         transaction.commit()?;
@@ -399,9 +471,16 @@ impl Store {
 
     /// Returns the states that are kept of the tasks of a job.
     pub fn kept_states(&self, job: JobId) -> Result<Vec<(TaskId, u64, NodeId, BlobId)>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT idx, units, node, blob FROM kept WHERE job_id = ?1")?;
-        let rows = query
-            .query_map([job.0], |row| Ok((TaskId { job, index: row.get(0)? }, row.get::<_, u64>(1)?, row.get::<_, String>(2)?, row.get::<_, String>(3)?)))?;
+        let mut query =
+            self.db.prepare_cached("SELECT idx, units, node, blob FROM kept WHERE job_id = ?1")?;
+        let rows = query.query_map([job.0], |row| {
+            Ok((
+                TaskId { job, index: row.get(0)? },
+                row.get::<_, u64>(1)?,
+                row.get::<_, String>(2)?,
+                row.get::<_, String>(3)?,
+            ))
+        })?;
         rows.map(|row| {
             let (task, units, node, blob) = row?;
             Ok((task, units, node_from(&node)?, blob_from(&blob)?))
@@ -423,7 +502,10 @@ mod tests {
         store.set_evidence(node, r#"{"lost":1.0}"#, UnixMillis(6)).unwrap();
         store.touch_peer(node, "", &[], [], UnixMillis(7)).unwrap();
         let row = store.peers(10).unwrap().remove(0);
-        assert_eq!((row.name.as_str(), row.addresses.len(), row.evidence.as_str(), row.seen), ("anna", 1, r#"{"lost":1.0}"#, UnixMillis(7)));
+        assert_eq!(
+            (row.name.as_str(), row.addresses.len(), row.evidence.as_str(), row.seen),
+            ("anna", 1, r#"{"lost":1.0}"#, UnixMillis(7))
+        );
         // When the calendar is set, evidence decays from the same moment as before; nothing else of it
         // changes.
         store.set_evidence(node, r#"{"valid":2.125,"at_ms":1000}"#, UnixMillis(6)).unwrap();
@@ -440,18 +522,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut store = Store::open(folder.path()).unwrap();
         let [worker, liar, connected, away] = [1, 2, 3, 4].map(|n| NodeId([n; 32]));
-        for (node, evidence) in [(worker, r#"{"valid":3.0}"#), (liar, r#"{"invalid":1.0}"#), (connected, "{}"), (away, "{}")] {
-            store.touch_peer(node, "old", &["/ip4/198.51.100.7/tcp/4".to_owned()], [], UnixMillis(1)).unwrap();
+        for (node, evidence) in
+            [(worker, r#"{"valid":3.0}"#), (liar, r#"{"invalid":1.0}"#), (connected, "{}"), (away, "{}")]
+        {
+            store
+                .touch_peer(node, "old", &["/ip4/198.51.100.7/tcp/4".to_owned()], [], UnixMillis(1))
+                .unwrap();
             store.set_evidence(node, evidence, UnixMillis(1)).unwrap();
         }
         for n in 0..1100_u32 {
             let mut made = [9; 32];
             made[..4].copy_from_slice(&n.to_le_bytes());
-            store.touch_peer(NodeId(made), "mallory", &[], [connected], UnixMillis(2 + i64::from(n))).unwrap();
+            store
+                .touch_peer(NodeId(made), "mallory", &[], [connected], UnixMillis(2 + i64::from(n)))
+                .unwrap();
         }
         let rows = store.peers(2000).unwrap();
         assert_eq!(rows.len(), 1000);
-        let kept = |node: NodeId| rows.iter().find(|row| row.node == node).map(|row| (row.evidence.as_str(), row.addresses.len()));
+        let kept = |node: NodeId| {
+            rows.iter().find(|row| row.node == node).map(|row| (row.evidence.as_str(), row.addresses.len()))
+        };
         assert_eq!(kept(worker), Some((r#"{"valid":3.0}"#, 1)));
         assert_eq!(kept(liar), Some((r#"{"invalid":1.0}"#, 1)));
         assert_eq!(kept(connected), Some(("{}", 1)));

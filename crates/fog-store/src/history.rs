@@ -34,7 +34,10 @@ const SHIFT_KEY: &str = "_history_shift_ms";
 /// Returns the milliseconds by which stored times of history differ from the calendar. This number changes
 /// when the calendar is set, instead of very many rows.
 pub(crate) fn history_shift(db: &Connection) -> Result<i64, StoreError> {
-    let stored: Option<String> = db.prepare_cached("SELECT value FROM settings WHERE key = ?1")?.query_row([SHIFT_KEY], |row| row.get(0)).optional()?;
+    let stored: Option<String> = db
+        .prepare_cached("SELECT value FROM settings WHERE key = ?1")?
+        .query_row([SHIFT_KEY], |row| row.get(0))
+        .optional()?;
     Ok(stored.and_then(|text| text.parse().ok()).unwrap_or(0))
 }
 
@@ -92,7 +95,12 @@ impl Store {
             ("chat_messages", "stored_ms", "1"),
         ] {
             // The earliest time is 1, as 0 means that a task waits for nothing.
-            transaction.execute(&format!("UPDATE {table} SET {column} = max(CAST({column} + ?1 AS INTEGER), 1) WHERE {condition}"), [by_ms])?;
+            transaction.execute(
+                &format!(
+                    "UPDATE {table} SET {column} = max(CAST({column} + ?1 AS INTEGER), 1) WHERE {condition}"
+                ),
+                [by_ms],
+            )?;
         }
         // Evidence about other devices decays from the moved time on.
         transaction.execute(
@@ -130,7 +138,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
-    pub fn samples(&self, since: UnixMillis, now: UnixMillis, points: u32) -> Result<Vec<Sample>, StoreError> {
+    pub fn samples(
+        &self,
+        since: UnixMillis,
+        now: UnixMillis,
+        points: u32,
+    ) -> Result<Vec<Sample>, StoreError> {
         let bucket = ((now.0 - since.0) / i64::from(points.max(1))).max(1);
         let shift = history_shift(&self.db)?;
         let stored = |at: UnixMillis| at.0.saturating_sub(shift);
@@ -160,7 +173,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
-    pub fn totals_since(&self, since: UnixMillis, now: UnixMillis) -> Result<(u64, WorkUnits, u64), StoreError> {
+    pub fn totals_since(
+        &self,
+        since: UnixMillis,
+        now: UnixMillis,
+    ) -> Result<(u64, WorkUnits, u64), StoreError> {
         let shift = history_shift(&self.db)?;
         let (worked, units) = self
             .db
@@ -168,7 +185,9 @@ impl Store {
             .query_row([since.0.saturating_sub(shift), now.0.saturating_sub(shift)], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let results = self
             .db
-            .prepare_cached("SELECT coalesce(sum(results), 0) FROM results_by_quarter WHERE quarter BETWEEN ?1 AND ?2")?
+            .prepare_cached(
+                "SELECT coalesce(sum(results), 0) FROM results_by_quarter WHERE quarter BETWEEN ?1 AND ?2",
+            )?
             .query_row([quarter_of(since, shift), quarter_of(now, shift)], |row| row.get(0))?;
         Ok((worked, WorkUnits(units), results))
     }

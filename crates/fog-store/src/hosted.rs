@@ -17,7 +17,10 @@ pub(crate) fn host(transaction: &Connection, row: &HostedRow) -> Result<(), Stor
         "INSERT INTO hosted (job_id, lease, requester, offer, deadline_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![row.job.0, row.lease, row.requester.to_string(), row.offer, row.deadline.0],
     )?;
-    transaction.execute("UPDATE jobs SET deadline_ms = min(deadline_ms, ?2) WHERE id = ?1", params![row.job.0, row.deadline.0])?;
+    transaction.execute(
+        "UPDATE jobs SET deadline_ms = min(deadline_ms, ?2) WHERE id = ?1",
+        params![row.job.0, row.deadline.0],
+    )?;
     transaction.execute(
         "UPDATE progress SET deadline_ms = min(deadline_ms, ?2), priority = priority - ?3 WHERE job_id = ?1",
         params![row.job.0, row.deadline.0, BEHIND],
@@ -30,7 +33,9 @@ pub(crate) fn host(transaction: &Connection, row: &HostedRow) -> Result<(), Stor
 impl Store {
     /// Returns whether a lease was hosted here before, whatever became of it.
     pub fn has_hosted(&self, lease: &str) -> Result<bool, StoreError> {
-        Ok(self.db.query_row("SELECT EXISTS (SELECT 1 FROM hosted WHERE lease = ?1)", [lease], |row| row.get(0))?)
+        Ok(self
+            .db
+            .query_row("SELECT EXISTS (SELECT 1 FROM hosted WHERE lease = ?1)", [lease], |row| row.get(0))?)
     }
 
     /// Records that a job of another device was accepted as a job of this engine.
@@ -48,13 +53,31 @@ impl Store {
 
     /// Returns all hosted jobs, also those that are over.
     pub fn hosted(&self) -> Result<Vec<HostedRow>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT job_id, lease, requester, offer, deadline_ms, message, receipt IS NOT NULL FROM hosted")?;
+        let mut query = self.db.prepare_cached(
+            "SELECT job_id, lease, requester, offer, deadline_ms, message, receipt IS NOT NULL FROM hosted",
+        )?;
         let rows = query.query_map([], |row| {
-            Ok((JobId(row.get(0)?), row.get(1)?, row.get::<_, String>(2)?, row.get(3)?, UnixMillis(row.get(4)?), row.get(5)?, row.get(6)?))
+            Ok((
+                JobId(row.get(0)?),
+                row.get(1)?,
+                row.get::<_, String>(2)?,
+                row.get(3)?,
+                UnixMillis(row.get(4)?),
+                row.get(5)?,
+                row.get(6)?,
+            ))
         })?;
         rows.map(|row| {
             let (job, lease, requester, offer, deadline, message, has_receipt) = row?;
-            Ok(HostedRow { job, lease, requester: node_from(&requester)?, offer, deadline, message, has_receipt })
+            Ok(HostedRow {
+                job,
+                lease,
+                requester: node_from(&requester)?,
+                offer,
+                deadline,
+                message,
+                has_receipt,
+            })
         })
         .collect()
     }
@@ -69,7 +92,10 @@ impl Store {
     /// are let go. For many files the rest follows with [`Store::sweep_removed`].
     pub fn set_hosted_receipt(&mut self, job: JobId, receipt: &[u8]) -> Result<(), StoreError> {
         let transaction = Savepoint::new(&self.db)?;
-        transaction.execute("UPDATE hosted SET receipt = ?2, message = NULL WHERE job_id = ?1", params![job.0, receipt])?;
+        transaction.execute(
+            "UPDATE hosted SET receipt = ?2, message = NULL WHERE job_id = ?1",
+            params![job.0, receipt],
+        )?;
         outputs::let_go_of_files(&transaction, job)?;
         transaction.commit()?;
         self.is_sweeping = true;
@@ -80,7 +106,9 @@ impl Store {
     /// Returns the bytes on disk of the files that these jobs hold, each file once, and of what the
     /// database keeps of them.
     pub fn bytes_held_by(&self, jobs: impl IntoIterator<Item = JobId>) -> Result<u64, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT blob, size FROM job_blobs JOIN blobs ON blobs.id = blob WHERE job_id = ?1")?;
+        let mut query = self.db.prepare_cached(
+            "SELECT blob, size FROM job_blobs JOIN blobs ON blobs.id = blob WHERE job_id = ?1",
+        )?;
         // The job file and the names of the files are in the database.
         let mut rows = self.db.prepare_cached(
             "SELECT coalesce((SELECT length(spec) FROM jobs JOIN hosted ON job_id = id WHERE id = ?1 AND receipt IS NULL), 0) + coalesce((SELECT sum(length(path) + 200) FROM outputs WHERE job_id = ?1), 0)",
@@ -121,7 +149,10 @@ impl Store {
         if was_open {
             Self::set_state(&transaction, job, JobState::Cancelled, why, now)?;
         }
-        transaction.execute("UPDATE hosted SET message = NULL, receipt = coalesce(receipt, x'') WHERE job_id = ?1", [job.0])?;
+        transaction.execute(
+            "UPDATE hosted SET message = NULL, receipt = coalesce(receipt, x'') WHERE job_id = ?1",
+            [job.0],
+        )?;
         outputs::let_go_of_files(&transaction, job)?;
         transaction.commit()?;
         self.is_sweeping = true;

@@ -201,7 +201,9 @@ impl Store {
     }
 
     fn insert(transaction: &Connection, job: &NewJob) -> Result<JobId, StoreError> {
-        let deadline = job.now.0.saturating_add(i64::try_from(job.file.deadline_seconds.saturating_mul(1000)).unwrap_or(i64::MAX));
+        let deadline = job.now.0.saturating_add(
+            i64::try_from(job.file.deadline_seconds.saturating_mul(1000)).unwrap_or(i64::MAX),
+        );
         transaction.execute(
             "INSERT INTO jobs (name, owner, spec, blobs, state, priority, created_ms, deadline_ms, tasks_total, grid, is_picture)
              VALUES (:name, :owner, :spec, :blobs, 'queued', :priority, :created, :deadline, :total, :grid, :is_picture)",
@@ -217,11 +219,13 @@ impl Store {
             params![id.0, job.file.priority, job.grid.is_none(), job.file.task_count(), deadline],
         )?;
         {
-            let mut insert = transaction.prepare("INSERT INTO tasks (job_id, idx, state) VALUES (?1, ?2, 'queued')")?;
+            let mut insert =
+                transaction.prepare("INSERT INTO tasks (job_id, idx, state) VALUES (?1, ?2, 'queued')")?;
             for index in 0..job.file.task_count() {
                 insert.execute(params![id.0, index])?;
             }
-            let mut claim = transaction.prepare("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)")?;
+            let mut claim =
+                transaction.prepare("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)")?;
             let Blobs { module, stdin, inputs, items } = &job.blobs;
             for blob in std::iter::once(module).chain(stdin).chain(inputs.values()).chain(items) {
                 if claim.execute(params![id.0, blob.to_string()])? > 0 {
@@ -238,7 +242,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoJob`] when there is none with this number.
     pub fn job(&self, id: JobId) -> Result<JobRow, StoreError> {
-        let mut query = self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM jobs JOIN progress ON job_id = id WHERE id = ?1"))?;
+        let mut query = self.db.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM jobs JOIN progress ON job_id = id WHERE id = ?1"
+        ))?;
         query.query_row([id.0], |row| Ok(read(row))).optional()?.ok_or(StoreError::NoJob(id))?
     }
 
@@ -248,7 +254,8 @@ impl Store {
     /// [`StoreError`] when the database cannot be read.
     pub fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobHead>, StoreError> {
         let states: Vec<String> = filter.states.iter().map(|state| format!("'{}'", state.as_str())).collect();
-        let states = if states.is_empty() { "1".to_owned() } else { format!("state IN ({})", states.join(",")) };
+        let states =
+            if states.is_empty() { "1".to_owned() } else { format!("state IN ({})", states.join(",")) };
         let mut query = self.db.prepare_cached(&format!(
             "SELECT {HEAD_COLUMNS} FROM jobs JOIN progress ON job_id = id WHERE {states} AND id < ?1 AND (?2 = '' OR instr(lower(name), lower(?2)) > 0) ORDER BY id DESC LIMIT ?3"
         ))?;
@@ -278,7 +285,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoJob`] when there is none with this number.
-    pub fn set_job_state(&mut self, id: JobId, to: JobState, problem: &str, now: UnixMillis) -> Result<bool, StoreError> {
+    pub fn set_job_state(
+        &mut self,
+        id: JobId,
+        to: JobState,
+        problem: &str,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
         let from = self.job_state(id)?;
         if from == to || from.is_final() {
             return Ok(false);
@@ -304,7 +317,11 @@ impl Store {
     /// [`StoreError`] when the database cannot be changed; the next start goes on.
     pub fn sweep_ending(&mut self) -> Result<(), StoreError> {
         let Some(id) = self.ending.pop_first() else { return Ok(()) };
-        let ended: Option<i64> = self.db.prepare_cached("SELECT finished_ms FROM jobs WHERE id = ?1")?.query_row([id.0], |row| row.get(0)).optional()?;
+        let ended: Option<i64> = self
+            .db
+            .prepare_cached("SELECT finished_ms FROM jobs WHERE id = ?1")?
+            .query_row([id.0], |row| row.get(0))
+            .optional()?;
         if let Some(at) = ended
             && self.relaxed(|db| cancel_queued(db, id, UnixMillis(at)))? > 0
         {
@@ -322,9 +339,18 @@ impl Store {
     }
 
     /// Moves a job that has not ended to another state.
-    pub(crate) fn set_state(transaction: &Connection, id: JobId, to: JobState, problem: &str, now: UnixMillis) -> Result<(), StoreError> {
+    pub(crate) fn set_state(
+        transaction: &Connection,
+        id: JobId,
+        to: JobState,
+        problem: &str,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
         let finished = to.is_final().then_some(now.0);
-        transaction.execute("UPDATE jobs SET state = ?2, problem = ?3, finished_ms = ?4 WHERE id = ?1", params![id.0, to.as_str(), problem, finished])?;
+        transaction.execute(
+            "UPDATE jobs SET state = ?2, problem = ?3, finished_ms = ?4 WHERE id = ?1",
+            params![id.0, to.as_str(), problem, finished],
+        )?;
         if to == JobState::Queued {
             transaction.execute("UPDATE progress SET failures_in_row = 0 WHERE job_id = ?1", [id.0])?;
         }
@@ -367,8 +393,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoJob`] when there is none with this number.
     pub fn rank(&self, id: JobId) -> Result<Rank, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT priority, deadline_ms FROM progress WHERE job_id = ?1")?;
-        let found = query.query_row([id.0], |row| Ok(Rank { priority: row.get(0)?, deadline: UnixMillis(row.get(1)?) })).optional()?;
+        let mut query =
+            self.db.prepare_cached("SELECT priority, deadline_ms FROM progress WHERE job_id = ?1")?;
+        let found = query
+            .query_row([id.0], |row| Ok(Rank { priority: row.get(0)?, deadline: UnixMillis(row.get(1)?) }))
+            .optional()?;
         found.ok_or(StoreError::NoJob(id))
     }
 
@@ -377,7 +406,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoJob`] when there is none with this number.
     pub fn job_state(&self, id: JobId) -> Result<JobState, StoreError> {
-        let word: Option<String> = self.db.prepare_cached("SELECT state FROM jobs WHERE id = ?1")?.query_row([id.0], |row| row.get(0)).optional()?;
+        let word: Option<String> = self
+            .db
+            .prepare_cached("SELECT state FROM jobs WHERE id = ?1")?
+            .query_row([id.0], |row| row.get(0))
+            .optional()?;
         state_from(&word.ok_or(StoreError::NoJob(id))?)
     }
 
@@ -390,11 +423,15 @@ impl Store {
         let is_final = "state IN ('finished', 'failed', 'cancelled')";
         let ids: Vec<u64> = match only {
             Some(id) => {
-                let mut query = self.db.prepare_cached(&format!("SELECT id FROM jobs WHERE id = ?1 AND {is_final} AND finished_ms < ?2"))?;
+                let mut query = self.db.prepare_cached(&format!(
+                    "SELECT id FROM jobs WHERE id = ?1 AND {is_final} AND finished_ms < ?2"
+                ))?;
                 query.query_map(params![id.0, before.0], |row| row.get(0))?.collect::<Result<_, _>>()?
             }
             None => {
-                let mut query = self.db.prepare_cached(&format!("SELECT id FROM jobs WHERE {is_final} AND finished_ms < ?1 LIMIT 100"))?;
+                let mut query = self.db.prepare_cached(&format!(
+                    "SELECT id FROM jobs WHERE {is_final} AND finished_ms < ?1 LIMIT 100"
+                ))?;
                 query.query_map([before.0], |row| row.get(0))?.collect::<Result<_, _>>()?
             }
         };
@@ -466,9 +503,17 @@ impl Store {
     }
 
     fn sweep_next(&mut self) -> Result<bool, StoreError> {
-        let found: Option<u64> = self.db.prepare_cached("SELECT job_id FROM removed_jobs LIMIT 1")?.query_row([], |row| row.get(0)).optional()?;
+        let found: Option<u64> = self
+            .db
+            .prepare_cached("SELECT job_id FROM removed_jobs LIMIT 1")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
         let Some(id) = found else {
-            let found: Option<u64> = self.db.prepare_cached("SELECT job_id FROM let_go LIMIT 1")?.query_row([], |row| row.get(0)).optional()?;
+            let found: Option<u64> = self
+                .db
+                .prepare_cached("SELECT job_id FROM let_go LIMIT 1")?
+                .query_row([], |row| row.get(0))
+                .optional()?;
             let Some(id) = found else { return Ok(false) };
             return self.let_go_after(|db| outputs::let_go_on(db, id)).map(|()| true);
         };

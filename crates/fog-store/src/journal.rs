@@ -28,8 +28,17 @@ pub enum JournalKind {
 }
 
 impl JournalKind {
-    const ALL: [Self; 9] =
-        [Self::Accepted, Self::Result, Self::AttemptFailed, Self::Finished, Self::Failed, Self::Paused, Self::Resumed, Self::Cancelled, Self::Checked];
+    const ALL: [Self; 9] = [
+        Self::Accepted,
+        Self::Result,
+        Self::AttemptFailed,
+        Self::Finished,
+        Self::Failed,
+        Self::Paused,
+        Self::Resumed,
+        Self::Cancelled,
+        Self::Checked,
+    ];
 
     /// Returns the word used in the database and in JSON.
     #[must_use]
@@ -63,14 +72,16 @@ pub struct JournalRow {
     pub detail: String,
 }
 
-pub(crate) fn note(db: &Connection, now: UnixMillis, kind: JournalKind, job: Option<JobId>, index: Option<u32>, detail: &str) -> Result<(), StoreError> {
-    db.prepare_cached("INSERT INTO journal (at_ms, kind, job_id, idx, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
-        now.0,
-        kind.as_str(),
-        job.map(|id| id.0),
-        index,
-        detail
-    ])?;
+pub(crate) fn note(
+    db: &Connection,
+    now: UnixMillis,
+    kind: JournalKind,
+    job: Option<JobId>,
+    index: Option<u32>,
+    detail: &str,
+) -> Result<(), StoreError> {
+    db.prepare_cached("INSERT INTO journal (at_ms, kind, job_id, idx, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![now.0, kind.as_str(), job.map(|id| id.0), index, detail])?;
     Ok(())
 }
 
@@ -79,7 +90,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
-    pub fn note(&mut self, now: UnixMillis, kind: JournalKind, job: JobId, index: Option<u32>, detail: &str) -> Result<(), StoreError> {
+    pub fn note(
+        &mut self,
+        now: UnixMillis,
+        kind: JournalKind,
+        job: JobId,
+        index: Option<u32>,
+        detail: &str,
+    ) -> Result<(), StoreError> {
         note(&self.db, now, kind, Some(job), index, detail)
     }
 
@@ -88,12 +106,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
     pub fn journal(&self, job: JobId, limit: u32) -> Result<Vec<JournalRow>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT seq, at_ms, kind, idx, detail FROM journal WHERE job_id = ?1 ORDER BY seq DESC LIMIT ?2")?;
-        let rows = query.query_map(params![job.0, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?, row.get(3)?, row.get(4)?)))?;
+        let mut query = self.db.prepare_cached(
+            "SELECT seq, at_ms, kind, idx, detail FROM journal WHERE job_id = ?1 ORDER BY seq DESC LIMIT ?2",
+        )?;
+        let rows = query.query_map(params![job.0, limit], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?, row.get(3)?, row.get(4)?))
+        })?;
         let mut list = Vec::new();
         for row in rows {
             let (seq, at, word, index, detail) = row?;
-            let kind = JournalKind::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or_else(|| StoreError::Damaged(format!("journal kind '{word}'")))?;
+            let kind = JournalKind::ALL
+                .into_iter()
+                .find(|kind| kind.as_str() == word)
+                .ok_or_else(|| StoreError::Damaged(format!("journal kind '{word}'")))?;
             list.push(JournalRow { seq, at: UnixMillis(at), kind, index, detail });
         }
         list.reverse();

@@ -103,7 +103,10 @@ impl Reader {
     /// [`StoreError`] when the database cannot be opened.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         place::check_path(folder).map_err(|source| StoreError::File { path: folder.to_owned(), source })?;
-        let db = Connection::open_with_flags(folder.join(DATABASE), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let db = Connection::open_with_flags(
+            folder.join(DATABASE),
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
         db.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -1024; PRAGMA temp_store = FILE; PRAGMA busy_timeout = 2000;")?;
         Ok(Self(Store {
             db,
@@ -149,7 +152,12 @@ impl Store {
         folder::prepare(folder)?;
         make_private(folder);
         let lock_path = folder.join("lock");
-        let lock = private_file().create(true).truncate(false).write(true).open(&lock_path).map_err(|e| folder::unusable(folder, &lock_path, &e))?;
+        let lock = private_file()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(|e| folder::unusable(folder, &lock_path, &e))?;
         take_lock(&lock, folder)?.map_err(at(&lock_path))?;
         // The lock file may be deleted while it is locked, so the folder is locked too if the system can do
         // that.
@@ -160,7 +168,12 @@ impl Store {
         let database = folder.join(DATABASE);
         migrations::check_own(folder, &database).map_err(|error| error.at(&database))?;
         // SQLite gives the journals the mode of the database.
-        private_file().create(true).truncate(false).write(true).open(&database).map_err(|e| folder::unusable(folder, &database, &e))?;
+        private_file()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&database)
+            .map_err(|e| folder::unusable(folder, &database, &e))?;
         let db = Self::open_database(&database).map_err(|error| error.at(&database))?;
         let wal = transaction::open_wal(&db, &database);
         let holds = Holds::default();
@@ -220,7 +233,10 @@ impl Store {
         let stamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
         let copy = aside.join(format!("fog-{stamp}.sqlite"));
         // SQLite takes the name as text.
-        let not_text = || StoreError::File { path: copy.clone(), source: std::io::Error::new(std::io::ErrorKind::InvalidFilename, "its name is not UTF-8") };
+        let not_text = || StoreError::File {
+            path: copy.clone(),
+            source: std::io::Error::new(std::io::ErrorKind::InvalidFilename, "its name is not UTF-8"),
+        };
         self.db.execute("VACUUM INTO ?1", [copy.to_str().ok_or_else(not_text)?])?;
         Ok(copy)
     }
@@ -243,7 +259,9 @@ fn take_lock(lock: &File, folder: &Path) -> Result<std::io::Result<()>, StoreErr
             Ok(()) => return Ok(Ok(())),
             // A killed engine may leave a worker between its fork and its exec, which holds the lock for
             // that moment.
-            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(Duration::from_millis(10)),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10))
+            }
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { folder: folder.to_owned() }),
             Err(TryLockError::Error(source)) => return Ok(Err(source)),
         }
@@ -269,8 +287,10 @@ pub fn set_modified(path: &Path, at: SystemTime) -> std::io::Result<()> {
 }
 
 /// Names of the folders and of the files that a store makes in its data folder.
-const OWN_FOLDERS: [&str; 7] = ["blobs", "compiled", "checkpoints", "histories", "incoming", "partial", "set-aside"];
-const OWN_FILES: [&str; 7] = ["fog.sqlite", "fog.sqlite-wal", "fog.sqlite-shm", "lock", "checkpoint.key", "fog.token", "fog.sock"];
+const OWN_FOLDERS: [&str; 7] =
+    ["blobs", "compiled", "checkpoints", "histories", "incoming", "partial", "set-aside"];
+const OWN_FILES: [&str; 7] =
+    ["fog.sqlite", "fog.sqlite-wal", "fog.sqlite-shm", "lock", "checkpoint.key", "fog.token", "fog.sock"];
 
 /// Creates a folder in the data folder, with its missing parents, that only this user can read. An existing
 /// folder stays as it is, and an open data folder itself is not created again.
@@ -308,7 +328,11 @@ pub fn private_file() -> std::fs::OpenOptions {
 /// holds other things too is left as it is; only the store's own files in it are made private.
 fn make_private(folder: &Path) {
     let is_ours = |name: &std::ffi::OsStr| OWN_FOLDERS.iter().chain(&OWN_FILES).any(|own| name == *own);
-    let mut others = std::fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| !is_ours(&entry.file_name()));
+    let mut others = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| !is_ours(&entry.file_name()));
     let is_shared = others.next().is_some() && !folder.join(DATABASE).exists();
     let whole = [(folder.to_owned(), true)].into_iter().filter(|_| !is_shared);
     let folders = OWN_FOLDERS.iter().map(|name| (folder.join(name), true));

@@ -56,9 +56,15 @@ pub(crate) fn check_own(folder: &Path, database: &Path) -> Result<(), StoreError
     let blobs = folder.join("blobs");
     let has_blobs = || {
         let folders = std::fs::read_dir(&blobs).into_iter().flatten().flatten();
-        folders.filter_map(|folder| std::fs::read_dir(folder.path()).ok()).flatten().flatten().next().is_some()
+        folders
+            .filter_map(|folder| std::fs::read_dir(folder.path()).ok())
+            .flatten()
+            .flatten()
+            .next()
+            .is_some()
     };
-    let empty = |problem| StoreError::EmptyDatabase { database: database.to_owned(), blobs: blobs.clone(), problem };
+    let empty =
+        |problem| StoreError::EmptyDatabase { database: database.to_owned(), blobs: blobs.clone(), problem };
     let foreign = || StoreError::ForeignDatabase { database: database.to_owned() };
     let size = std::fs::metadata(database).map(|about| about.len());
     if size.as_ref().is_ok_and(|size| *size > 0) {
@@ -67,12 +73,19 @@ pub(crate) fn check_own(folder: &Path, database: &Path) -> Result<(), StoreError
         db.busy_timeout(std::time::Duration::from_secs(2))?;
         let number = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0));
         let version = match number("PRAGMA user_version") {
-            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => return Err(foreign()),
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => {
+                return Err(foreign());
+            }
             other => other?,
         };
-        let (owner, tables) = (number("PRAGMA application_id")?, number("SELECT count(*) FROM sqlite_schema WHERE type = 'table'")?);
-        let has_jobs = number("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'jobs'")? > 0;
-        let is_foreign = if version == 0 { tables > 0 } else { !has_jobs } || (owner != 0 && owner != i64::from(APPLICATION_ID));
+        let (owner, tables) = (
+            number("PRAGMA application_id")?,
+            number("SELECT count(*) FROM sqlite_schema WHERE type = 'table'")?,
+        );
+        let has_jobs =
+            number("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'jobs'")? > 0;
+        let is_foreign = if version == 0 { tables > 0 } else { !has_jobs }
+            || (owner != 0 && owner != i64::from(APPLICATION_ID));
         if is_foreign {
             return Err(foreign());
         }

@@ -48,26 +48,55 @@ fn a_database_of_each_release_is_upgraded_and_keeps_what_was_in_it() {
             assert_eq!(schema_of(&store.db), fresh, "schema {version}");
             let jobs = store.jobs(&JobFilter { limit: 9, ..JobFilter::default() }).unwrap();
             let states: Vec<_> = jobs.iter().map(|job| (job.id, job.state)).collect();
-            assert_eq!(states, [(JobId(2), JobState::Queued), (JobId(1), JobState::Finished)], "schema {version}");
+            assert_eq!(
+                states,
+                [(JobId(2), JobState::Queued), (JobId(1), JobState::Finished)],
+                "schema {version}"
+            );
             let done = store.task(TaskId { job: JobId(1), index: 0 }).unwrap();
-            assert_eq!((done.state, done.units, done.agreed), (TaskState::Finished, WorkUnits(500), 1), "schema {version}");
+            assert_eq!(
+                (done.state, done.units, done.agreed),
+                (TaskState::Finished, WorkUnits(500), 1),
+                "schema {version}"
+            );
             let outputs = store.outputs(done.id).unwrap();
-            assert_eq!((outputs.len(), outputs[0].path.as_str(), outputs[0].size), (1, "out/a.txt", 70), "schema {version}");
+            assert_eq!(
+                (outputs.len(), outputs[0].path.as_str(), outputs[0].size),
+                (1, "out/a.txt", 70),
+                "schema {version}"
+            );
             let failed = store.task(TaskId { job: JobId(2), index: 0 }).unwrap();
-            assert_eq!((failed.attempts, failed.problem.as_str()), (1, "it ended with 3"), "schema {version}");
+            assert_eq!(
+                (failed.attempts, failed.problem.as_str()),
+                (1, "it ended with 3"),
+                "schema {version}"
+            );
             assert_eq!(store.settings().unwrap()["cores"], 3.0, "schema {version}");
             assert_eq!(store.journal(JobId(1), 9).unwrap().len(), 2, "schema {version}");
             let (bytes, needed) = store.blob_bytes().unwrap();
             assert_eq!((bytes.0, needed.0), (8192 + 3 * 4096, 8192 + 3 * 4096), "schema {version}");
-            let (worked, units, results) = store.totals_since(UnixMillis(1_789_990_000_000), UnixMillis(1_790_010_000_000)).unwrap();
+            let (worked, units, results) =
+                store.totals_since(UnixMillis(1_789_990_000_000), UnixMillis(1_790_010_000_000)).unwrap();
             assert_eq!((worked, units, results), (41_000, WorkUnits(500), 1), "schema {version}");
             if version > 1 {
-                assert_eq!((store.credits().unwrap().spent, store.credits().unwrap().earned), (1500, 700), "schema {version}");
-                assert_eq!((store.peers(9).unwrap()[0].name.as_str(), store.networks().unwrap().len()), ("attic", 1), "schema {version}");
+                assert_eq!(
+                    (store.credits().unwrap().spent, store.credits().unwrap().earned),
+                    (1500, 700),
+                    "schema {version}"
+                );
+                assert_eq!(
+                    (store.peers(9).unwrap()[0].name.as_str(), store.networks().unwrap().len()),
+                    ("attic", 1),
+                    "schema {version}"
+                );
             }
             // The task that ran in the old release is queued again.
             store.recover(UnixMillis(1_790_000_200_000)).unwrap();
-            assert_eq!(store.task(TaskId { job: JobId(2), index: 1 }).unwrap().state, TaskState::Queued, "schema {version}");
+            assert_eq!(
+                store.task(TaskId { job: JobId(2), index: 1 }).unwrap().state,
+                TaskState::Queued,
+                "schema {version}"
+            );
             store.put_receipt("a", NodeId([1; 32]), b"receipt", UnixMillis(5)).unwrap();
         }
     }
@@ -86,7 +115,11 @@ fn a_database_with_further_steps_is_opened_and_one_with_a_higher_version_is_not(
     drop(Store::open(folder.path()).unwrap());
     let db = Connection::open(&database).unwrap();
     let kept: (i64, i64) = db
-        .query_row("SELECT (SELECT count(*) FROM of_a_later_release), (SELECT max(step) FROM schema_steps)", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(
+            "SELECT (SELECT count(*) FROM of_a_later_release), (SELECT max(step) FROM schema_steps)",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
         .unwrap();
     assert_eq!(kept, (1, STEPS.len() as i64 + 1));
     db.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
@@ -98,8 +131,10 @@ fn a_database_with_further_steps_is_opened_and_one_with_a_higher_version_is_not(
 #[test]
 fn the_readable_schema_is_that_of_a_new_database() {
     let folder = tempfile::tempdir().unwrap();
-    let schema =
-        format!("-- Schema of the database, for people; the steps in src/migrations make it.\n\n{}", schema_of(&Store::open(folder.path()).unwrap().db));
+    let schema = format!(
+        "-- Schema of the database, for people; the steps in src/migrations make it.\n\n{}",
+        schema_of(&Store::open(folder.path()).unwrap().db)
+    );
     if std::env::var_os("FOG_WRITE_SCHEMA").is_some() {
         std::fs::write(SCHEMA, &schema).unwrap();
     }

@@ -32,9 +32,19 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed. A kill leaves rows that no result shows.
-    pub fn stage_outputs(&mut self, claim: Claim, placed: &PlacedFiles, outputs: &[Output], now: UnixMillis) -> Result<bool, StoreError> {
+    pub fn stage_outputs(
+        &mut self,
+        claim: Claim,
+        placed: &PlacedFiles,
+        outputs: &[Output],
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
         let TaskId { job, index } = claim.task;
-        let before = self.staged.remove(&claim.task).filter(|staged| staged.attempt == claim.attempt).map(|staged| staged.rows);
+        let before = self
+            .staged
+            .remove(&claim.task)
+            .filter(|staged| staged.attempt == claim.attempt)
+            .map(|staged| staged.rows);
         let is_wanted = self.relaxed(|db| {
             let mut is_wanted = db.prepare_cached(
                 "SELECT 1 FROM attempts WHERE id = ?1 AND outcome = 'running'
@@ -53,7 +63,10 @@ impl Store {
         })?;
         if is_wanted {
             placed.stored(outputs.iter().map(|output| output.blob));
-            self.staged.insert(claim.task, Staged { attempt: claim.attempt, rows: before.unwrap_or(0) + outputs.len() });
+            self.staged.insert(
+                claim.task,
+                Staged { attempt: claim.attempt, rows: before.unwrap_or(0) + outputs.len() },
+            );
         }
         Ok(is_wanted)
     }
@@ -68,7 +81,9 @@ impl Store {
             .prepare_cached(&format!("SELECT blob, size FROM outputs WHERE {OF_RESULT} AND path = ?3"))?
             .query_row(params![task.job.0, task.index, path], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        found.map(|(blob, size)| Ok(Output { path: path.to_owned(), blob: blob_from(&blob)?, size })).transpose()
+        found
+            .map(|(blob, size)| Ok(Output { path: path.to_owned(), blob: blob_from(&blob)?, size }))
+            .transpose()
     }
 
     /// Returns the number of files that a task's result has after a path.
@@ -76,7 +91,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
     pub fn count_outputs_after(&self, task: TaskId, after: &str) -> Result<u64, StoreError> {
-        let mut query = self.db.prepare_cached(&format!("SELECT count(*) FROM outputs WHERE {OF_RESULT} AND path > ?3"))?;
+        let mut query = self
+            .db
+            .prepare_cached(&format!("SELECT count(*) FROM outputs WHERE {OF_RESULT} AND path > ?3"))?;
         Ok(query.query_row(params![task.job.0, task.index, after], |row| row.get(0))?)
     }
 
@@ -93,9 +110,13 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
     pub fn outputs_after(&self, task: TaskId, after: &str, limit: u32) -> Result<Vec<Output>, StoreError> {
-        let sql = format!("SELECT path, blob, size FROM outputs WHERE {OF_RESULT} AND path > ?3 ORDER BY path LIMIT ?4");
+        let sql = format!(
+            "SELECT path, blob, size FROM outputs WHERE {OF_RESULT} AND path > ?3 ORDER BY path LIMIT ?4"
+        );
         let mut query = self.db.prepare_cached(&sql)?;
-        let rows = query.query_map(params![task.job.0, task.index, after, limit], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)))?;
+        let rows = query.query_map(params![task.job.0, task.index, after, limit], |row| {
+            Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?))
+        })?;
         rows.map(|row| {
             let (path, blob, size) = row?;
             Ok(Output { path, blob: blob_from(&blob)?, size })
@@ -105,7 +126,12 @@ impl Store {
 }
 
 /// Writes the rows of a result that were not written ahead, and deletes those of another attempt.
-pub(crate) fn write(db: &Connection, claim: Claim, staged: Option<Staged>, outputs: &[Output]) -> Result<(), StoreError> {
+pub(crate) fn write(
+    db: &Connection,
+    claim: Claim,
+    staged: Option<Staged>,
+    outputs: &[Output],
+) -> Result<(), StoreError> {
     if staged.is_some_and(|staged| staged.attempt == claim.attempt && staged.rows == outputs.len()) {
         return Ok(());
     }
@@ -125,7 +151,8 @@ fn forget(db: &Connection, task: TaskId) -> Result<(), StoreError> {
         let rows = query.query_map(params![job, index], |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     };
-    let mut left: BTreeSet<String> = blobs("SELECT blob FROM outputs WHERE job_id = ?1 AND idx = ?2")?.into_iter().collect();
+    let mut left: BTreeSet<String> =
+        blobs("SELECT blob FROM outputs WHERE job_id = ?1 AND idx = ?2")?.into_iter().collect();
     if left.is_empty() {
         return Ok(());
     }
@@ -140,7 +167,9 @@ fn forget(db: &Connection, task: TaskId) -> Result<(), StoreError> {
             left.remove(&blob);
         }
     }
-    let own: Blobs = from_json(&db.query_row("SELECT blobs FROM jobs WHERE id = ?1", [job], |row| row.get::<_, String>(0))?)?;
+    let own: Blobs = from_json(
+        &db.query_row("SELECT blobs FROM jobs WHERE id = ?1", [job], |row| row.get::<_, String>(0))?,
+    )?;
     let Blobs { module, stdin, inputs, items } = &own;
     for blob in std::iter::once(module).chain(stdin).chain(inputs.values()).chain(items) {
         left.remove(&blob.to_string());
@@ -159,14 +188,22 @@ const LET_GO_ROWS: u32 = 500;
 /// inputs are kept while there is room, for the next job of its requester.
 pub(crate) fn let_go_of_files(db: &Connection, job: JobId) -> Result<(), StoreError> {
     db.prepare_cached("INSERT OR IGNORE INTO let_go VALUES (?1)")?.execute([job.0])?;
-    let spec: Option<(String, String)> =
-        db.prepare_cached("SELECT spec, blobs FROM jobs WHERE id = ?1")?.query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let spec: Option<(String, String)> = db
+        .prepare_cached("SELECT spec, blobs FROM jobs WHERE id = ?1")?
+        .query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
     // A job file that cannot be read is no reason to keep the files.
-    if let Some((Ok(file), Ok(blobs))) = spec.map(|(spec, blobs)| (from_json::<JobFile>(&spec), from_json::<Blobs>(&blobs))) {
+    if let Some((Ok(file), Ok(blobs))) =
+        spec.map(|(spec, blobs)| (from_json::<JobFile>(&spec), from_json::<Blobs>(&blobs)))
+    {
         // Arguments and inputs are dropped: the job never runs again, and they may be as long as a message.
         let file = JobFile { args: Vec::new(), env: BTreeMap::new(), inputs: BTreeMap::new(), ..file };
         let blobs = Blobs { inputs: BTreeMap::new(), items: Vec::new(), ..blobs };
-        db.prepare_cached("UPDATE jobs SET spec = ?2, blobs = ?3 WHERE id = ?1")?.execute(params![job.0, to_json(&file)?, to_json(&blobs)?])?;
+        db.prepare_cached("UPDATE jobs SET spec = ?2, blobs = ?3 WHERE id = ?1")?.execute(params![
+            job.0,
+            to_json(&file)?,
+            to_json(&blobs)?
+        ])?;
     }
     Ok(())
 }
@@ -175,11 +212,14 @@ pub(crate) fn let_go_of_files(db: &Connection, job: JobId) -> Result<(), StoreEr
 pub(crate) fn delete_names(db: &Connection, job: u64, most: u32) -> Result<Vec<String>, StoreError> {
     // The deletion goes up to a place in the order, so that no name is visited that stays.
     let last: Option<(u32, String)> = db
-        .prepare_cached("SELECT idx, path FROM outputs WHERE job_id = ?1 ORDER BY idx, path LIMIT 1 OFFSET ?2")?
+        .prepare_cached(
+            "SELECT idx, path FROM outputs WHERE job_id = ?1 ORDER BY idx, path LIMIT 1 OFFSET ?2",
+        )?
         .query_row(params![job, most.saturating_sub(1)], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let end = if last.is_some() { "AND (idx, path) <= (?2, ?3)" } else { "AND ?2 IS NULL AND ?3 IS NULL" };
-    let mut delete = db.prepare_cached(&format!("DELETE FROM outputs WHERE job_id = ?1 {end} RETURNING blob"))?;
+    let mut delete =
+        db.prepare_cached(&format!("DELETE FROM outputs WHERE job_id = ?1 {end} RETURNING blob"))?;
     let (index, path) = last.unzip();
     Ok(delete.query_map(params![job, index, path], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
@@ -201,9 +241,16 @@ pub(crate) fn let_go_on(db: &Connection, job: u64) -> Result<Vec<String>, StoreE
 }
 
 fn insert(db: &Connection, task: TaskId, outputs: &[Output]) -> Result<(), StoreError> {
-    let mut insert = db.prepare_cached("INSERT INTO outputs (job_id, idx, path, blob, size) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut insert =
+        db.prepare_cached("INSERT INTO outputs (job_id, idx, path, blob, size) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for output in outputs {
-        insert.execute(params![task.job.0, task.index, output.path, output.blob.to_string(), to_sql(output.size)])?;
+        insert.execute(params![
+            task.job.0,
+            task.index,
+            output.path,
+            output.blob.to_string(),
+            to_sql(output.size)
+        ])?;
         hold(db, task, output.blob)?;
     }
     Ok(())
@@ -211,7 +258,8 @@ fn insert(db: &Connection, task: TaskId, outputs: &[Output]) -> Result<(), Store
 
 /// Keeps a file as long as its job exists.
 pub(crate) fn hold(db: &Connection, task: TaskId, blob: BlobId) -> Result<(), StoreError> {
-    db.prepare_cached("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)")?.execute(params![task.job.0, blob.to_string()])?;
+    db.prepare_cached("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)")?
+        .execute(params![task.job.0, blob.to_string()])?;
     Ok(())
 }
 
@@ -222,9 +270,14 @@ mod tests {
     use crate::{BlobFile, TaskResult};
 
     fn place(store: &mut Store, names: &[&str], of: &str) -> (PlacedFiles, Vec<Output>) {
-        let file = |name: &&str| BlobFile::copy(store.folder(), format!("{name} of {of}").as_bytes(), CAP).unwrap();
+        let file =
+            |name: &&str| BlobFile::copy(store.folder(), format!("{name} of {of}").as_bytes(), CAP).unwrap();
         let files: Vec<BlobFile> = names.iter().map(file).collect();
-        let outputs = names.iter().zip(&files).map(|(name, file)| Output { path: (*name).to_owned(), blob: file.id(), size: file.size() }).collect();
+        let outputs = names
+            .iter()
+            .zip(&files)
+            .map(|(name, file)| Output { path: (*name).to_owned(), blob: file.id(), size: file.size() })
+            .collect();
         let placed = PlacedFiles::place(store.folder(), &store.holds(), files).unwrap();
         store.make_room_for(&placed, &[], CAP, UnixMillis(1)).unwrap();
         (placed, outputs)
@@ -242,7 +295,10 @@ mod tests {
         let (placed, outputs) = place(&mut store, &["a", "b", "c"], "this");
         for part in [&outputs[..2], &outputs[2..]] {
             assert!(store.stage_outputs(claim, &placed, part, UnixMillis(2)).unwrap());
-            assert_eq!((store.outputs(claim.task).unwrap(), store.count_outputs_after(claim.task, "").unwrap()), (vec![], 0));
+            assert_eq!(
+                (store.outputs(claim.task).unwrap(), store.count_outputs_after(claim.task, "").unwrap()),
+                (vec![], 0)
+            );
             assert_eq!(store.output(claim.task, "a").unwrap(), None);
         }
         store.add_rest(&placed, &[], UnixMillis(2)).unwrap();
@@ -252,7 +308,11 @@ mod tests {
         assert_eq!(store.outputs(claim.task).unwrap(), outputs);
         assert!(outputs.iter().all(|output| store.blob(output.blob).is_ok()));
         assert_eq!(
-            store.db.query_row("SELECT count(*) FROM job_blobs WHERE job_id = ?1", [id.0], |row| row.get::<_, u32>(0)).unwrap(),
+            store
+                .db
+                .query_row("SELECT count(*) FROM job_blobs WHERE job_id = ?1", [id.0], |row| row
+                    .get::<_, u32>(0))
+                .unwrap(),
             5,
             "the module, the logs and three files"
         );
@@ -278,7 +338,13 @@ mod tests {
         let (placed, outputs) = place(&mut store, &["a", "b"], "the second");
         assert!(!store.stage_outputs(first, &placed, &outputs, UnixMillis(5)).unwrap());
         // Two attempts run at once.
-        let third = Claim { attempt: store.begin_lease(second.task, "lease", fog_types::NodeId([1; 32]), "offer", UnixMillis(5)).unwrap().attempt, ..second };
+        let third = Claim {
+            attempt: store
+                .begin_lease(second.task, "lease", fog_types::NodeId([1; 32]), "offer", UnixMillis(5))
+                .unwrap()
+                .attempt,
+            ..second
+        };
         assert!(store.stage_outputs(second, &placed, &outputs[..1], UnixMillis(5)).unwrap());
         let (others, theirs) = place(&mut store, &["a", "theirs"], "the third");
         assert!(store.stage_outputs(third, &others, &theirs, UnixMillis(5)).unwrap());
@@ -289,7 +355,10 @@ mod tests {
         assert_eq!(store.outputs(second.task).unwrap(), outputs);
         assert!(!store.stage_outputs(third, &others, &theirs, UnixMillis(7)).unwrap());
         assert_eq!(store.outputs(second.task).unwrap(), outputs);
-        let held = store.db.query_row("SELECT count(*) FROM job_blobs WHERE job_id = ?1", [id.0], |row| row.get::<_, u32>(0)).unwrap();
+        let held = store
+            .db
+            .query_row("SELECT count(*) FROM job_blobs WHERE job_id = ?1", [id.0], |row| row.get::<_, u32>(0))
+            .unwrap();
         assert_eq!(held, 4, "the program, the log and two files");
     }
 }

@@ -51,7 +51,8 @@ impl Place {
     /// Records the numbers of the folder and its files, and registers it for checks before files are
     /// written in it.
     pub(crate) fn open(folder: &Path, handle: Option<File>, holds: Holds) -> Arc<Self> {
-        let numbered = |path: PathBuf| std::fs::metadata(&path).ok().as_ref().and_then(id_of).map(|id| (path, id));
+        let numbered =
+            |path: PathBuf| std::fs::metadata(&path).ok().as_ref().and_then(id_of).map(|id| (path, id));
         let place = Arc::new(Self {
             folder: folder.to_owned(),
             id: handle.as_ref().and_then(|handle| handle.metadata().ok()).as_ref().and_then(id_of),
@@ -88,7 +89,8 @@ impl Place {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
             use std::os::fd::AsRawFd as _;
-            let now = std::fs::read_link(format!("/proc/self/fd/{}", self.handle.as_ref()?.as_raw_fd())).ok()?;
+            let now =
+                std::fs::read_link(format!("/proc/self/fd/{}", self.handle.as_ref()?.as_raw_fd())).ok()?;
             self.id.filter(|id| !is_another(&now, *id)).map(|_| now)
         }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -112,7 +114,10 @@ pub(crate) fn holds_of(folder: &Path) -> Option<Holds> {
 /// An I/O error if another folder or none is at the path of the data folder.
 pub(crate) fn check_path(path: &Path) -> io::Result<()> {
     match open_place_of(path).filter(|place| !place.has_folder()) {
-        Some(place) => Err(io::Error::new(io::ErrorKind::NotFound, StoreError::Gone { path: place.folder.clone(), now: place.now() }.to_string())),
+        Some(place) => Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            StoreError::Gone { path: place.folder.clone(), now: place.now() }.to_string(),
+        )),
         None => Ok(()),
     }
 }
@@ -213,7 +218,11 @@ mod tests {
         assert_eq!(Reader::open(&folder).unwrap().settings().unwrap()["a"], 4);
         drop(second);
         assert_eq!(Store::open(&folder).unwrap().settings().unwrap()["a"], 4);
-        assert_eq!(Store::open(&moved).unwrap().settings().unwrap()["a"], 3, "what was written where it lies now");
+        assert_eq!(
+            Store::open(&moved).unwrap().settings().unwrap()["a"],
+            3,
+            "what was written where it lies now"
+        );
     }
 
     #[test]

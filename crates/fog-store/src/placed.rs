@@ -87,7 +87,13 @@ impl Holds {
 
     /// Deletes the files that are still doomed, and `others`; many of them on a thread of their own, as
     /// thousands take seconds. `list` is the list of the doomed ones, written before their rows went.
-    pub(crate) fn delete(&self, folder: &Path, ids: Vec<BlobId>, others: Vec<PathBuf>, list: Option<tempfile::TempPath>) {
+    pub(crate) fn delete(
+        &self,
+        folder: &Path,
+        ids: Vec<BlobId>,
+        others: Vec<PathBuf>,
+        list: Option<tempfile::TempPath>,
+    ) {
         let (holds, folder, count) = (self.clone(), folder.to_owned(), ids.len() + others.len());
         let delete = move || {
             for path in others {
@@ -133,7 +139,10 @@ impl Table {
     }
 
     fn placed(&mut self, id: BlobId, size: u64, was_there: bool) {
-        let Some(held) = self.held.get_mut(&id).filter(|held| !was_there && !held.is_stored && !held.is_new) else { return };
+        let Some(held) = self.held.get_mut(&id).filter(|held| !was_there && !held.is_stored && !held.is_new)
+        else {
+            return;
+        };
         (held.is_new, held.size) = (true, size);
         self.new_bytes = self.new_bytes.saturating_add(size);
     }
@@ -192,7 +201,10 @@ pub(crate) fn write_list(folder: &Path, ids: &[BlobId]) -> Option<tempfile::Temp
 pub(crate) fn listed(folder: &Path) -> BTreeSet<String> {
     let entries = std::fs::read_dir(folder.join("incoming")).into_iter().flatten().flatten();
     let lists = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(LIST));
-    lists.filter_map(|entry| std::fs::read_to_string(entry.path()).ok()).flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    lists
+        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
+        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect()
 }
 
 impl PlacedFiles {
@@ -204,7 +216,8 @@ impl PlacedFiles {
     pub fn place(folder: &Path, holds: &Holds, files: Vec<BlobFile>) -> Result<Self, StoreError> {
         let ids: Vec<BlobId> = files.iter().map(BlobFile::id).collect();
         let list = write_list(folder, &ids);
-        let mut placed = Self { folder: folder.to_owned(), holds: holds.clone(), ids, sizes: BTreeMap::new(), list };
+        let mut placed =
+            Self { folder: folder.to_owned(), holds: holds.clone(), ids, sizes: BTreeMap::new(), list };
         let mut folders = BTreeSet::new();
         for file in files {
             let (id, size) = (file.id(), file.size());
@@ -249,8 +262,16 @@ impl PlacedFiles {
             table.held.entry(id).or_default().sets += 1;
         }
         // Held files are not deleted, so it stays if it is there now.
-        let held = Self { folder: folder.to_owned(), holds: holds.clone(), ids: vec![id], sizes: BTreeMap::from([(id, size)]), list: None };
-        std::fs::metadata(path_of(folder, id)).is_ok_and(|about| about.is_file() && about.len() == size).then_some(held)
+        let held = Self {
+            folder: folder.to_owned(),
+            holds: holds.clone(),
+            ids: vec![id],
+            sizes: BTreeMap::from([(id, size)]),
+            list: None,
+        };
+        std::fs::metadata(path_of(folder, id))
+            .is_ok_and(|about| about.is_file() && about.len() == size)
+            .then_some(held)
     }
 
     /// Returns the ids of the files, in the order in which they were given.
@@ -262,11 +283,20 @@ impl PlacedFiles {
     /// Returns the files that got no row while held, each once.
     pub(crate) fn without_row(&self) -> Vec<BlobId> {
         let table = self.holds.table();
-        self.sizes.keys().filter(|id| table.held.get(id).is_none_or(|held| !held.is_stored)).copied().collect()
+        self.sizes
+            .keys()
+            .filter(|id| table.held.get(id).is_none_or(|held| !held.is_stored))
+            .copied()
+            .collect()
     }
 
     /// Writes the rows of some of the files.
-    pub(crate) fn write_rows(&self, db: &Connection, ids: impl Iterator<Item = BlobId>, now: UnixMillis) -> Result<(), StoreError> {
+    pub(crate) fn write_rows(
+        &self,
+        db: &Connection,
+        ids: impl Iterator<Item = BlobId>,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
         let mut add = db.prepare_cached(
             "INSERT INTO blobs (id, size, used_ms, pins) VALUES (?1, ?2, ?3, (SELECT count(*) FROM job_blobs WHERE blob = ?1))
              ON CONFLICT (id) DO UPDATE SET used_ms = excluded.used_ms",
@@ -282,7 +312,10 @@ impl PlacedFiles {
     pub(crate) fn wanted(&self) -> u64 {
         let table = self.holds.table();
         let is_new = |id: &BlobId| table.held.get(id).is_some_and(|held| held.is_new);
-        self.sizes.iter().filter(|(id, _)| is_new(id)).fold(0, |sum, (_, size)| sum.saturating_add(on_disk(*size)))
+        self.sizes
+            .iter()
+            .filter(|(id, _)| is_new(id))
+            .fold(0, |sum, (_, size)| sum.saturating_add(on_disk(*size)))
     }
 
     /// Records that these files have rows now.
@@ -294,7 +327,8 @@ impl PlacedFiles {
 
 impl Drop for PlacedFiles {
     fn drop(&mut self) {
-        let (folder, holds, sizes) = (std::mem::take(&mut self.folder), self.holds.clone(), std::mem::take(&mut self.sizes));
+        let (folder, holds, sizes) =
+            (std::mem::take(&mut self.folder), self.holds.clone(), std::mem::take(&mut self.sizes));
         let (count, list) = (sizes.len(), self.list.take());
         let let_go = move || {
             let _list = list;

@@ -15,7 +15,13 @@ const MAX_RECEIPTS: u32 = 20_000;
 #[expect(clippy::missing_errors_doc, reason = "said once for all of them above")]
 impl Store {
     /// Stores a receipt until its worker has stored it too.
-    pub fn put_receipt(&mut self, lease: &str, node: NodeId, message: &[u8], now: UnixMillis) -> Result<(), StoreError> {
+    pub fn put_receipt(
+        &mut self,
+        lease: &str,
+        node: NodeId,
+        message: &[u8],
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
         self.db
             .prepare_cached("INSERT INTO receipts (lease, node, message, at_ms) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (lease) DO NOTHING")?
             .execute(params![lease, node.to_string(), message, now.0])?;
@@ -24,7 +30,8 @@ impl Store {
 
     /// Returns the receipt for a lease of this node, if it is on its way.
     pub fn receipt(&self, lease: &str, node: NodeId) -> Result<Option<Vec<u8>>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT message FROM receipts WHERE lease = ?1 AND node = ?2")?;
+        let mut query =
+            self.db.prepare_cached("SELECT message FROM receipts WHERE lease = ?1 AND node = ?2")?;
         Ok(query.query_row(params![lease, node.to_string()], |row| row.get(0)).optional()?)
     }
 
@@ -42,7 +49,8 @@ impl Store {
     /// Deletes the receipt for a lease of this node, which has stored it.
     pub fn end_receipt(&mut self, lease: &str, node: NodeId) -> Result<(), StoreError> {
         self.relaxed(|db| {
-            db.prepare_cached("DELETE FROM receipts WHERE lease = ?1 AND node = ?2")?.execute(params![lease, node.to_string()])?;
+            db.prepare_cached("DELETE FROM receipts WHERE lease = ?1 AND node = ?2")?
+                .execute(params![lease, node.to_string()])?;
             Ok(())
         })
     }
@@ -68,7 +76,11 @@ mod tests {
         let (worker, other) = (NodeId([1; 32]), NodeId([2; 32]));
         store.put_receipt("a", worker, b"first", UnixMillis(5)).unwrap();
         store.put_receipt("a", worker, b"second", UnixMillis(9)).unwrap();
-        assert_eq!(store.receipt("a", worker).unwrap().as_deref(), Some(&b"first"[..]), "a lease has one receipt");
+        assert_eq!(
+            store.receipt("a", worker).unwrap().as_deref(),
+            Some(&b"first"[..]),
+            "a lease has one receipt"
+        );
         assert_eq!(store.receipt("a", other).unwrap(), None);
         store.end_receipt("a", other).unwrap();
         assert_eq!(store.receipts().unwrap(), [("a".to_owned(), worker)], "somebody else ends it");

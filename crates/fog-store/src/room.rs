@@ -28,7 +28,9 @@ pub(crate) struct Room {
 impl Room {
     /// Returns the bytes that count although no measurement found them.
     pub(crate) fn bytes(&self) -> u64 {
-        self.complete.iter().fold(self.written.saturating_add(self.reserved), |sum, (_, bytes)| sum.saturating_add(*bytes))
+        self.complete
+            .iter()
+            .fold(self.written.saturating_add(self.reserved), |sum, (_, bytes)| sum.saturating_add(*bytes))
     }
 
     /// Returns whether a measurement would find files that count as being written.
@@ -164,7 +166,8 @@ impl Holds {
             let table = self.table();
             (table.room.reserved, table.room.files.clone())
         };
-        let written = files.iter().map(|path| std::fs::metadata(path).map_or(0, |about| on_disk(about.len())));
+        let written =
+            files.iter().map(|path| std::fs::metadata(path).map_or(0, |about| on_disk(about.len())));
         reserved.saturating_sub(written.fold(0, u64::saturating_add))
     }
 
@@ -220,7 +223,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Full`] when they do not fit beside what is needed; nothing is deleted then.
-    pub fn reserve(&mut self, bytes: u64, cap: ByteCount, now: UnixMillis) -> Result<Reservation, StoreError> {
+    pub fn reserve(
+        &mut self,
+        bytes: u64,
+        cap: ByteCount,
+        now: UnixMillis,
+    ) -> Result<Reservation, StoreError> {
         self.make_room(bytes, cap, now)?;
         Ok(self.holds.unchecked(bytes))
     }
@@ -234,8 +242,17 @@ impl Store {
     }
 
     /// Makes room, but keeps the blobs of `keep`; `wanted` is the size that an error states.
-    pub(crate) fn make_room_beside(&mut self, extra: u64, wanted: u64, cap: ByteCount, keep: &BTreeSet<BlobId>, now: UnixMillis) -> Result<(), StoreError> {
-        let lacks = |store: &Self| -> Result<u64, StoreError> { Ok(store.disk_use()?.counted().saturating_add(extra).saturating_sub(cap.0)) };
+    pub(crate) fn make_room_beside(
+        &mut self,
+        extra: u64,
+        wanted: u64,
+        cap: ByteCount,
+        keep: &BTreeSet<BlobId>,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        let lacks = |store: &Self| -> Result<u64, StoreError> {
+            Ok(store.disk_use()?.counted().saturating_add(extra).saturating_sub(cap.0))
+        };
         if lacks(self)? == 0 {
             return Ok(());
         }
@@ -253,7 +270,9 @@ impl Store {
         let mut spare = disk::spare_files(&self.folder, now).into_iter().peekable();
         let (mut gone, mut blobs, mut files) = (0u64, Vec::new(), Vec::new());
         {
-            let mut query = self.db.prepare_cached("SELECT id, size, used_ms FROM blobs WHERE pins = 0 ORDER BY used_ms")?;
+            let mut query = self
+                .db
+                .prepare_cached("SELECT id, size, used_ms FROM blobs WHERE pins = 0 ORDER BY used_ms")?;
             let mut rows = query.query([])?;
             while gone < need {
                 let blob: Option<(String, u64, i64)> = match rows.next()? {
@@ -342,13 +361,17 @@ mod tests {
         store.set_other_files(before);
         assert_eq!(counted(&store), on_disk(60_000), "that measurement left the file out");
         measure(&mut store);
-        assert_eq!((counted(&store), store.disk_use().unwrap().incoming, store.is_measure_due()), (on_disk(60_000), 0, false));
+        assert_eq!(
+            (counted(&store), store.disk_use().unwrap().incoming, store.is_measure_due()),
+            (on_disk(60_000), 0, false)
+        );
         // A file that grew counts with its growth until it is measured.
         drop(store.reserve(8_192, CAP, UnixMillis(1)).unwrap().lingering());
         assert_eq!((counted(&store), store.is_measure_due()), (on_disk(60_000) + 8_192, true));
         measure(&mut store);
         // One that came to nothing counts no longer than to the next measurement.
-        let room = store.reserve(50_000, CAP, UnixMillis(1)).unwrap().of_file(folder.path().join("compiled/none"));
+        let room =
+            store.reserve(50_000, CAP, UnixMillis(1)).unwrap().of_file(folder.path().join("compiled/none"));
         drop(room);
         measure(&mut store);
         assert_eq!(counted(&store), on_disk(60_000));
@@ -362,9 +385,13 @@ mod tests {
         let mut room = store.reserve(40_960, CAP, UnixMillis(1)).unwrap();
         room.absorb(store.reserve(4096, CAP, UnixMillis(1)).unwrap());
         assert_eq!((room.bytes(), incoming(&store)), (45_056, 45_056));
-        let writers: Vec<BlobWriter> = (0..5).map(|_| BlobWriter::create(store.folder(), CAP).unwrap()).collect();
+        let writers: Vec<BlobWriter> =
+            (0..5).map(|_| BlobWriter::create(store.folder(), CAP).unwrap()).collect();
         room.use_up(5 * 4096);
-        assert_eq!((incoming(&store), store.holds().incoming(), store.holds().unwritten()), (45_056, 5 * 4096, 6 * 4096));
+        assert_eq!(
+            (incoming(&store), store.holds().incoming(), store.holds().unwritten()),
+            (45_056, 5 * 4096, 6 * 4096)
+        );
         let files = BlobWriter::finish_all(writers).unwrap();
         drop(room);
         assert_eq!(incoming(&store), 5 * 4096);

@@ -88,16 +88,28 @@ fn no_statement_of_an_event_looks_through_a_table() {
     // These tables have few rows, such as one, or one for each state of a job.
     let small = ["blob_sums", "job_sums", "chat_sums", "removed_jobs", "let_go"];
     let mut looked_at = 0;
-    for sql in statements.iter().filter(|sql| !sql.starts_with("--") && ["SELECT", "UPDATE", "DELETE", "INSERT"].iter().any(|word| sql.starts_with(word))) {
+    for sql in statements.iter().filter(|sql| {
+        !sql.starts_with("--")
+            && ["SELECT", "UPDATE", "DELETE", "INSERT"].iter().any(|word| sql.starts_with(word))
+    }) {
         let mut query = store.db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let parameters = query.parameter_count();
         let nothing = vec![rusqlite::types::Null; parameters];
-        let plan: Vec<String> = query.query_map(rusqlite::params_from_iter(nothing), |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
+        let plan: Vec<String> = query
+            .query_map(rusqlite::params_from_iter(nothing), |row| row.get(3))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
         for step in &plan {
-            let is_scan = step.starts_with("SCAN") && !step.contains("CONSTANT ROW") && !small.iter().any(|table| step.contains(table));
+            let is_scan = step.starts_with("SCAN")
+                && !step.contains("CONSTANT ROW")
+                && !small.iter().any(|table| step.contains(table));
             // A scan of a partial index is allowed if its rows are the wanted ones.
-            let is_partial =
-                step.contains("USING") && step.contains("INDEX") && ["tasks_waiting", "progress_next", "tasks_agreed"].iter().any(|index| step.contains(index));
+            let is_partial = step.contains("USING")
+                && step.contains("INDEX")
+                && ["tasks_waiting", "progress_next", "tasks_agreed"]
+                    .iter()
+                    .any(|index| step.contains(index));
             assert!(!is_scan || is_partial, "{sql}\n{plan:#?}");
             assert!(!step.contains("TEMP B-TREE"), "{sql}\n{plan:#?}");
         }
@@ -139,7 +151,8 @@ fn an_event_costs_the_same_with_a_hundred_thousand_tasks() {
         (event, status)
     };
     let few = cost(100, 2);
-    let many = if std::env::var_os("FOG_TEST_FULL").is_some() { cost(100_000, 1_000) } else { cost(20_000, 1_000) };
+    let many =
+        if std::env::var_os("FOG_TEST_FULL").is_some() { cost(100_000, 1_000) } else { cost(20_000, 1_000) };
     println!("steps for all of one event, and a status: {few:?} with 100 tasks, {many:?} with many");
     assert!(many.0 <= few.0 + few.0 / 10 && many.1 <= few.1 + few.1 / 10, "{few:?} {many:?}");
 }
@@ -164,7 +177,15 @@ fn the_tasks_for_others_are_found_by_their_jobs() {
 /// Stores the same job for other devices.
 fn job_for_others(store: &mut Store, like: JobId, wish: fog_types::job::GridOptions) -> JobId {
     let row = store.job(like).unwrap();
-    store.insert_job(&NewJob { file: row.file, blobs: row.blobs, owner: "me".to_owned(), grid: Some(wish), now: UnixMillis(0) }).unwrap()
+    store
+        .insert_job(&NewJob {
+            file: row.file,
+            blobs: row.blobs,
+            owner: "me".to_owned(),
+            grid: Some(wish),
+            now: UnixMillis(0),
+        })
+        .unwrap()
 }
 
 /// Taking back the lent tasks of a job costs as much as those tasks, however many others the job has.
@@ -182,13 +203,19 @@ fn a_job_of_a_hundred_thousand_tasks_comes_back_like_one_of_a_hundred() {
         }
         store.keep_state(TaskId { job: id, index: 3 }, 7, NodeId([4; 32]), state).unwrap();
         store.set_job_state(id, to, "", at).unwrap();
-        let steps = steps_of(&mut store, |store| store.end_leases_of_job(id, "the job was paused or cancelled", at).unwrap());
+        let steps = steps_of(&mut store, |store| {
+            store.end_leases_of_job(id, "the job was paused or cancelled", at).unwrap()
+        });
         assert!(store.leases().unwrap().is_empty());
         assert_eq!(store.credits().unwrap().reserved, 0);
         let (is_over, task) = (to.is_final(), store.task(TaskId { job: id, index: 3 }).unwrap());
         assert_eq!(task.state == fog_types::TaskState::Queued, !is_over, "{:?}", task.state);
         assert!(store.attempts(task.id).unwrap().iter().all(|attempt| attempt.outcome != "running"));
-        assert_eq!((store.kept_states(id).unwrap().is_empty(), store.blob(state).is_err()), (is_over, is_over), "it goes on from its state when it does");
+        assert_eq!(
+            (store.kept_states(id).unwrap().is_empty(), store.blob(state).is_err()),
+            (is_over, is_over),
+            "it goes on from its state when it does"
+        );
         check_counts(&store);
         steps
     };
@@ -206,7 +233,9 @@ fn files_are_named_in_one_transaction() {
     let count = |files: usize| {
         let (_folder, mut store) = store();
         let known = blob(&mut store, b"0", 1).unwrap();
-        let copied = (0..files).map(|n| BlobFile::copy(store.folder(), n.to_string().as_bytes(), crate::tests::CAP).unwrap()).collect();
+        let copied = (0..files)
+            .map(|n| BlobFile::copy(store.folder(), n.to_string().as_bytes(), crate::tests::CAP).unwrap())
+            .collect();
         thread_local!(static ENDS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) });
         ENDS.set(0);
         store.db.trace_v2(
@@ -255,7 +284,12 @@ fn check_counts(store: &Store) {
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();
-    let mut kept: Vec<(String, u64)> = store.job_counts().unwrap().into_iter().map(|(state, number)| (state.as_str().to_owned(), number)).collect();
+    let mut kept: Vec<(String, u64)> = store
+        .job_counts()
+        .unwrap()
+        .into_iter()
+        .map(|(state, number)| (state.as_str().to_owned(), number))
+        .collect();
     kept.sort();
     assert_eq!(kept, counted);
 }
@@ -309,7 +343,13 @@ fn a_database_of_the_release_before_is_counted_once() {
         db.pragma_update(None, "user_version", 3).unwrap();
         let spec = serde_json::to_string(&fog_types::job::JobFile::for_module("old", "m.wasm")).unwrap();
         let blob = BlobId([5; 32]);
-        let blobs = serde_json::to_string(&Blobs { module: blob, stdin: None, inputs: Default::default(), items: Vec::new() }).unwrap();
+        let blobs = serde_json::to_string(&Blobs {
+            module: blob,
+            stdin: None,
+            inputs: Default::default(),
+            items: Vec::new(),
+        })
+        .unwrap();
         db.execute(
             "INSERT INTO jobs (name, owner, spec, blobs, state, priority, created_ms, deadline_ms, tasks_total, tasks_finished, units, failures_in_row)
              VALUES ('old', 'me', ?1, ?2, 'running', 3, 1, 99, 4, 2, 30, 1)",
@@ -336,7 +376,10 @@ fn a_database_of_the_release_before_is_counted_once() {
     let (bytes, pinned) = store.blob_bytes().unwrap();
     assert_eq!((bytes.0, pinned.0), (8192, 4096), "in whole blocks");
     assert_eq!(
-        (store.totals_since(UnixMillis(0), UnixMillis(i64::MAX)).unwrap().2, store.totals_since(UnixMillis(1_800_000), UnixMillis(i64::MAX)).unwrap().2),
+        (
+            store.totals_since(UnixMillis(0), UnixMillis(i64::MAX)).unwrap().2,
+            store.totals_since(UnixMillis(1_800_000), UnixMillis(i64::MAX)).unwrap().2
+        ),
         (2, 1)
     );
     assert_eq!(store.credits().unwrap(), CreditRow { earned: 70, spent: 0, reserved: 5 });
@@ -375,7 +418,9 @@ fn little_is_kept_of_hosted_jobs_that_are_done_with() {
             ..JobFile::for_module(&format!("theirs {n}"), "m.wasm")
         };
         let blobs = Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
-        let id = store.insert_job(&NewJob { file, blobs, owner: "them".to_owned(), grid: None, now: UnixMillis(0) }).unwrap();
+        let id = store
+            .insert_job(&NewJob { file, blobs, owner: "them".to_owned(), grid: None, now: UnixMillis(0) })
+            .unwrap();
         let claim = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
         let done = result(&mut store);
         store.finish_task(claim, &done, UnixMillis(2)).unwrap().unwrap();
@@ -383,20 +428,34 @@ fn little_is_kept_of_hosted_jobs_that_are_done_with() {
         assert!(store.bytes_held_by([id]).unwrap() > 900_000, "what is not taken counts with its arguments");
         store.set_hosted_receipt(id, b"receipt").unwrap();
     }
-    let length: u64 = store.db.query_row("SELECT sum(length(spec) + length(blobs)) FROM jobs", [], |row| row.get(0)).unwrap();
+    let length: u64 = store
+        .db
+        .query_row("SELECT sum(length(spec) + length(blobs)) FROM jobs", [], |row| row.get(0))
+        .unwrap();
     assert!(length < 30 * 2_000, "{length}");
     let pages: u64 = store.db.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
     assert!(pages * 4096 < 4 << 20, "{pages}");
     let listed = store.jobs(&JobFilter { limit: 100, ..JobFilter::default() }).unwrap();
     assert!(listed.iter().all(|job| job.is_picture && JobHead::from(&store.job(job.id).unwrap()) == *job));
-    assert_eq!((listed.len(), store.remove_hosted_over(10).unwrap(), store.remove_hosted_over(10).unwrap()), (30, 20, 0));
+    assert_eq!(
+        (listed.len(), store.remove_hosted_over(10).unwrap(), store.remove_hosted_over(10).unwrap()),
+        (30, 20, 0)
+    );
     let left = store.jobs(&JobFilter { limit: 100, ..JobFilter::default() }).unwrap();
     assert_eq!((left.len(), left[0].name.as_str(), left[9].name.as_str()), (10, "theirs 29", "theirs 20"));
 }
 
 fn hosted(job: JobId, lease: &str) -> HostedRow {
     let offer = BlobId([2; 32]).to_string();
-    HostedRow { job, lease: lease.to_owned(), requester: NodeId([1; 32]), offer, deadline: UnixMillis(9), message: None, has_receipt: false }
+    HostedRow {
+        job,
+        lease: lease.to_owned(),
+        requester: NodeId([1; 32]),
+        offer,
+        deadline: UnixMillis(9),
+        message: None,
+        has_receipt: false,
+    }
 }
 
 /// The receipt of a hosted result with very many files lets some go at once and the others in pieces.
@@ -415,13 +474,21 @@ fn nothing_is_left_of_the_files_of_a_hosted_job_that_is_done_with() {
         for job in [id, other] {
             let claim = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
             let mut done = result(&mut store);
-            let few: Vec<BlobId> = (0..20).map(|n| blob(&mut store, format!("{job} {n}").as_bytes(), 1).unwrap()).collect();
-            done.outputs = (0..2_000).map(|n| Output { path: format!("{n:0200}"), blob: few[n % 20], size: 3 }).collect();
+            let few: Vec<BlobId> =
+                (0..20).map(|n| blob(&mut store, format!("{job} {n}").as_bytes(), 1).unwrap()).collect();
+            done.outputs = (0..2_000)
+                .map(|n| Output { path: format!("{n:0200}"), blob: few[n % 20], size: 3 })
+                .collect();
             store.finish_task(claim, &done, UnixMillis(2)).unwrap().unwrap();
         }
         store.host(&hosted(id, "1")).unwrap();
         let number = |store: &Store, table: &str, job: JobId| {
-            store.db.query_row(&format!("SELECT count(*) FROM {table} WHERE job_id = ?1"), [job.0], |row| row.get::<_, u64>(0)).unwrap()
+            store
+                .db
+                .query_row(&format!("SELECT count(*) FROM {table} WHERE job_id = ?1"), [job.0], |row| {
+                    row.get::<_, u64>(0)
+                })
+                .unwrap()
         };
         end(&mut store, id);
         assert!((1..2_000).contains(&number(&store, "outputs", id)), "some at once, not all");
@@ -449,7 +516,9 @@ fn what_grows_for_ever_is_cut_by_number() {
         store.earn_credit(&lease, node, 3, UnixMillis(n)).unwrap();
         store.note(UnixMillis(n), JournalKind::Checked, task.job, None, "").unwrap();
     }
-    let number = |store: &Store, table: &str| store.db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, u64>(0)).unwrap();
+    let number = |store: &Store, table: &str| {
+        store.db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, u64>(0)).unwrap()
+    };
     assert!(number(&store, "attempts") <= 33, "{}", number(&store, "attempts"));
     store.trim(Kept { samples: 10, journal: 50, credits: 20 }).unwrap();
     assert_eq!((number(&store, "journal"), number(&store, "credits")), (50, 20));
@@ -478,12 +547,20 @@ fn tasks_of_a_job_that_has_ended_are_cancelled_some_at_a_time() {
     let (folder, mut store) = store();
     let id = job(&mut store, 4_500, 0);
     let count = |store: &Store, state: &str| -> u32 {
-        store.db.query_row("SELECT count(*) FROM tasks WHERE job_id = ?1 AND state = ?2", (id.0, state), |row| row.get(0)).unwrap()
+        store
+            .db
+            .query_row("SELECT count(*) FROM tasks WHERE job_id = ?1 AND state = ?2", (id.0, state), |row| {
+                row.get(0)
+            })
+            .unwrap()
     };
     let running = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
     assert!(store.set_job_state(id, JobState::Cancelled, "", UnixMillis(2)).unwrap());
     assert_eq!((count(&store, "queued"), count(&store, "cancelled"), store.is_ending()), (4_249, 251, true));
-    assert!(store.claim_task("test", UnixMillis(3)).unwrap().is_none() && store.claim_task_of(id, "test", UnixMillis(3)).unwrap().is_none());
+    assert!(
+        store.claim_task("test", UnixMillis(3)).unwrap().is_none()
+            && store.claim_task_of(id, "test", UnixMillis(3)).unwrap().is_none()
+    );
     assert!(!store.is_ready(TaskId { job: id, index: 4_000 }).unwrap());
     let done = result(&mut store);
     assert_eq!(store.finish_task(running, &done, UnixMillis(3)).unwrap(), None);
@@ -500,7 +577,9 @@ fn tasks_of_a_job_that_has_ended_are_cancelled_some_at_a_time() {
     assert_eq!((count(&store, "queued"), count(&store, "cancelled")), (0, 4_500));
     let sums: (u32, u32, u32) = store
         .db
-        .query_row("SELECT ready, waiting, cancelled FROM progress WHERE job_id = ?1", [id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row("SELECT ready, waiting, cancelled FROM progress WHERE job_id = ?1", [id.0], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
         .unwrap();
     assert_eq!(sums, (0, 0, 4_500));
     // A job that is removed meanwhile is no longer ending.

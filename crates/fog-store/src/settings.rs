@@ -25,7 +25,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed; no setting is changed then.
-    pub fn set_settings(&mut self, changes: &[(String, Option<serde_json::Value>)]) -> Result<(), StoreError> {
+    pub fn set_settings(
+        &mut self,
+        changes: &[(String, Option<serde_json::Value>)],
+    ) -> Result<(), StoreError> {
         let transaction = Savepoint::new(&self.db)?;
         for (key, value) in changes {
             match value {

@@ -93,7 +93,8 @@ impl Host {
         let mut module = vec![7_u8; 60_000];
         module[..8].copy_from_slice(&program.to_le_bytes());
         let (module, input) = (self.stored(&module, now), self.file(20_000, now));
-        let file = JobFile { map: Map::Range { from: 0, to: tasks }, ..JobFile::for_module("soak", "m.wasm") };
+        let file =
+            JobFile { map: Map::Range { from: 0, to: tasks }, ..JobFile::for_module("soak", "m.wasm") };
         let blobs = Blobs { module, stdin: Some(input), inputs: Default::default(), items: Vec::new() };
         self.store().insert_job(&NewJob { file, blobs, owner: owner.to_owned(), grid: None, now }).unwrap()
     }
@@ -105,9 +106,19 @@ impl Host {
         let id = self.job("another", 1, now);
         let lease = format!("{:064x}", id.0);
         let deadline = UnixMillis(now.0 + DAY);
-        let row = HostedRow { job: id, lease: lease.clone(), requester, offer: "o".repeat(64), deadline, message: None, has_receipt: false };
+        let row = HostedRow {
+            job: id,
+            lease: lease.clone(),
+            requester,
+            offer: "o".repeat(64),
+            deadline,
+            message: None,
+            has_receipt: false,
+        };
         self.store().host(&row).unwrap();
-        self.store().touch_peer(requester, "a neighbour", &["/ip4/192.0.2.1/tcp/4001".to_owned()], [], now).unwrap();
+        self.store()
+            .touch_peer(requester, "a neighbour", &["/ip4/192.0.2.1/tcp/4001".to_owned()], [], now)
+            .unwrap();
         let claim = self.store().claim_task_of(id, "soak", now).unwrap().unwrap();
         for _ in 0..self.chance.below(5) {
             let state = self.file(80_000, now);
@@ -128,7 +139,14 @@ impl Host {
                 let done = self.result(now);
                 self.store().finish_task(claim, &done, now).unwrap().unwrap();
                 let output = done.outputs[0].blob;
-                let row = ContentRow { id: output.to_string(), blob: output, size: 30_000, key: [1; 32], manifest: vec![0; 96], open: None };
+                let row = ContentRow {
+                    id: output.to_string(),
+                    blob: output,
+                    size: 30_000,
+                    key: [1; 32],
+                    manifest: vec![0; 96],
+                    open: None,
+                };
                 self.store().put_content(&row).unwrap();
                 self.store().set_hosted_message(id, b"a result").unwrap();
                 self.store().earn_credit(&lease, requester, 1_000, now).unwrap();
@@ -156,7 +174,20 @@ impl Host {
             let (cpu_temp, battery, other_cpu) = (Some(50.0), None, Some(3.0));
             let (at, duty, units) = (UnixMillis(now.0 + n * 3_600_000), Percent::FULL, WorkUnits(5));
             self.store()
-                .add_sample(&Sample { at, span_millis: 60_000, duty, worked_millis: 60_000, units, cpu_temp, battery, other_cpu, reason }, None)
+                .add_sample(
+                    &Sample {
+                        at,
+                        span_millis: 60_000,
+                        duty,
+                        worked_millis: 60_000,
+                        units,
+                        cpu_temp,
+                        battery,
+                        other_cpu,
+                        reason,
+                    },
+                    None,
+                )
                 .unwrap();
         }
         for n in 0..40 {
@@ -177,7 +208,14 @@ impl Host {
         // The chores of the engine follow.
         let before = UnixMillis(now.0 - KEPT_DAYS * DAY);
         self.store().expire_jobs(now).unwrap();
-        let late: Vec<JobId> = self.store().hosted().unwrap().into_iter().filter(|row| !row.has_receipt && row.deadline <= now).map(|row| row.job).collect();
+        let late: Vec<JobId> = self
+            .store()
+            .hosted()
+            .unwrap()
+            .into_iter()
+            .filter(|row| !row.has_receipt && row.deadline <= now)
+            .map(|row| row.job)
+            .collect();
         for job in late {
             self.store().end_hosted(job, "its deadline passed", now).unwrap();
         }
@@ -194,10 +232,22 @@ impl Host {
     /// Returns the bytes of the database and of all stored files on disk.
     fn on_disk(&self) -> (u64, u64) {
         fn below(folder: &std::path::Path) -> u64 {
-            let entries = std::fs::read_dir(folder).map(|entries| entries.flatten().collect()).unwrap_or_else(|_| Vec::new());
-            entries.iter().map(|entry| entry.metadata().map_or(0, |about| if about.is_dir() { below(&entry.path()) } else { about.len() })).sum()
+            let entries = std::fs::read_dir(folder)
+                .map(|entries| entries.flatten().collect())
+                .unwrap_or_else(|_| Vec::new());
+            entries
+                .iter()
+                .map(|entry| {
+                    entry
+                        .metadata()
+                        .map_or(0, |about| if about.is_dir() { below(&entry.path()) } else { about.len() })
+                })
+                .sum()
         }
-        let database = ["fog.sqlite", "fog.sqlite-wal"].iter().map(|name| self.folder.path().join(name).metadata().map_or(0, |about| about.len())).sum();
+        let database = ["fog.sqlite", "fog.sqlite-wal"]
+            .iter()
+            .map(|name| self.folder.path().join(name).metadata().map_or(0, |about| about.len()))
+            .sum();
         (database, below(&self.folder.path().join("blobs")))
     }
 
@@ -237,7 +287,10 @@ fn a_year_of_a_host_stays_within_its_caps() {
         }
     }
     let (end, late) = (host.on_disk(), host.cost(days));
-    println!("{days} days, {jobs} hosted jobs a day: database {} to {} bytes, files {} to {}, steps {early:?} to {late:?}", middle.0, end.0, middle.1, end.1);
+    println!(
+        "{days} days, {jobs} hosted jobs a day: database {} to {} bytes, files {} to {}, steps {early:?} to {late:?}",
+        middle.0, end.0, middle.1, end.1
+    );
     assert!(end.1 <= CAP.0 + (1 << 20), "files: {} bytes", end.1);
     assert!(end.0 <= middle.0 + middle.0 / 5, "the database grows: {} and {} bytes", middle.0, end.0);
     assert!(late.0 <= early.0 + early.0 / 5 && late.1 <= early.1 + early.1 / 5, "{early:?} {late:?}");

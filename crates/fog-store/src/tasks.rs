@@ -194,7 +194,9 @@ impl Store {
         transaction
             .prepare_cached("UPDATE tasks SET state = 'running', started_ms = ?3, permille = iif(units > 0, permille, 0) WHERE job_id = ?1 AND idx = ?2")?
             .execute(params![job, index, now.0])?;
-        transaction.prepare_cached("UPDATE jobs SET state = 'running' WHERE id = ?1 AND state = 'queued'")?.execute([job])?;
+        transaction
+            .prepare_cached("UPDATE jobs SET state = 'running' WHERE id = ?1 AND state = 'queued'")?
+            .execute([job])?;
         let attempt = begin_attempt(&transaction, task, engine, now)?;
         transaction.commit()?;
         Ok(Claim { task, attempt })
@@ -206,7 +208,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoBlob`] when one of its files is not stored; [`StoreError`] when the database cannot be
     /// changed. Nothing is recorded then.
-    pub fn finish_task(&mut self, claim: Claim, result: &TaskResult, now: UnixMillis) -> Result<Option<JobState>, StoreError> {
+    pub fn finish_task(
+        &mut self,
+        claim: Claim,
+        result: &TaskResult,
+        now: UnixMillis,
+    ) -> Result<Option<JobState>, StoreError> {
         let staged = self.staged.remove(&claim.task);
         let transaction = Savepoint::new(&self.db)?;
         if !end_attempt(&transaction, claim, "finished", "", result.units, now)? {
@@ -214,8 +221,9 @@ impl Store {
         }
         let TaskId { job, index } = claim.task;
         // Two attempts may have run at once; the first result counts.
-        let is_finished =
-            transaction.prepare_cached("SELECT 1 FROM tasks WHERE job_id = ?1 AND idx = ?2 AND state = 'finished'")?.exists(params![job.0, index])?;
+        let is_finished = transaction
+            .prepare_cached("SELECT 1 FROM tasks WHERE job_id = ?1 AND idx = ?2 AND state = 'finished'")?
+            .exists(params![job.0, index])?;
         if is_finished {
             transaction.commit()?;
             return Ok(None);
@@ -246,7 +254,8 @@ impl Store {
             .execute([quarter])?;
         note(&transaction, now, JournalKind::Result, Some(job), Some(index), &result.result_hash)?;
         settle(&transaction, job, now)?;
-        let state: String = transaction.query_row("SELECT state FROM jobs WHERE id = ?1", [job.0], |row| row.get(0))?;
+        let state: String =
+            transaction.query_row("SELECT state FROM jobs WHERE id = ?1", [job.0], |row| row.get(0))?;
         transaction.commit()?;
         crate::jobs::state_from(&state).map(Some)
     }
@@ -256,7 +265,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
-    pub fn note_result(&mut self, task: TaskId, note: &str, renamed: &[RenamedRow], count: u64) -> Result<(), StoreError> {
+    pub fn note_result(
+        &mut self,
+        task: TaskId,
+        note: &str,
+        renamed: &[RenamedRow],
+        count: u64,
+    ) -> Result<(), StoreError> {
         let (job, index) = (task.job.0, task.index);
         let transaction = Savepoint::new(&self.db)?;
         let noted = transaction.execute(
@@ -267,7 +282,14 @@ impl Store {
             let mut insert =
                 transaction.prepare_cached("INSERT OR REPLACE INTO renamed (job_id, idx, seq, name, kept, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
             for (number, row) in renamed.iter().enumerate() {
-                insert.execute(params![job, index, number, row.name, row.kept.as_deref().unwrap_or_default(), row.reason])?;
+                insert.execute(params![
+                    job,
+                    index,
+                    number,
+                    row.name,
+                    row.kept.as_deref().unwrap_or_default(),
+                    row.reason
+                ])?;
             }
         }
         transaction.commit()?;
@@ -282,8 +304,9 @@ impl Store {
     pub fn renamed(&self, task: TaskId, from: u32, limit: u32) -> Result<Vec<RenamedRow>, StoreError> {
         let mut query =
             self.db.prepare_cached("SELECT name, nullif(kept, ''), reason FROM renamed WHERE job_id = ?1 AND idx = ?2 AND seq >= ?3 ORDER BY seq LIMIT ?4")?;
-        let rows = query
-            .query_map(params![task.job.0, task.index, from, limit], |row| Ok(RenamedRow { name: row.get(0)?, kept: row.get(1)?, reason: row.get(2)? }))?;
+        let rows = query.query_map(params![task.job.0, task.index, from, limit], |row| {
+            Ok(RenamedRow { name: row.get(0)?, kept: row.get(1)?, reason: row.get(2)? })
+        })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -292,7 +315,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
-    pub fn fail_task(&mut self, claim: Claim, failed: &FailedAttempt, then: Failure, now: UnixMillis) -> Result<Option<u32>, StoreError> {
+    pub fn fail_task(
+        &mut self,
+        claim: Claim,
+        failed: &FailedAttempt,
+        then: Failure,
+        now: UnixMillis,
+    ) -> Result<Option<u32>, StoreError> {
         let transaction = Savepoint::new(&self.db)?;
         if !end_attempt(&transaction, claim, "failed", &failed.problem, failed.units, now)? {
             return Ok(None);
@@ -310,12 +339,22 @@ impl Store {
             params![job.0, index, state.as_str(), not_before, failed.problem, failed.exit_code, stdout, stderr, ended],
         )?;
         for log in [stdout, stderr].into_iter().flatten() {
-            transaction.execute("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)", params![job.0, log])?;
+            transaction.execute(
+                "INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)",
+                params![job.0, log],
+            )?;
         }
-        transaction.execute("UPDATE progress SET failures_in_row = failures_in_row + 1 WHERE job_id = ?1", [job.0])?;
+        transaction.execute(
+            "UPDATE progress SET failures_in_row = failures_in_row + 1 WHERE job_id = ?1",
+            [job.0],
+        )?;
         note(&transaction, now, JournalKind::AttemptFailed, Some(job), Some(index), &failed.problem)?;
         settle(&transaction, job, now)?;
-        let row = transaction.query_row("SELECT failures_in_row FROM progress WHERE job_id = ?1", [job.0], |row| row.get(0))?;
+        let row = transaction.query_row(
+            "SELECT failures_in_row FROM progress WHERE job_id = ?1",
+            [job.0],
+            |row| row.get(0),
+        )?;
         transaction.commit()?;
         Ok(Some(row))
     }
@@ -326,8 +365,10 @@ impl Store {
     /// [`StoreError`] when the database cannot be changed.
     pub fn set_progress(&mut self, task: TaskId, permille: u16) -> Result<(), StoreError> {
         self.relaxed(|db| {
-            db.prepare_cached("UPDATE tasks SET permille = ?3 WHERE job_id = ?1 AND idx = ?2 AND state = 'running'")?
-                .execute(params![task.job.0, task.index, permille])?;
+            db.prepare_cached(
+                "UPDATE tasks SET permille = ?3 WHERE job_id = ?1 AND idx = ?2 AND state = 'running'",
+            )?
+            .execute(params![task.job.0, task.index, permille])?;
             Ok(())
         })
     }
@@ -363,7 +404,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoJob`] or [`StoreError::NoTask`] when there is none.
     pub fn task(&self, id: TaskId) -> Result<TaskRow, StoreError> {
-        let mut query = self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE job_id = ?1 AND idx = ?2 AND {IS_OF_A_JOB}"))?;
+        let mut query = self.db.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM tasks WHERE job_id = ?1 AND idx = ?2 AND {IS_OF_A_JOB}"
+        ))?;
         let found = query.query_row(params![id.job.0, id.index], |row| Ok(read(row))).optional()?;
         found.unwrap_or_else(|| Err(self.job_state(id.job).err().unwrap_or(StoreError::NoTask(id))))
     }
@@ -384,7 +427,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
     pub fn mean_units(&self, job: JobId) -> Result<Option<WorkUnits>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT units / finished FROM progress WHERE job_id = ?1 AND finished > 0")?;
+        let mut query = self
+            .db
+            .prepare_cached("SELECT units / finished FROM progress WHERE job_id = ?1 AND finished > 0")?;
         Ok(query.query_row([job.0], |row| row.get(0)).optional()?.map(WorkUnits))
     }
 
@@ -426,7 +471,11 @@ fn settle(transaction: &Connection, job: JobId, now: UnixMillis) -> Result<(), S
         let last: String =
             transaction
                 .query_row("SELECT problem FROM tasks WHERE job_id = ?1 AND state = 'failed' ORDER BY finished_ms DESC LIMIT 1", [job.0], |row| row.get(0))?;
-        (JobState::Failed, JournalKind::Failed, if failed == 1 { last } else { format!("{failed} tasks failed; the last: {last}") })
+        (
+            JobState::Failed,
+            JournalKind::Failed,
+            if failed == 1 { last } else { format!("{failed} tasks failed; the last: {last}") },
+        )
     };
     let changed = transaction.execute(
         "UPDATE jobs SET state = ?2, finished_ms = ?3, problem = ?4 WHERE id = ?1 AND state IN ('queued', 'running', 'paused')",
@@ -439,9 +488,15 @@ fn settle(transaction: &Connection, job: JobId, now: UnixMillis) -> Result<(), S
 }
 
 /// Begins an attempt, and deletes the oldest ones of a task that was tried very often.
-pub(crate) fn begin_attempt(db: &Connection, task: TaskId, engine: &str, now: UnixMillis) -> Result<u64, StoreError> {
+pub(crate) fn begin_attempt(
+    db: &Connection,
+    task: TaskId,
+    engine: &str,
+    now: UnixMillis,
+) -> Result<u64, StoreError> {
     let (job, index) = (task.job.0, task.index);
-    db.prepare_cached("INSERT INTO attempts (job_id, idx, started_ms, engine) VALUES (?1, ?2, ?3, ?4)")?.execute(params![job, index, now.0, engine])?;
+    db.prepare_cached("INSERT INTO attempts (job_id, idx, started_ms, engine) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![job, index, now.0, engine])?;
     let attempt = db.last_insert_rowid().unsigned_abs();
     db.prepare_cached(
         "DELETE FROM attempts WHERE job_id = ?1 AND idx = ?2 AND outcome <> 'running'
@@ -457,7 +512,14 @@ pub(crate) fn to_sql(value: u64) -> i64 {
 }
 
 /// Ends the attempt of a claim if it still runs; returns false if it was ended before.
-pub(crate) fn end_attempt(transaction: &Connection, claim: Claim, outcome: &str, detail: &str, units: WorkUnits, now: UnixMillis) -> Result<bool, StoreError> {
+pub(crate) fn end_attempt(
+    transaction: &Connection,
+    claim: Claim,
+    outcome: &str,
+    detail: &str,
+    units: WorkUnits,
+    now: UnixMillis,
+) -> Result<bool, StoreError> {
     let changed = transaction.execute(
         "UPDATE attempts SET outcome = ?2, detail = ?3, units = ?4, ended_ms = ?5 WHERE id = ?1 AND outcome = 'running'",
         params![claim.attempt, outcome, detail, to_sql(units.0), now.0],
@@ -471,10 +533,13 @@ pub(crate) fn blob_from(text: &str) -> Result<BlobId, StoreError> {
 
 fn read(row: &Row<'_>) -> Result<TaskRow, StoreError> {
     let state: String = row.get(2)?;
-    let blob = |index| row.get::<_, Option<String>>(index).map_err(StoreError::from)?.as_deref().map(blob_from).transpose();
+    let blob = |index| {
+        row.get::<_, Option<String>>(index).map_err(StoreError::from)?.as_deref().map(blob_from).transpose()
+    };
     Ok(TaskRow {
         id: TaskId { job: JobId(row.get(0)?), index: row.get(1)? },
-        state: TaskState::from_word(&state).ok_or_else(|| StoreError::Damaged(format!("task state '{state}'")))?,
+        state: TaskState::from_word(&state)
+            .ok_or_else(|| StoreError::Damaged(format!("task state '{state}'")))?,
         attempts: row.get(3)?,
         not_before: UnixMillis(row.get(4)?),
         permille: row.get(5)?,

@@ -1,5 +1,7 @@
 use fog_types::job::{JobFile, Map};
-use fog_types::{BlobId, ByteCount, ErrorKind, HasKind as _, JobId, JobState, TaskId, TaskState, UnixMillis, WorkUnits};
+use fog_types::{
+    BlobId, ByteCount, ErrorKind, HasKind as _, JobId, JobState, TaskId, TaskState, UnixMillis, WorkUnits,
+};
 
 use super::*;
 
@@ -18,7 +20,8 @@ pub(crate) fn blob(store: &mut Store, bytes: &[u8], at: i64) -> Result<BlobId, S
 
 pub(crate) fn job(store: &mut Store, tasks: i64, priority: i8) -> JobId {
     let module = blob(store, b"module", 0).unwrap();
-    let file = JobFile { map: Map::Range { from: 0, to: tasks }, priority, ..JobFile::for_module("test", "m.wasm") };
+    let file =
+        JobFile { map: Map::Range { from: 0, to: tasks }, priority, ..JobFile::for_module("test", "m.wasm") };
     let blobs = Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
     store.insert_job(&NewJob { file, blobs, owner: "me".to_owned(), grid: None, now: UnixMillis(0) }).unwrap()
 }
@@ -110,7 +113,8 @@ fn a_crash_puts_running_tasks_back_and_old_claims_are_worthless() {
 fn jobs_whose_turn_it_is_can_be_passed_over() {
     let (_folder, mut store) = store();
     let jobs = [(1, 0), (2, 5), (1, 0)].map(|(tasks, priority)| job(&mut store, tasks, priority));
-    let behind = |store: &Store, jobs| store.next_task_behind(jobs).unwrap().map(|task| (task.job, task.index));
+    let behind =
+        |store: &Store, jobs| store.next_task_behind(jobs).unwrap().map(|task| (task.job, task.index));
     assert_eq!(behind(&store, 0), Some((jobs[1], 0)), "{:?}", store.next_task());
     assert_eq!(behind(&store, 1), Some((jobs[0], 0)));
     assert_eq!((behind(&store, 2), behind(&store, 3)), (Some((jobs[2], 0)), None));
@@ -124,7 +128,10 @@ fn a_failed_attempt_waits_for_its_back_off() {
     let (_folder, mut store) = store();
     job(&mut store, 1, 0);
     let claim = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
-    assert_eq!(store.fail_task(claim, &broke(), Failure::Retry(UnixMillis(100)), UnixMillis(2)).unwrap(), Some(1));
+    assert_eq!(
+        store.fail_task(claim, &broke(), Failure::Retry(UnixMillis(100)), UnixMillis(2)).unwrap(),
+        Some(1)
+    );
     assert_eq!(store.claim_task("test", UnixMillis(99)).unwrap(), None);
     assert_eq!(store.next_task().unwrap(), None);
     assert!(store.claim_task("test", UnixMillis(100)).unwrap().is_some());
@@ -141,13 +148,19 @@ fn failures_before_an_advance_are_not_in_a_row_with_those_behind_it() {
     };
     for in_a_row in 1..=2 {
         let failed = claim(&mut store);
-        assert_eq!(store.fail_task(failed, &broke(), Failure::Retry(UnixMillis(0)), UnixMillis(1)).unwrap(), Some(in_a_row));
+        assert_eq!(
+            store.fail_task(failed, &broke(), Failure::Retry(UnixMillis(0)), UnixMillis(1)).unwrap(),
+            Some(in_a_row)
+        );
     }
     let advanced = claim(&mut store);
     store.release_task(advanced, "killed", true, UnixMillis(1)).unwrap();
     assert_eq!((store.task(advanced.task).unwrap().attempts, store.job(id).unwrap().failures_in_row), (0, 0));
     let stuck = claim(&mut store);
-    assert_eq!(store.fail_task(stuck, &broke(), Failure::Retry(UnixMillis(0)), UnixMillis(1)).unwrap(), Some(1));
+    assert_eq!(
+        store.fail_task(stuck, &broke(), Failure::Retry(UnixMillis(0)), UnixMillis(1)).unwrap(),
+        Some(1)
+    );
     let released = claim(&mut store);
     store.release_task(released, "shut down", false, UnixMillis(1)).unwrap();
     assert_eq!(store.task(released.task).unwrap().attempts, 1);
@@ -173,7 +186,11 @@ fn a_task_that_is_put_back_stays_as_far_as_its_checkpoint() {
     store.set_saved(unsaved.task, WorkUnits(9)).unwrap();
     assert_eq!(store.saved_units(id).unwrap().0, 79);
     let again = store.claim_task("test", UnixMillis(2)).unwrap().unwrap();
-    assert_eq!((far(&store, 0), store.saved_units(id).unwrap().0), ((70, 250), 9), "one that runs again is counted by its worker");
+    assert_eq!(
+        (far(&store, 0), store.saved_units(id).unwrap().0),
+        ((70, 250), 9),
+        "one that runs again is counted by its worker"
+    );
     store.recover(UnixMillis(3)).unwrap();
     assert_eq!((far(&store, 0), store.saved_units(id).unwrap().0), ((70, 250), 79));
     // The checkpoint is of no use any more.
@@ -323,7 +340,8 @@ fn what_was_done_with_a_wrong_calendar_is_done_once_and_then() {
         reason: String::new(),
     };
     let noon = 1000 * DAY + DAY / 2;
-    let worked = |store: &Store, from: i64, to: i64| store.totals_since(UnixMillis(from), UnixMillis(to)).unwrap().0;
+    let worked =
+        |store: &Store, from: i64, to: i64| store.totals_since(UnixMillis(from), UnixMillis(to)).unwrap().0;
     store.add_sample(&sample(noon - DAY), None).unwrap();
     store.shift_times(40 * DAY).unwrap();
     // The sample is of a span that goes on.
@@ -335,7 +353,12 @@ fn what_was_done_with_a_wrong_calendar_is_done_once_and_then() {
     assert_eq!(worked(&store, noon - DAY / 2, now), 60_000, "what was done today is not");
     assert_eq!(worked(&store, noon - 2 * DAY, noon - DAY / 2), 60_000, "what was done yesterday has moved");
     assert_eq!(worked(&store, noon + 39 * DAY, noon + 41 * DAY), 0, "it is done again in forty days");
-    let times: Vec<i64> = store.samples(UnixMillis(noon - 2 * DAY), UnixMillis(now), 100_000).unwrap().iter().map(|sample| sample.at.0).collect();
+    let times: Vec<i64> = store
+        .samples(UnixMillis(noon - 2 * DAY), UnixMillis(now), 100_000)
+        .unwrap()
+        .iter()
+        .map(|sample| sample.at.0)
+        .collect();
     assert_eq!(times, [noon - DAY, noon + 60_000]);
     // A sample later than now, as after a start with a wrong calendar that nobody saw, counts nowhere.
     store.add_sample(&sample(now + 40 * DAY), None).unwrap();
@@ -423,8 +446,14 @@ fn a_damaged_database_is_named_with_what_to_do() {
     damage(folder.path(), 100);
     let error = Store::open(folder.path()).unwrap_err();
     let (said, path) = (error.to_string(), folder.path().join("fog.sqlite"));
-    assert!(matches!(error, StoreError::DamagedDatabase { .. }) && error.kind() == ErrorKind::Storage, "{said}");
-    assert!(said.contains(&path.display().to_string()) && said.contains("from a copy") && said.contains("blobs"), "{said}");
+    assert!(
+        matches!(error, StoreError::DamagedDatabase { .. }) && error.kind() == ErrorKind::Storage,
+        "{said}"
+    );
+    assert!(
+        said.contains(&path.display().to_string()) && said.contains("from a copy") && said.contains("blobs"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -433,7 +462,10 @@ fn damage_that_is_met_later_is_named_too() {
     let store = Store::open(folder.path()).unwrap();
     store.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     damage(folder.path(), 4096);
-    let said = Reader::open(folder.path()).and_then(|reader| reader.jobs(&JobFilter { limit: 1, ..JobFilter::default() })).unwrap_err().to_string();
+    let said = Reader::open(folder.path())
+        .and_then(|reader| reader.jobs(&JobFilter { limit: 1, ..JobFilter::default() }))
+        .unwrap_err()
+        .to_string();
     assert!(said.contains("fog.sqlite is damaged") && said.contains("from a copy"), "{said}");
 }
 

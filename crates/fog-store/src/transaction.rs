@@ -100,7 +100,8 @@ impl Store {
             self.db.prepare_cached("PRAGMA synchronous = NORMAL")?.execute([])?;
         }
         self.db.prepare_cached("BEGIN")?.execute([])?;
-        self.open = Some(Open { before: self.db.total_changes(), relaxed: 0, deletions: Vec::new(), is_lost: false });
+        self.open =
+            Some(Open { before: self.db.total_changes(), relaxed: 0, deletions: Vec::new(), is_lost: false });
         Ok(())
     }
 
@@ -146,7 +147,10 @@ impl Store {
     }
 
     /// Stores what was changed so far, and runs `work` outside the transaction, which goes on afterwards.
-    pub(crate) fn alone<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(crate) fn alone<T>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let is_open = self.open.is_some();
         let stored = self.commit();
         let done = stored.and_then(|_| work(&self.db));
@@ -197,7 +201,10 @@ impl Store {
 
     /// Runs `work` in a transaction or savepoint that is not synced by itself, for changes that nobody relies
     /// on yet. A power cut may lose it together with later ones, but damages nothing.
-    pub(crate) fn relaxed<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(crate) fn relaxed<T>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let before = self.db.total_changes();
         let is_alone = self.open.is_none();
         if is_alone {
@@ -272,7 +279,10 @@ mod tests {
         set(&mut store, "a");
         set(&mut store, "b");
         assert_eq!(keys(&store), ["a", "b"], "a handler reads what it has written");
-        assert!(crate::Reader::open(folder.path()).unwrap().settings().unwrap().is_empty(), "others read it before it is stored");
+        assert!(
+            crate::Reader::open(folder.path()).unwrap().settings().unwrap().is_empty(),
+            "others read it before it is stored"
+        );
         store.roll_back();
         assert!(keys(&store).is_empty());
         store.begin().unwrap();
@@ -284,7 +294,10 @@ mod tests {
         store.begin().unwrap();
         set(&mut store, "d");
         store.commit().unwrap();
-        assert_eq!(crate::Reader::open(folder.path()).unwrap().settings().unwrap().into_keys().collect::<Vec<_>>(), ["d"]);
+        assert_eq!(
+            crate::Reader::open(folder.path()).unwrap().settings().unwrap().into_keys().collect::<Vec<_>>(),
+            ["d"]
+        );
     }
 
     #[test]
@@ -358,7 +371,8 @@ mod tests {
     fn the_level_of_syncing_is_full_outside_a_transaction() {
         let (_folder, mut store) = store();
         assert!(store.wal.is_some(), "this file system has no write-ahead log");
-        let level = |store: &Store| store.db.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0)).unwrap();
+        let level =
+            |store: &Store| store.db.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0)).unwrap();
         for fail in [false, true] {
             store.begin().unwrap();
             assert_eq!(level(&store), 1);

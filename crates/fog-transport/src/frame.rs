@@ -47,7 +47,10 @@ pub async fn read_frame(from: &mut (impl AsyncRead + Unpin), limit: u32) -> Resu
 ///
 /// # Errors
 /// Same as [`read_frame`].
-pub async fn read_frame_within(from: &mut (impl AsyncRead + Unpin), limit: impl FnOnce() -> u32) -> Result<Vec<u8>, FrameError> {
+pub async fn read_frame_within(
+    from: &mut (impl AsyncRead + Unpin),
+    limit: impl FnOnce() -> u32,
+) -> Result<Vec<u8>, FrameError> {
     let mut head = [0; 4];
     if from.read(&mut head[..1]).await? == 0 {
         return Err(FrameError::Closed);
@@ -74,7 +77,8 @@ pub async fn read_frame_within(from: &mut (impl AsyncRead + Unpin), limit: impl 
 /// # Errors
 /// The stream is broken or too slow; it cannot be used afterwards.
 pub async fn write_frame(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), FrameError> {
-    let length = u32::try_from(bytes.len()).map_err(|_| FrameError::TooLong { length: u32::MAX, limit: u32::MAX })?;
+    let length =
+        u32::try_from(bytes.len()).map_err(|_| FrameError::TooLong { length: u32::MAX, limit: u32::MAX })?;
     let write = async {
         to.write_all(&length.to_le_bytes()).await?;
         to.write_all(bytes).await?;
@@ -109,7 +113,10 @@ mod tests {
     async fn a_frame_that_is_too_long_is_refused_before_it_is_read() {
         let (mut a, mut b) = tokio::io::duplex(64);
         a.write_all(&u32::MAX.to_le_bytes()).await.unwrap();
-        assert!(matches!(read_frame(&mut b, 10).await, Err(FrameError::TooLong { length: u32::MAX, limit: 10 })));
+        assert!(matches!(
+            read_frame(&mut b, 10).await,
+            Err(FrameError::TooLong { length: u32::MAX, limit: 10 })
+        ));
     }
 
     #[tokio::test(start_paused = true)]

@@ -65,7 +65,10 @@ pub struct Link {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("node", &self.node).field("channel", &self.channel).finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("node", &self.node)
+            .field("channel", &self.channel)
+            .finish_non_exhaustive()
     }
 }
 

@@ -169,9 +169,21 @@ impl Transport for MemoryTransport {
         hub.messages += 1;
         self.traffic.fetch_add(data.len() as u64, Ordering::Relaxed);
         let id = hub.messages.to_le_bytes().to_vec();
-        let members: Vec<NodeId> = hub.topics.get(topic).into_iter().flatten().copied().filter(|to| *to != self.node).collect();
-        for to in members.into_iter().filter(|to| !hub.cut.contains(&pair(self.node, *to))).collect::<Vec<_>>() {
-            hub.tell(to, NetEvent::Gossip { id: id.clone(), from: self.node, author: self.node, topic: topic.to_owned(), data: data.clone() });
+        let members: Vec<NodeId> =
+            hub.topics.get(topic).into_iter().flatten().copied().filter(|to| *to != self.node).collect();
+        for to in
+            members.into_iter().filter(|to| !hub.cut.contains(&pair(self.node, *to))).collect::<Vec<_>>()
+        {
+            hub.tell(
+                to,
+                NetEvent::Gossip {
+                    id: id.clone(),
+                    from: self.node,
+                    author: self.node,
+                    topic: topic.to_owned(),
+                    data: data.clone(),
+                },
+            );
         }
     }
 

@@ -37,7 +37,9 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for List<T, MOST>
 
 struct Map<K, V, const MOST: usize>(PhantomData<(K, V)>);
 
-impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>, const MOST: usize> Visitor<'de> for Map<K, V, MOST> {
+impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>, const MOST: usize> Visitor<'de>
+    for Map<K, V, MOST>
+{
     type Value = BTreeMap<K, V>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,7 +69,9 @@ impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>, const MOST: usize> Vis
 ///
 /// # Errors
 /// Returns the format's errors, and one for a longer list before its rest is read.
-pub fn list<'de, const MOST: usize, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+pub fn list<'de, const MOST: usize, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Vec<T>, D::Error> {
     from.deserialize_seq(List::<T, MOST>(PhantomData))
 }
 
@@ -75,7 +79,9 @@ pub fn list<'de, const MOST: usize, T: Deserialize<'de>, D: Deserializer<'de>>(f
 ///
 /// # Errors
 /// Returns the format's errors, and one for a larger map before its rest is read.
-pub fn map<'de, const MOST: usize, K: Deserialize<'de> + Ord, V: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<K, V>, D::Error> {
+pub fn map<'de, const MOST: usize, K: Deserialize<'de> + Ord, V: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<BTreeMap<K, V>, D::Error> {
     from.deserialize_map(Map::<K, V, MOST>(PhantomData))
 }
 

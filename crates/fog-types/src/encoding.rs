@@ -32,10 +32,15 @@ mod tests {
 
     #[test]
     fn marks_of_editors_and_shells_are_understood() {
-        let wide = |mark: [u8; 2], order: fn(u16) -> [u8; 2]| mark.into_iter().chain("grün".encode_utf16().flat_map(order)).collect::<Vec<_>>();
-        for bytes in
-            ["grün".as_bytes().to_vec(), "\u{feff}grün".as_bytes().to_vec(), wide([0xff, 0xfe], u16::to_le_bytes), wide([0xfe, 0xff], u16::to_be_bytes)]
-        {
+        let wide = |mark: [u8; 2], order: fn(u16) -> [u8; 2]| {
+            mark.into_iter().chain("grün".encode_utf16().flat_map(order)).collect::<Vec<_>>()
+        };
+        for bytes in [
+            "grün".as_bytes().to_vec(),
+            "\u{feff}grün".as_bytes().to_vec(),
+            wide([0xff, 0xfe], u16::to_le_bytes),
+            wide([0xfe, 0xff], u16::to_be_bytes),
+        ] {
             assert_eq!(decode_text(&bytes), Ok("grün".to_owned()));
         }
         assert!(decode_text(&[0xff, 0xfe, 1]).unwrap_err().contains("UTF-16"));

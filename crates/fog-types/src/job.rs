@@ -190,13 +190,23 @@ impl GridOptions {
     /// Whether all numbers lie within their bounds.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        (1..=16).contains(&self.replicas) && self.trust.is_none_or(|trust| (2..=1_000_000).contains(&trust)) && self.spot_checks <= 50
+        (1..=16).contains(&self.replicas)
+            && self.trust.is_none_or(|trust| (2..=1_000_000).contains(&trust))
+            && self.spot_checks <= 50
     }
 }
 
 impl Default for GridOptions {
     fn default() -> Self {
-        Self { replicas: 1, prefer: Prefer::default(), trust: None, adaptive: false, service: Service::default(), bonus: false, spot_checks: 0 }
+        Self {
+            replicas: 1,
+            prefer: Prefer::default(),
+            trust: None,
+            adaptive: false,
+            service: Service::default(),
+            bonus: false,
+            spot_checks: 0,
+        }
     }
 }
 
@@ -296,7 +306,10 @@ enum Size {
 
 /// A span of time: a number of seconds, or text such as `90s`, `15min`, `2h`, `7d`.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a span of time is wanted: a number of seconds, or a text such as \"90s\", \"15min\", \"2h\" or \"7d\"")]
+#[serde(
+    untagged,
+    expecting = "a span of time is wanted: a number of seconds, or a text such as \"90s\", \"15min\", \"2h\" or \"7d\""
+)]
 enum Span {
     Seconds(u64),
     Text(String),
@@ -349,7 +362,11 @@ pub fn parse_span(text: &str) -> Result<u64, String> {
 pub fn parse(text: &str) -> Result<JobFile, JobFileError> {
     let text = crate::without_mark(text);
     if text.len() > MAX_FILE_BYTES {
-        return Err(value(format!("it is {} long; at most {} is read", ByteCount(text.len() as u64), ByteCount(MAX_FILE_BYTES as u64))));
+        return Err(value(format!(
+            "it is {} long; at most {} is read",
+            ByteCount(text.len() as u64),
+            ByteCount(MAX_FILE_BYTES as u64)
+        )));
     }
     #[derive(Deserialize)]
     struct OnlyVersion {
@@ -419,7 +436,10 @@ impl JobFile {
             Map::Range { from, .. } => from.saturating_add(i64::from(index)).to_string(),
             Map::One | Map::Inputs(_) => index.to_string(),
         };
-        text.replace("{index}", &index.to_string()).replace("{count}", &self.task_count().to_string()).replace("{value}", &value).replace("{item}", "/in/item")
+        text.replace("{index}", &index.to_string())
+            .replace("{count}", &self.task_count().to_string())
+            .replace("{value}", &value)
+            .replace("{item}", "/in/item")
     }
 
     /// Checks all values of a job, such as one that was built rather than parsed.
@@ -434,14 +454,18 @@ impl JobFile {
         if self.module.is_empty() {
             return Err(value("'module' must name a .wasm file".to_owned()));
         }
-        for (what, length) in [("args", self.args.len()), ("env", self.env.len()), ("inputs", self.inputs.len())] {
+        for (what, length) in
+            [("args", self.args.len()), ("env", self.env.len()), ("inputs", self.inputs.len())]
+        {
             if length > MAX_LIST {
                 return Err(value(format!("'{what}' has {length} entries; at most {MAX_LIST} are allowed")));
             }
         }
         for text in self.args.iter().chain(self.env.values()) {
             if text.len() > MAX_TEXT || text.contains('\0') {
-                return Err(value(format!("an argument or variable is longer than {MAX_TEXT} bytes or holds a NUL")));
+                return Err(value(format!(
+                    "an argument or variable is longer than {MAX_TEXT} bytes or holds a NUL"
+                )));
             }
         }
         for key in self.env.keys() {
@@ -475,7 +499,10 @@ impl JobFile {
             && (segment.0 == 0 || self.limits.units.0 / segment.0 > MAX_MARKS)
         {
             let least = (self.limits.units.0 / MAX_MARKS).max(1);
-            return Err(value(format!("'segment' is {}; with this limit of units it must be at least {least} (at most {MAX_MARKS} marks)", segment.0)));
+            return Err(value(format!(
+                "'segment' is {}; with this limit of units it must be at least {least} (at most {MAX_MARKS} marks)",
+                segment.0
+            )));
         }
         if let Map::Range { from, to } = self.map
             && (to <= from || to.checked_sub(from).is_none_or(|n| n > i64::from(MAX_TASKS)))
@@ -490,7 +517,10 @@ impl JobFile {
         if let Assemble::Tiles { columns } = self.assemble
             && (columns == 0 || columns > 1024 || !self.task_count().is_multiple_of(columns))
         {
-            return Err(value(format!("[result] columns is {columns}; it must divide the {} tasks", self.task_count())));
+            return Err(value(format!(
+                "[result] columns is {columns}; it must divide the {} tasks",
+                self.task_count()
+            )));
         }
         self.limits.problem().map_or(Ok(()), |message| Err(value(message)))
     }
@@ -560,7 +590,9 @@ impl RawLimits {
 /// # Errors
 /// Returns [`JobFileError::Value`], which names the path and the problem.
 pub fn check_inside_path(path: &str) -> Result<(), JobFileError> {
-    path_problem(path).map_or(Ok(()), |problem| Err(value(format!("'{}' cannot be the name of a file: {problem}", shown(path)))))
+    path_problem(path).map_or(Ok(()), |problem| {
+        Err(value(format!("'{}' cannot be the name of a file: {problem}", shown(path))))
+    })
 }
 
 /// Checks the input names of one task: each is valid, and no two are the same file on any system.
@@ -573,8 +605,14 @@ pub fn check_input_names<'a>(inputs: impl IntoIterator<Item = &'a str>) -> Resul
     for name in inputs {
         check_inside_path(name)?;
         if names.add(name).as_deref() != Some(name) {
-            let other = known.get(&fold(name)).map_or_else(|| "of a file and of a folder".to_owned(), |other| format!("'{}'", shown(other)));
-            return Err(value(format!("the input '{}' has the same name as another one on some systems: {other}", shown(name))));
+            let other = known.get(&fold(name)).map_or_else(
+                || "of a file and of a folder".to_owned(),
+                |other| format!("'{}'", shown(other)),
+            );
+            return Err(value(format!(
+                "the input '{}' has the same name as another one on some systems: {other}",
+                shown(name)
+            )));
         }
         known.insert(fold(name), name);
     }
@@ -590,7 +628,10 @@ pub fn check_result_paths<'a>(paths: impl IntoIterator<Item = &'a str>) -> Resul
     for path in paths {
         check_inside_path(path)?;
         if names.add(path).as_deref() != Some(path) {
-            return Err(value(format!("'{}' is the same file as another one of the result, on some systems", shown(path))));
+            return Err(value(format!(
+                "'{}' is the same file as another one of the result, on some systems",
+                shown(path)
+            )));
         }
     }
     Ok(())
@@ -600,7 +641,13 @@ pub fn check_result_paths<'a>(paths: impl IntoIterator<Item = &'a str>) -> Resul
 #[must_use]
 pub fn name_of_module(module: &str) -> String {
     let file = module.rsplit(['/', '\\']).next().unwrap_or(module);
-    let name: String = file.strip_suffix(".wasm").unwrap_or(file).chars().map(|c| if c.is_control() { ' ' } else { c }).take(120).collect();
+    let name: String = file
+        .strip_suffix(".wasm")
+        .unwrap_or(file)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(120)
+        .collect();
     if name.trim().is_empty() { "program".to_owned() } else { name.trim().to_owned() }
 }
 
@@ -675,14 +722,20 @@ mod tests {
 
     #[test]
     fn inputs_that_are_one_file_on_some_systems_are_refused() {
-        for (one, other) in [("a", "A"), ("ß", "ẞ"), ("caf\u{e9}", "cafe\u{301}"), ("Dir/x", "dir/X"), ("dir", "DIR/x")] {
+        for (one, other) in
+            [("a", "A"), ("ß", "ẞ"), ("caf\u{e9}", "cafe\u{301}"), ("Dir/x", "dir/X"), ("dir", "DIR/x")]
+        {
             let mut job = JobFile::for_module("x", "x.wasm");
             job.inputs = [one, other].map(|name| (name.to_owned(), "file".to_owned())).into();
             let refused = job.check().map_err(|error| error.to_string());
-            assert!(refused.as_ref().is_err_and(|said| said.contains(one) || said.contains(other)), "{one} {other}: {refused:?}");
+            assert!(
+                refused.as_ref().is_err_and(|said| said.contains(one) || said.contains(other)),
+                "{one} {other}: {refused:?}"
+            );
         }
         let mut job = JobFile::for_module("x", "x.wasm");
-        job.inputs = ["a", "b", "dir/a", "dir/b", "Dir2/a"].map(|name| (name.to_owned(), "file".to_owned())).into();
+        job.inputs =
+            ["a", "b", "dir/a", "dir/b", "Dir2/a"].map(|name| (name.to_owned(), "file".to_owned())).into();
         assert_eq!(job.check(), Ok(()));
         job.map = Map::Inputs(vec!["file".to_owned()]);
         assert_eq!(job.check(), Ok(()));

@@ -81,7 +81,12 @@ impl Limits {
     /// later changes, and the logs. Larger states are refused.
     #[must_use]
     pub fn state_size(&self) -> ByteCount {
-        let parts = [self.memory.0.saturating_mul(2), self.disk.0.saturating_mul(2), self.log.0.saturating_mul(2), STATE_BYTES];
+        let parts = [
+            self.memory.0.saturating_mul(2),
+            self.disk.0.saturating_mul(2),
+            self.log.0.saturating_mul(2),
+            STATE_BYTES,
+        ];
         ByteCount(parts.into_iter().fold(0, u64::saturating_add))
     }
 
@@ -89,7 +94,13 @@ impl Limits {
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         let bytes = |name: &str, value: ByteCount, low: u64, high: u64| {
-            (value.0 < low || value.0 > high).then(|| format!("limit '{name}' is {value}; it must lie between {} and {}", ByteCount(low), ByteCount(high)))
+            (value.0 < low || value.0 > high).then(|| {
+                format!(
+                    "limit '{name}' is {value}; it must lie between {} and {}",
+                    ByteCount(low),
+                    ByteCount(high)
+                )
+            })
         };
         bytes("memory", self.memory, 1 << 16, 4 << 30)
             .or_else(|| bytes("disk", self.disk, 0, 16 << 30))
@@ -98,10 +109,15 @@ impl Limits {
             .or_else(|| bytes("module", self.module, 8, 256 << 20))
             .or_else(|| (self.units.0 == 0).then(|| "limit 'units' is 0; it must be at least 1".to_owned()))
             .or_else(|| {
-                (self.wall_seconds == 0 || self.wall_seconds > 366 * 86_400)
-                    .then(|| format!("limit 'wall' is {} s; it must lie between 1 s and 366 days", self.wall_seconds))
+                (self.wall_seconds == 0 || self.wall_seconds > 366 * 86_400).then(|| {
+                    format!("limit 'wall' is {} s; it must lie between 1 s and 366 days", self.wall_seconds)
+                })
             })
-            .or_else(|| (self.table_elements > 10_000_000).then(|| format!("limit 'table_elements' is {}; it must be at most 10000000", self.table_elements)))
+            .or_else(|| {
+                (self.table_elements > 10_000_000).then(|| {
+                    format!("limit 'table_elements' is {}; it must be at most 10000000", self.table_elements)
+                })
+            })
     }
 }
 
@@ -134,7 +150,11 @@ mod tests {
         let more = large.footprint().0 - small.footprint().0;
         assert_eq!(more, (4 << 30) + (16 << 20), "the files, and the hashes of their pages");
         let talkative = Limits { log: ByteCount::mib(64), ..small.clone() };
-        assert_eq!(talkative.footprint().0 - small.footprint().0, 4 * (63 << 20), "both logs, and once more for a checkpoint");
+        assert_eq!(
+            talkative.footprint().0 - small.footprint().0,
+            4 * (63 << 20),
+            "both logs, and once more for a checkpoint"
+        );
         let endless = Limits { disk: ByteCount(u64::MAX), memory: ByteCount(u64::MAX), ..small };
         assert_eq!(endless.footprint(), ByteCount(u64::MAX));
         assert_eq!(endless.state_size(), ByteCount(u64::MAX));

@@ -54,13 +54,19 @@ impl FromStr for NodeId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut bytes = [0; 64];
         let length = if text.len() <= 64 { bs58::decode(text).onto(&mut bytes).ok() } else { None };
-        length.and_then(|length| Self::from_peer_id_bytes(&bytes[..length])).ok_or_else(|| ParseIdError::new(text, "the id of a device, such as 12D3KooW…"))
+        length
+            .and_then(|length| Self::from_peer_id_bytes(&bytes[..length]))
+            .ok_or_else(|| ParseIdError::new(text, "the id of a device, such as 12D3KooW…"))
     }
 }
 
 impl Serialize for NodeId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
     }
 }
 
@@ -83,8 +89,12 @@ mod tests {
     fn the_text_is_that_of_libp2p() {
         // Key of the Ed25519 example in the peer-ids specification.
         let key = "1ed1e8fae2c4a144b8be8fd4b47bf3d3b34b871c3cacf6010f0e42d474fce27e";
-        let bytes: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&key[at * 2..at * 2 + 2], 16).unwrap()).collect();
-        assert_eq!(NodeId(bytes.try_into().unwrap()).to_string(), "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq");
+        let bytes: Vec<u8> =
+            (0..32).map(|at| u8::from_str_radix(&key[at * 2..at * 2 + 2], 16).unwrap()).collect();
+        assert_eq!(
+            NodeId(bytes.try_into().unwrap()).to_string(),
+            "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq"
+        );
     }
 
     proptest! {

@@ -25,11 +25,16 @@ const NUMBERED_DEVICES: [&str; 2] = ["COM", "LPT"];
 /// Returns why `path` cannot be the name of a file on every system, or `None` when it can.
 #[must_use]
 pub fn path_problem(path: &str) -> Option<&'static str> {
-    if path.is_empty() || path.len() > MAX_PATH_BYTES || path.split('/').any(|part| matches!(part, "" | "." | "..") || part.len() > MAX_NAME_BYTES) {
+    if path.is_empty()
+        || path.len() > MAX_PATH_BYTES
+        || path.split('/').any(|part| matches!(part, "" | "." | "..") || part.len() > MAX_NAME_BYTES)
+    {
         return Some("it is not a plain relative path, such as data/query.fasta");
     }
     if path.contains(is_refused) {
-        return Some("it holds a character that some systems do not allow in names: one of < > : \" | ? * \\ or a control character");
+        return Some(
+            "it holds a character that some systems do not allow in names: one of < > : \" | ? * \\ or a control character",
+        );
     }
     if path.split('/').any(|part| part.ends_with(['.', ' '])) {
         return Some("a part of it ends in a dot or a blank, which some systems leave out");
@@ -70,7 +75,11 @@ fn portable_name(name: &str) -> String {
 
 /// Returns at most `most` bytes of a name; a cut name does not end in a dot or space.
 fn cut(name: &str, most: usize) -> &str {
-    if name.len() <= most { name } else { name[..name.floor_char_boundary(most)].trim_end_matches(['.', ' ']) }
+    if name.len() <= most {
+        name
+    } else {
+        name[..name.floor_char_boundary(most)].trim_end_matches(['.', ' '])
+    }
 }
 
 fn is_refused(c: char) -> bool {
@@ -135,7 +144,8 @@ impl ResultNames {
     /// Returns the first free numbered name below a folder, and its folded form.
     fn free(&mut self, folder: &str, part: &str, is_file: bool) -> Option<(String, String)> {
         let below = |name: String| if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        let is_free = |folded: &str| !(self.files.contains(folded) || is_file && self.folders.contains(folded));
+        let is_free =
+            |folded: &str| !(self.files.contains(folded) || is_file && self.folders.contains(folded));
         let first = fold(&below(part.to_owned()));
         let mut number = if is_free(&first) { 1 } else { self.tried.get(&first).copied().unwrap_or(1) + 1 };
         // There are more numbers to try than names in use, so one is free.
@@ -263,7 +273,9 @@ impl Renamed {
                 let (said, kept) = shown_apart(&self.name, kept);
                 format!("'{said}' is kept as '{kept}'")
             }
-            None => format!("'{}' is left out, because {}", shown(&self.name), self.reason.unwrap_or(NO_NAME)),
+            None => {
+                format!("'{}' is left out, because {}", shown(&self.name), self.reason.unwrap_or(NO_NAME))
+            }
         }
     }
 }
@@ -278,7 +290,8 @@ fn shown_apart(one: &str, other: &str) -> (String, String) {
     let alike = one.chars().zip(other.chars()).take_while(|(a, b)| a == b).count();
     let from = if alike + SHOWN_ALIKE < MAX_SHOWN { 0 } else { alike - SHOWN_ALIKE };
     let part = |path: &str| {
-        let (begin, length) = (path.char_indices().nth(from).map_or(path.len(), |(at, _)| at), path.chars().count());
+        let (begin, length) =
+            (path.char_indices().nth(from).map_or(path.len(), |(at, _)| at), path.chars().count());
         let begins = if from > 0 { "…" } else { "" };
         let ends = if length > from + MAX_SHOWN { "…" } else { "" };
         format!("{begins}{}{ends}", shown(&path[begin..]))
@@ -288,7 +301,11 @@ fn shown_apart(one: &str, other: &str) -> (String, String) {
 
 /// Returns the beginning of a path on one line, with control characters escaped and the rest cleaned.
 pub(crate) fn shown(path: &str) -> String {
-    let escaped: String = path.chars().take(MAX_SHOWN).flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect();
+    let escaped: String = path
+        .chars()
+        .take(MAX_SHOWN)
+        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect();
     clean(&escaped)
 }
 
@@ -314,7 +331,8 @@ pub(crate) fn fold(path: &str) -> String {
     }
     // Each letter is mapped alone, since a final sigma differs within a word; lower case first, since ẞ is
     // a capital itself.
-    let one_case = path.nfd().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+    let one_case =
+        path.nfd().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
     one_case.nfd().collect()
 }
 
@@ -325,7 +343,20 @@ mod tests {
 
     #[test]
     fn names_that_mean_something_to_a_system_are_refused() {
-        for path in ["a", "data/query.fasta", ".hidden", "with space", "-rf", "café", "context", "com", "COM10", "nul1", "a..b", "Console.txt"] {
+        for path in [
+            "a",
+            "data/query.fasta",
+            ".hidden",
+            "with space",
+            "-rf",
+            "café",
+            "context",
+            "com",
+            "COM10",
+            "nul1",
+            "a..b",
+            "Console.txt",
+        ] {
             assert_eq!(path_problem(path), None, "{path}");
         }
         for path in [
@@ -453,9 +484,15 @@ mod tests {
 
     #[test]
     fn letters_that_a_system_takes_for_the_same_are_the_same() {
-        for (one, other) in
-            [("a", "A"), ("straße", "STRASSE"), ("ß", "ẞ"), ("caf\u{e9}", "cafe\u{301}"), ("caf\u{e9}", "CAFE\u{301}"), ("ΟΔΟΣ", "οδος"), ("οδός", "οδόσ")]
-        {
+        for (one, other) in [
+            ("a", "A"),
+            ("straße", "STRASSE"),
+            ("ß", "ẞ"),
+            ("caf\u{e9}", "cafe\u{301}"),
+            ("caf\u{e9}", "CAFE\u{301}"),
+            ("ΟΔΟΣ", "οδος"),
+            ("οδός", "οδόσ"),
+        ] {
             assert_eq!(fold(one), fold(other), "{one} {other}");
             let mut names = ResultNames::default();
             assert_eq!(names.add(one).as_deref(), Some(one));
@@ -469,8 +506,11 @@ mod tests {
     #[test]
     fn many_twins_are_named_at_once() {
         let mut names = ResultNames::default();
-        let twin = |number: u32| (0..16).map(|bit| if number >> bit & 1 == 1 { 'A' } else { 'a' }).collect::<String>();
-        let kept: BTreeSet<String> = (0..20_000).filter_map(|number| names.add(&twin(number))).map(|name| fold(&name)).collect();
+        let twin = |number: u32| {
+            (0..16).map(|bit| if number >> bit & 1 == 1 { 'A' } else { 'a' }).collect::<String>()
+        };
+        let kept: BTreeSet<String> =
+            (0..20_000).filter_map(|number| names.add(&twin(number))).map(|name| fold(&name)).collect();
         assert_eq!(kept.len(), 20_000);
     }
 

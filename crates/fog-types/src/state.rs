@@ -41,7 +41,9 @@ impl JobState {
     /// Returns the state for a word of [`as_str`](Self::as_str).
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Queued, Self::Running, Self::Paused, Self::Finished, Self::Failed, Self::Cancelled].into_iter().find(|state| state.as_str() == word)
+        [Self::Queued, Self::Running, Self::Paused, Self::Finished, Self::Failed, Self::Cancelled]
+            .into_iter()
+            .find(|state| state.as_str() == word)
     }
 }
 
@@ -77,6 +79,8 @@ impl TaskState {
     /// Returns the state for a word of [`as_str`](Self::as_str).
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Queued, Self::Running, Self::Finished, Self::Failed, Self::Cancelled].into_iter().find(|state| state.as_str() == word)
+        [Self::Queued, Self::Running, Self::Finished, Self::Failed, Self::Cancelled]
+            .into_iter()
+            .find(|state| state.as_str() == word)
     }
 }

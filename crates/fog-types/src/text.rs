@@ -61,9 +61,21 @@ fn shown(text: &str, has_lines: bool) -> String {
             '\u{2028}' | '\u{2029}' if has_lines => '\n',
             // The ideographic space is as wide as a letter and stays.
             c if c.is_control() || (c.is_whitespace() && c != '\u{3000}') || c == '\u{2800}' => ' ',
-            '\u{200c}' | '\u{200d}' if before.is_some_and(joins) && rest.peek().is_some_and(|next| joins(*next) && !is_mark(*next) && !is_selector(*next)) => c,
+            '\u{200c}' | '\u{200d}'
+                if before.is_some_and(joins)
+                    && rest
+                        .peek()
+                        .is_some_and(|next| joins(*next) && !is_mark(*next) && !is_selector(*next)) =>
+            {
+                c
+            }
             c if is_selector(c) && before.is_some_and(has_forms) => c,
-            '\u{e0020}'..='\u{e007f}' if tags < MAX_TAGS && before.is_some_and(|before| before == '\u{1f3f4}' || is_tag(before)) => c,
+            '\u{e0020}'..='\u{e007f}'
+                if tags < MAX_TAGS
+                    && before.is_some_and(|before| before == '\u{1f3f4}' || is_tag(before)) =>
+            {
+                c
+            }
             c if is_hidden(c) => continue,
             c => c,
         };
@@ -106,7 +118,20 @@ fn joins(c: char) -> bool {
 fn has_forms(c: char) -> bool {
     (is_emoji(c) && !is_selector(c))
         || c.is_ascii_digit()
-        || matches!(c, '#' | '*' | '\u{a9}' | '\u{ae}' | '\u{203c}' | '\u{2049}' | '\u{2122}' | '\u{2139}' | '\u{3030}' | '\u{303d}' | '\u{3297}' | '\u{3299}')
+        || matches!(
+            c,
+            '#' | '*'
+                | '\u{a9}'
+                | '\u{ae}'
+                | '\u{203c}'
+                | '\u{2049}'
+                | '\u{2122}'
+                | '\u{2139}'
+                | '\u{3030}'
+                | '\u{303d}'
+                | '\u{3297}'
+                | '\u{3299}'
+        )
 }
 
 fn is_mark(c: char) -> bool {
@@ -197,7 +222,12 @@ mod tests {
 
     #[test]
     fn no_run_of_invisible_characters_is_long() {
-        for (base, hidden) in [("\u{2764}", "\u{fe0f}"), ("\u{2764}\u{fe0f}", "\u{200d}\u{fe0f}"), ("\u{1f3f4}", "\u{e0061}"), ("1", "\u{fe0e}\u{fe0f}")] {
+        for (base, hidden) in [
+            ("\u{2764}", "\u{fe0f}"),
+            ("\u{2764}\u{fe0f}", "\u{200d}\u{fe0f}"),
+            ("\u{1f3f4}", "\u{e0061}"),
+            ("1", "\u{fe0e}\u{fe0f}"),
+        ] {
             let shown = clean(&format!("{base}{}a", hidden.repeat(300))).chars().count();
             assert!(shown <= 2 + MAX_TAGS as usize, "{hidden:?}: {shown}");
         }

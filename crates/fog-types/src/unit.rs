@@ -99,10 +99,15 @@ impl fmt::Display for ByteCount {
 impl FromStr for ByteCount {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || format!("'{}' is not a size, such as 64MiB or 1.5GiB", text.chars().take(40).collect::<String>());
+        let bad = || {
+            format!("'{}' is not a size, such as 64MiB or 1.5GiB", text.chars().take(40).collect::<String>())
+        };
         let text_trimmed = text.trim();
-        let split = text_trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text_trimmed.len());
-        let (whole, part) = text_trimmed[..split].split_once('.').map_or((&text_trimmed[..split], None), |(whole, part)| (whole, Some(part)));
+        let split =
+            text_trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text_trimmed.len());
+        let (whole, part) = text_trimmed[..split]
+            .split_once('.')
+            .map_or((&text_trimmed[..split], None), |(whole, part)| (whole, Some(part)));
         let number: u64 = whole.parse().map_err(|_| bad())?;
         let factor: u64 = match text_trimmed[split..].trim().to_ascii_lowercase().as_str() {
             "" | "b" => 1,
@@ -157,7 +162,18 @@ mod tests {
         assert_eq!("2gib".parse(), Ok(ByteCount(2 << 30)));
         assert_eq!("1.5GiB".parse(), Ok(ByteCount(3 << 29)));
         assert_eq!("0.25 kb".parse(), Ok(ByteCount(250)));
-        for wrong in ["1.5", "1.5 B", "1.GiB", ".5GiB", "1.5.5GiB", ".", "1,5GiB", "1.0000000001GiB", "-1.5GiB", "18446744073709551615.5"] {
+        for wrong in [
+            "1.5",
+            "1.5 B",
+            "1.GiB",
+            ".5GiB",
+            "1.5.5GiB",
+            ".",
+            "1,5GiB",
+            "1.0000000001GiB",
+            "-1.5GiB",
+            "18446744073709551615.5",
+        ] {
             assert!(wrong.parse::<ByteCount>().is_err(), "{wrong}");
         }
         assert!("12 bananas".parse::<ByteCount>().is_err());

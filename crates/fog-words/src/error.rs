@@ -11,7 +11,8 @@ impl Words {
         if !self.has(&error.key) {
             return error.message.clone();
         }
-        let values: Vec<(&str, FluentValue<'_>)> = error.values.iter().map(|(name, value)| (name.as_str(), self.value_of(value))).collect();
+        let values: Vec<(&str, FluentValue<'_>)> =
+            error.values.iter().map(|(name, value)| (name.as_str(), self.value_of(value))).collect();
         self.with(&error.key, &values)
     }
 

@@ -13,7 +13,11 @@ impl Words {
             100..=3_599 => self.with("span-minutes", &[("n", n((seconds + 30) / 60))]),
             3_600..=172_799 => {
                 let (hours, minutes) = (seconds / 3600, seconds % 3600 / 60);
-                if minutes == 0 { self.with("span-hours", &[("n", n(hours))]) } else { self.with("span-hours-minutes", &[("h", n(hours)), ("m", n(minutes))]) }
+                if minutes == 0 {
+                    self.with("span-hours", &[("n", n(hours))])
+                } else {
+                    self.with("span-hours-minutes", &[("h", n(hours)), ("m", n(minutes))])
+                }
             }
             _ => self.with("span-days", &[("n", n(seconds / 86_400))]),
         }
@@ -50,8 +54,13 @@ impl Words {
     #[must_use]
     pub fn estimate(&self, estimate: &EstimateView) -> String {
         let (tasks, at_once) = (f64::from(estimate.tasks), f64::from(estimate.at_once));
-        let sample =
-            self.with("estimate-sample", &[("units", self.units(estimate.sample_units).into()), ("span", self.span(estimate.sample_ms.div_ceil(1000)).into())]);
+        let sample = self.with(
+            "estimate-sample",
+            &[
+                ("units", self.units(estimate.sample_units).into()),
+                ("span", self.span(estimate.sample_ms.div_ceil(1000)).into()),
+            ],
+        );
         let whole = match (estimate.units, estimate.seconds) {
             (Some(units), Some(seconds)) => self.with(
                 "estimate-whole",
@@ -63,7 +72,10 @@ impl Words {
                     ("memory", self.bytes(estimate.memory).into()),
                 ],
             ),
-            _ => self.with("estimate-unknown", &[("tasks", tasks.into()), ("memory", self.bytes(estimate.memory).into())]),
+            _ => self.with(
+                "estimate-unknown",
+                &[("tasks", tasks.into()), ("memory", self.bytes(estimate.memory).into())],
+            ),
         };
         format!("{whole} {sample}")
     }

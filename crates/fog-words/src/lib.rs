@@ -17,7 +17,8 @@ use unic_langid::LanguageIdentifier;
 /// Languages with a complete catalogue: code and own name.
 pub const LANGUAGES: [(&str, &str); 2] = [("en", "English"), ("de", "Deutsch")];
 
-const CATALOGUES: [(&str, &str); 2] = [("en", include_str!("../words/en.ftl")), ("de", include_str!("../words/de.ftl"))];
+const CATALOGUES: [(&str, &str); 2] =
+    [("en", include_str!("../words/en.ftl")), ("de", include_str!("../words/de.ftl"))];
 
 /// Texts of one language.
 pub struct Words {
@@ -31,7 +32,8 @@ impl Words {
     #[must_use]
     pub fn new(code: &str) -> Self {
         let wanted = code.split(['-', '_', '.']).next().unwrap_or_default().to_lowercase();
-        let (language, text) = CATALOGUES.into_iter().find(|(known, _)| *known == wanted).unwrap_or(CATALOGUES[0]);
+        let (language, text) =
+            CATALOGUES.into_iter().find(|(known, _)| *known == wanted).unwrap_or(CATALOGUES[0]);
         let id: LanguageIdentifier = language.parse().unwrap_or_default();
         let mut bundle = FluentBundle::new(vec![id]);
         // Isolation marks around values would show in terminals.

@@ -6,7 +6,8 @@ use crate::Words;
 
 /// Returns tasks that run because their owner asked for them now; none while a rule stops these too.
 fn requested(status: &Status) -> impl Iterator<Item = &ActiveTask> {
-    let is_held = status.verdict.reasons.iter().any(|reason| reason.effect == EffectView::Stops && !reason.yields);
+    let is_held =
+        status.verdict.reasons.iter().any(|reason| reason.effect == EffectView::Stops && !reason.yields);
     status.active.iter().filter(move |task| !is_held && !task.frozen && status.run_now.contains(&task.job))
 }
 
@@ -96,8 +97,12 @@ impl Words {
             (Some(_), None) => self.headline(&status.verdict, true, now_ms),
             (None, _) => match short_of(status) {
                 Some(wait) => self.memory_wait(wait),
-                None if is_only_paused(status) => self.with("headline-only-paused", &[("n", (status.counts.paused as f64).into())]),
-                None => self.headline(&status.verdict, !status.active.is_empty() || status.next.is_some(), now_ms),
+                None if is_only_paused(status) => {
+                    self.with("headline-only-paused", &[("n", (status.counts.paused as f64).into())])
+                }
+                None => {
+                    self.headline(&status.verdict, !status.active.is_empty() || status.next.is_some(), now_ms)
+                }
             },
         }
     }
@@ -106,7 +111,9 @@ impl Words {
     #[must_use]
     pub fn task_of(&self, index: u32, total: u32) -> Option<String> {
         let last = total.saturating_sub(1);
-        (last > 0).then(|| self.with("task-of", &[("task", index.to_string().into()), ("last", last.to_string().into())]))
+        (last > 0).then(|| {
+            self.with("task-of", &[("task", index.to_string().into()), ("last", last.to_string().into())])
+        })
     }
 
     /// Returns a note that no checkpoints are taken, if so.
@@ -126,7 +133,11 @@ impl Words {
     /// Returns the reason why a job waits for memory.
     #[must_use]
     pub fn memory_wait(&self, wait: &MemoryWait) -> String {
-        let values = [("name", wait.name.as_str().into()), ("wanted", self.bytes(wait.wanted).into()), ("spare", self.bytes(wait.spare).into())];
+        let values = [
+            ("name", wait.name.as_str().into()),
+            ("wanted", self.bytes(wait.wanted).into()),
+            ("spare", self.bytes(wait.spare).into()),
+        ];
         self.with("waits-for-memory", &values)
     }
 
@@ -157,9 +168,15 @@ impl Words {
         let working = requested(status).count();
         match status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops) {
             Some(_) if working > 0 => self.with("pill-working", &[("n", (working as f64).into())]),
-            Some(reason) => self.with("pill-waiting", &[("why", self.t(&format!("short-{}", reason.rule)).into())]),
-            None if short_of(status).is_some() => self.with("pill-waiting", &[("why", self.t("short-memory").into())]),
-            None if is_only_paused(status) => self.with("pill-only-paused", &[("n", (status.counts.paused as f64).into())]),
+            Some(reason) => {
+                self.with("pill-waiting", &[("why", self.t(&format!("short-{}", reason.rule)).into())])
+            }
+            None if short_of(status).is_some() => {
+                self.with("pill-waiting", &[("why", self.t("short-memory").into())])
+            }
+            None if is_only_paused(status) => {
+                self.with("pill-only-paused", &[("n", (status.counts.paused as f64).into())])
+            }
             None if status.active.is_empty() => self.t("pill-ready"),
             None => self.with("pill-working", &[("n", (status.active.len() as f64).into())]),
         }
@@ -170,7 +187,13 @@ impl Words {
     #[must_use]
     pub fn reasons(&self, verdict: &VerdictView, now_ms: i64) -> Vec<String> {
         let is_held = verdict.reasons.iter().any(waits_for_somebody);
-        let sentence = |reason| if is_held && !waits_for_somebody(reason) { self.what(reason) } else { self.reason(reason, now_ms) };
+        let sentence = |reason| {
+            if is_held && !waits_for_somebody(reason) {
+                self.what(reason)
+            } else {
+                self.reason(reason, now_ms)
+            }
+        };
         verdict.reasons.iter().map(sentence).collect()
     }
 
@@ -202,7 +225,14 @@ impl Words {
             .find(|key| self.has(key))
             .unwrap_or(base);
         let duty = if let EffectView::Limits(duty) = reason.effect { f64::from(duty) } else { 0.0 };
-        self.with(&key, &[("now", self.value(&reason.now).into()), ("limit", self.value(&reason.limit).into()), ("duty", duty.into())])
+        self.with(
+            &key,
+            &[
+                ("now", self.value(&reason.now).into()),
+                ("limit", self.value(&reason.limit).into()),
+                ("duty", duty.into()),
+            ],
+        )
     }
 
     /// Returns the end of a reason as a separate sentence.
@@ -213,12 +243,26 @@ impl Words {
         let held = reason.held_until_ms.filter(|at| *at > now_ms);
         let end = match (&reason.resumes, held) {
             _ if limits => return None,
-            (ResumeView::AtMs(at), held) => self.with("resumes-in", &[("span", from_now(held.map_or(*at, |held| held.max(*at))).into())]),
-            (ResumeView::Above(value), None) => self.with("resumes-above", &[("value", self.value(value).into())]),
-            (ResumeView::Below(value), None) => self.with("resumes-below", &[("value", self.value(value).into())]),
-            (ResumeView::Above(value), Some(at)) => self.with("resumes-above-held", &[("value", self.value(value).into()), ("span", from_now(at).into())]),
-            (ResumeView::Below(value), Some(at)) => self.with("resumes-below-held", &[("value", self.value(value).into()), ("span", from_now(at).into())]),
-            (ResumeView::ConditionEnds | ResumeView::UserActs, Some(at)) => self.with("resumes-not-before", &[("span", from_now(at).into())]),
+            (ResumeView::AtMs(at), held) => {
+                self.with("resumes-in", &[("span", from_now(held.map_or(*at, |held| held.max(*at))).into())])
+            }
+            (ResumeView::Above(value), None) => {
+                self.with("resumes-above", &[("value", self.value(value).into())])
+            }
+            (ResumeView::Below(value), None) => {
+                self.with("resumes-below", &[("value", self.value(value).into())])
+            }
+            (ResumeView::Above(value), Some(at)) => self.with(
+                "resumes-above-held",
+                &[("value", self.value(value).into()), ("span", from_now(at).into())],
+            ),
+            (ResumeView::Below(value), Some(at)) => self.with(
+                "resumes-below-held",
+                &[("value", self.value(value).into()), ("span", from_now(at).into())],
+            ),
+            (ResumeView::ConditionEnds | ResumeView::UserActs, Some(at)) => {
+                self.with("resumes-not-before", &[("span", from_now(at).into())])
+            }
             _ => return None,
         };
         Some(end)
@@ -238,7 +282,9 @@ impl Words {
             ValueView::Energy(n) => self.decimal(&format!("{n}")),
             ValueView::Pressure(word) => self.t(&format!("pressure-{word}")),
             ValueView::Charger(word) => self.t(&format!("charger-{word}")),
-            ValueView::Text(text) if self.has(&format!("profile-{text}")) => self.t(&format!("profile-{text}")),
+            ValueView::Text(text) if self.has(&format!("profile-{text}")) => {
+                self.t(&format!("profile-{text}"))
+            }
             ValueView::Text(text) => text.clone(),
             _ => String::new(),
         }

@@ -13,7 +13,10 @@ fn keys(text: &str) -> BTreeMap<&str, Vec<String>> {
             last = key;
             found.entry(key).or_default();
         }
-        let variables = line.split('$').skip(1).map(|rest| rest.chars().take_while(|c| c.is_alphanumeric()).collect::<String>());
+        let variables = line
+            .split('$')
+            .skip(1)
+            .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric()).collect::<String>());
         found.entry(last).or_default().extend(variables);
     }
     for list in found.values_mut() {
@@ -80,16 +83,30 @@ fn a_reason_says_value_limit_and_end() {
         yields: false,
     };
     let verdict = VerdictView { reasons: vec![reason.clone()], ..VerdictView::default() };
-    assert_eq!(Words::new("en").headline(&verdict, true, 0), "The battery is at 35 %, below your limit of 40 %. Resumes at 60 %.");
+    assert_eq!(
+        Words::new("en").headline(&verdict, true, 0),
+        "The battery is at 35 %, below your limit of 40 %. Resumes at 60 %."
+    );
     assert_eq!(Words::new("de_AT.UTF-8").language(), "de");
     assert!(Words::new("de").reason(&reason, 0).contains("60 %"));
     let held = ReasonView { held_until_ms: Some(90_000), ..reason };
-    assert_eq!(Words::new("en").reason(&held, 0), "The battery is at 35 %, below your limit of 40 %. Resumes at 60 %, in 90 s at the earliest.");
+    assert_eq!(
+        Words::new("en").reason(&held, 0),
+        "The battery is at 35 %, below your limit of 40 %. Resumes at 60 %, in 90 s at the earliest."
+    );
 }
 
 fn stop(rule: &str, now: ValueView, limit: ValueView) -> ReasonView {
     let yields = matches!(rule, "in-use" | "other-cpu");
-    ReasonView { rule: rule.to_owned(), effect: EffectView::Stops, now, limit, resumes: ResumeView::UserActs, held_until_ms: None, yields }
+    ReasonView {
+        rule: rule.to_owned(),
+        effect: EffectView::Stops,
+        now,
+        limit,
+        resumes: ResumeView::UserActs,
+        held_until_ms: None,
+        yields,
+    }
 }
 
 /// Returns the number in the command of a hint.
@@ -112,7 +129,10 @@ fn a_limit_that_is_suggested_is_below_the_limit_and_below_what_there_is() {
         ("battery-level", ValueView::Percent(15.0), ValueView::Percent(16.0), 15.0, 16.0),
     ] {
         let hint = words.way_on(&stop(rule, now, limit), job).unwrap();
-        assert!(number_in(&hint).is_some_and(|number| number < reading && number < most && number > 0.0), "{hint}");
+        assert!(
+            number_in(&hint).is_some_and(|number| number < reading && number < most && number > 0.0),
+            "{hint}"
+        );
     }
     for (rule, now, limit) in [
         ("disk-free", gb(0.05), gb(0.1)),
@@ -131,7 +151,10 @@ fn a_limit_that_is_suggested_is_below_the_limit_and_below_what_there_is() {
 fn no_hint_says_a_number_that_was_thought_of_before() {
     for (_, catalogue) in CATALOGUES {
         for line in catalogue.lines().filter(|line| line.contains("`fog settings set")) {
-            let value = line.split_once("`fog settings set").and_then(|(_, rest)| rest.split_once('=')).map_or("", |(_, value)| value);
+            let value = line
+                .split_once("`fog settings set")
+                .and_then(|(_, rest)| rest.split_once('='))
+                .map_or("", |(_, value)| value);
             // The value 0 switches the rule off.
             assert!(value.starts_with("0`") || !value.starts_with(|c: char| c.is_ascii_digit()), "{line}");
         }
@@ -158,7 +181,10 @@ fn work_that_was_asked_for_is_not_claimed_while_a_rule_holds_for_it_too() {
     let status = |rules: &[&str]| fog_api::Status {
         contributing: true,
         verdict: VerdictView {
-            reasons: rules.iter().map(|rule| stop(rule, ValueView::Percent(1.0), ValueView::Percent(2.0))).collect(),
+            reasons: rules
+                .iter()
+                .map(|rule| stop(rule, ValueView::Percent(1.0), ValueView::Percent(2.0)))
+                .collect(),
             ..VerdictView::default()
         },
         active: vec![task.clone()],
@@ -179,8 +205,14 @@ fn work_that_was_asked_for_is_not_claimed_while_a_rule_holds_for_it_too() {
 #[test]
 fn nothing_resumes_by_itself_while_somebody_has_to_switch_it_on() {
     let words = Words::new("en");
-    let in_use = ReasonView { resumes: ResumeView::AtMs(180_000), ..stop("in-use", ValueView::Seconds(0.0), ValueView::Seconds(180.0)) };
-    let verdict = |reasons: &[&ReasonView]| VerdictView { reasons: reasons.iter().map(|reason| (*reason).clone()).collect(), ..VerdictView::default() };
+    let in_use = ReasonView {
+        resumes: ResumeView::AtMs(180_000),
+        ..stop("in-use", ValueView::Seconds(0.0), ValueView::Seconds(180.0))
+    };
+    let verdict = |reasons: &[&ReasonView]| VerdictView {
+        reasons: reasons.iter().map(|reason| (*reason).clone()).collect(),
+        ..VerdictView::default()
+    };
     let off = stop("off", ValueView::Nothing, ValueView::Nothing);
     let said = words.reasons(&verdict(&[&off, &in_use]), 0);
     assert!(said.len() == 2 && !said[1].contains("Resumes"), "{said:?}");
@@ -201,7 +233,10 @@ fn what_is_paused_is_told_and_not_taken_for_work() {
     assert_eq!(words.status_headline(&paused(0), 0), "Ready to work. No job is waiting");
     assert_eq!(words.status_headline(&paused(1), 0), "Ready to work. A job is paused, and no other waits");
     assert_eq!(words.status_headline(&paused(3), 0), "Ready to work. 3 jobs are paused, and no other waits");
-    assert_eq!((words.pill(&paused(0)), words.pill(&paused(2))), ("Ready · no jobs".to_owned(), "Ready · 2 paused".to_owned()));
+    assert_eq!(
+        (words.pill(&paused(0)), words.pill(&paused(2))),
+        ("Ready · no jobs".to_owned(), "Ready · 2 paused".to_owned())
+    );
     let waiting = fog_api::Status { next: Some("Next".to_owned()), ..paused(1) };
     assert!(words.status_headline(&waiting, 0).starts_with("Working at 50 %"));
 }
@@ -216,14 +251,28 @@ fn this_device_has_a_name_in_every_language() {
 #[test]
 fn only_a_clock_that_is_a_minute_off_is_worth_a_word_and_it_says_whose() {
     let words = Words::new("en");
-    let said = |millis: Option<i64>, peers| words.clocks(&fog_api::ChatView { clock_off_ms: millis, clock_peers: peers, ..fog_api::ChatView::default() });
+    let said = |millis: Option<i64>, peers| {
+        words.clocks(&fog_api::ChatView {
+            clock_off_ms: millis,
+            clock_peers: peers,
+            ..fog_api::ChatView::default()
+        })
+    };
     assert_eq!((said(None, 0), said(Some(-59_000), 2)), (None, None));
-    assert!(said(Some(-180_000), 3).is_some_and(|text| text.contains("3 min fast") && text.contains("3 people")));
+    assert!(
+        said(Some(-180_000), 3).is_some_and(|text| text.contains("3 min fast") && text.contains("3 people"))
+    );
     assert!(said(Some(180_000), 2).is_some_and(|text| text.contains("3 min slow")));
     // With only one other clock nobody knows which one is wrong.
-    assert!(said(Some(7_200_000), 1).is_some_and(|text| text.contains("2 h behind") && text.contains("One of the two is wrong")));
+    assert!(
+        said(Some(7_200_000), 1)
+            .is_some_and(|text| text.contains("2 h behind") && text.contains("One of the two is wrong"))
+    );
     let person = |millis| fog_api::PersonView { clock_off_ms: millis, ..fog_api::PersonView::default() };
-    assert_eq!((words.clock_of(&person(None)), words.clock_of(&person(Some(-7_200_000)))), (None, Some("clock 2 h behind".to_owned())));
+    assert_eq!(
+        (words.clock_of(&person(None)), words.clock_of(&person(Some(-7_200_000)))),
+        (None, Some("clock 2 h behind".to_owned()))
+    );
     let message = fog_api::ChatMessage { stated_ms: Some(5), ..fog_api::ChatMessage::default() };
     assert_eq!(words.stated(&message, |at| at.to_string()), Some("5 by their clock".to_owned()));
 }
@@ -243,8 +292,14 @@ fn an_error_is_told_in_every_language_and_one_without_a_text_as_it_came() {
         error.values = [("name".to_owned(), "home".into()), ("most".to_owned(), 60_u32.into())].into();
         Words::new(code).error(&error)
     };
-    assert_eq!(said("error-network-not-joined", "en"), "no network called 'home' was joined; `fog network` shows them");
-    assert_eq!(said("error-network-not-joined", "de"), "Das Gerät ist in keinem Netz namens „home“; `fog network` zeigt sie");
+    assert_eq!(
+        said("error-network-not-joined", "en"),
+        "no network called 'home' was joined; `fog network` shows them"
+    );
+    assert_eq!(
+        said("error-network-not-joined", "de"),
+        "Das Gerät ist in keinem Netz namens „home“; `fog network` zeigt sie"
+    );
     assert_eq!(said("error-network-bad-group-name", "de"), "Der Name einer Gruppe hat 1 bis 60 Zeichen");
     // Errors of libraries have no key, and a newer engine has keys that this catalogue lacks.
     for key in ["", "error-of-a-newer-engine"] {

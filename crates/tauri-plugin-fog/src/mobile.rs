@@ -49,7 +49,10 @@ pub struct Device<R: Runtime> {
     listening: Listening,
 }
 
-pub(crate) fn register<R: Runtime>(app: &AppHandle<R>, api: PluginApi<R, ()>) -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn register<R: Runtime>(
+    app: &AppHandle<R>,
+    api: PluginApi<R, ()>,
+) -> Result<(), Box<dyn std::error::Error>> {
     #[cfg(target_os = "android")]
     let handle = api.register_android_plugin("network.fog.plugin", "FogPlugin")?;
     #[cfg(target_os = "ios")]
@@ -127,9 +130,17 @@ impl<R: Runtime> Device<R> {
     ///
     /// # Errors
     /// When the native side refuses. A radio that is off or forbidden is no error, but an event.
-    pub async fn start_radio(&self, session: u64, saves_power: bool, listener: impl Fn(RadioEvent) -> bool + Send + 'static) -> Result<(), PhoneError> {
+    pub async fn start_radio(
+        &self,
+        session: u64,
+        saves_power: bool,
+        listener: impl Fn(RadioEvent) -> bool + Send + 'static,
+    ) -> Result<(), PhoneError> {
         *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = Some((session, Box::new(listener)));
-        Ok(self.handle.run_mobile_plugin_async("bluetoothStart", Start { session, saves_power, events: &self.events }).await?)
+        Ok(self
+            .handle
+            .run_mobile_plugin_async("bluetoothStart", Start { session, saves_power, events: &self.events })
+            .await?)
     }
 
     /// Sets how often the radio looks for peers, if this is the active session.
@@ -145,7 +156,10 @@ impl<R: Runtime> Device<R> {
     /// # Errors
     /// When the native side refuses.
     pub async fn stop_radio(&self, session: u64) -> Result<(), PhoneError> {
-        self.listening.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(running, _)| *running == session);
+        self.listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take_if(|(running, _)| *running == session);
         Ok(self.handle.run_mobile_plugin_async("bluetoothStop", Stop { session }).await?)
     }
 
@@ -154,7 +168,8 @@ impl<R: Runtime> Device<R> {
     /// # Errors
     /// When the native side refuses.
     pub async fn send_packet(&self, id: u64, packet: &[u8]) -> Result<bool, PhoneError> {
-        let answer: Sent = self.handle.run_mobile_plugin_async("bluetoothSend", Outgoing::new(id, packet)).await?;
+        let answer: Sent =
+            self.handle.run_mobile_plugin_async("bluetoothSend", Outgoing::new(id, packet)).await?;
         Ok(answer.sent)
     }
 

@@ -83,8 +83,14 @@ mod tests {
     #[test]
     fn what_the_phones_write_is_understood() {
         let read = |text: &str| serde_json::from_str::<RadioEvent>(text).unwrap();
-        assert_eq!(read(r#"{"kind":"link","id":1,"limit":509,"isIncoming":true}"#), RadioEvent::Link { id: 1, limit: 509, is_incoming: true });
-        assert_eq!(read(r#"{"kind":"packet","id":2,"data":"AQL/"}"#), RadioEvent::Packet { id: 2, packet: vec![1, 2, 255] });
+        assert_eq!(
+            read(r#"{"kind":"link","id":1,"limit":509,"isIncoming":true}"#),
+            RadioEvent::Link { id: 1, limit: 509, is_incoming: true }
+        );
+        assert_eq!(
+            read(r#"{"kind":"packet","id":2,"data":"AQL/"}"#),
+            RadioEvent::Packet { id: 2, packet: vec![1, 2, 255] }
+        );
         assert_eq!(read(r#"{"kind":"closed","id":3}"#), RadioEvent::Closed { id: 3 });
         for (word, state) in [
             ("on", RadioState::On),
@@ -95,12 +101,17 @@ mod tests {
         ] {
             assert_eq!(read(&format!(r#"{{"kind":"state","state":"{word}"}}"#)), RadioEvent::State { state });
         }
-        assert_eq!(serde_json::to_string(&Outgoing::new(4, &[1, 2, 255])).unwrap(), r#"{"id":4,"data":"AQL/"}"#);
+        assert_eq!(
+            serde_json::to_string(&Outgoing::new(4, &[1, 2, 255])).unwrap(),
+            r#"{"id":4,"data":"AQL/"}"#
+        );
     }
 
     #[test]
     fn what_is_too_long_or_no_packet_is_refused() {
-        let read = |data: &str| serde_json::from_str::<RadioEvent>(&format!(r#"{{"kind":"packet","id":1,"data":"{data}"}}"#));
+        let read = |data: &str| {
+            serde_json::from_str::<RadioEvent>(&format!(r#"{{"kind":"packet","id":1,"data":"{data}"}}"#))
+        };
         let longest = Outgoing::new(1, &[0; 512]).data;
         assert_eq!(read(&longest).unwrap(), RadioEvent::Packet { id: 1, packet: vec![0; 512] });
         assert!(read(&format!("{longest}AAAA")).is_err());

@@ -13,7 +13,11 @@ const QUERY: &str = "HBB_ORNAN";
 /// (`debug` or `release`).
 pub fn build(profile: &str) -> anyhow::Result<()> {
     let packages: Vec<&str> = EXAMPLES.iter().flat_map(|name| ["-p", name]).collect();
-    sh("cargo", &[&["build", "--quiet", "--target", "wasm32-wasip1", "--profile", "guest"], packages.as_slice()].concat())?;
+    sh(
+        "cargo",
+        &[&["build", "--quiet", "--target", "wasm32-wasip1", "--profile", "guest"], packages.as_slice()]
+            .concat(),
+    )?;
     let folder = target().join(profile).join("fog-examples");
     for name in EXAMPLES {
         let place = folder.join(name);
@@ -25,7 +29,9 @@ pub fn build(profile: &str) -> anyhow::Result<()> {
     if let Err(error) = proteins(&folder.join("protein-search")) {
         // The other examples work without the data set.
         std::fs::remove_dir_all(folder.join("protein-search"))?;
-        println!("The protein search is left out: {error:#}. Put a FASTA database beside its job file to have it.");
+        println!(
+            "The protein search is left out: {error:#}. Put a FASTA database beside its job file to have it."
+        );
     }
     Ok(())
 }
@@ -37,7 +43,12 @@ fn proteins(place: &Path) -> anyhow::Result<()> {
         ensure!(works("apt-get", &["--version"]), "the set comes from a Debian package");
         let cache = target().join("proteins");
         std::fs::create_dir_all(&cache)?;
-        let fetch = || crate::shell::command("apt-get", &["download", "-qq", "hmmer-examples"]).current_dir(&cache).status().is_ok_and(|s| s.success());
+        let fetch = || {
+            crate::shell::command("apt-get", &["download", "-qq", "hmmer-examples"])
+                .current_dir(&cache)
+                .status()
+                .is_ok_and(|s| s.success())
+        };
         if !fetch() {
             // A new machine has no package lists yet.
             let _ = sh("apt-get", &["update", "-qq"]);
@@ -56,7 +67,10 @@ fn proteins(place: &Path) -> anyhow::Result<()> {
         std::fs::write(&database, text)?;
     }
     let text = std::fs::read_to_string(&database)?;
-    let query = text.split('>').find(|record| record.split_whitespace().next() == Some(QUERY)).with_context(|| format!("{QUERY} is not in the set"))?;
+    let query = text
+        .split('>')
+        .find(|record| record.split_whitespace().next() == Some(QUERY))
+        .with_context(|| format!("{QUERY} is not in the set"))?;
     std::fs::write(place.join("query.fasta"), format!(">{query}"))?;
     Ok(())
 }

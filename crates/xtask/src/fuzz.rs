@@ -33,11 +33,19 @@ const TARGETS: [Target; 10] = [
 pub fn fuzz(runs: u64, only: Option<&str>) -> anyhow::Result<()> {
     let folder = target().join("fuzz");
     let host = crate::shell::capture("rustc", &["-vV"]);
-    let host = host.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc does not tell its host")?;
+    let host =
+        host.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc does not tell its host")?;
     let chosen = || TARGETS.iter().filter(|target| only.is_none_or(|only| only == target.name));
-    anyhow::ensure!(chosen().next().is_some(), "no such target; there are {}", TARGETS.map(|target| target.name).join(", "));
+    anyhow::ensure!(
+        chosen().next().is_some(),
+        "no such target; there are {}",
+        TARGETS.map(|target| target.name).join(", ")
+    );
     // With an explicit target, the flags do not apply to build scripts.
-    let mut build = command("cargo", &["build", "--quiet", "--release", "--target", host, "--manifest-path", "tests/fuzz/Cargo.toml"]);
+    let mut build = command(
+        "cargo",
+        &["build", "--quiet", "--release", "--target", host, "--manifest-path", "tests/fuzz/Cargo.toml"],
+    );
     build.env("RUSTFLAGS", COVERAGE).env("CARGO_TARGET_DIR", &folder);
     finish(build)?;
     for target in chosen() {
@@ -49,7 +57,16 @@ pub fn fuzz(runs: u64, only: Option<&str>) -> anyhow::Result<()> {
         let (runs, length) = (format!("-runs={runs}"), format!("-max_len={}", target.max_bytes));
         finish(command(
             &program.to_string_lossy(),
-            &[&corpus.to_string_lossy(), &runs, &length, &findings, "-timeout=10", "-rss_limit_mb=2048", "-verbosity=0", "-print_final_stats=1"],
+            &[
+                &corpus.to_string_lossy(),
+                &runs,
+                &length,
+                &findings,
+                "-timeout=10",
+                "-rss_limit_mb=2048",
+                "-verbosity=0",
+                "-print_final_stats=1",
+            ],
         ))?;
     }
     Ok(())
@@ -71,8 +88,9 @@ fn settings(corpus: &Path) -> anyhow::Result<()> {
 /// kind.
 fn modules(corpus: &Path) -> anyhow::Result<()> {
     let module: &[u8] = &[
-        0, b'a', b's', b'm', 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 4, 4, 1, 0x70, 0, 1, 5, 3, 1, 0, 1, 6, 6, 1, 0x7f, 1, 0x41, 0, 0x0b, 7, 10, 1, 6,
-        b'_', b's', b't', b'a', b'r', b't', 0, 0, 9, 7, 1, 0, 0x41, 0, 0x0b, 1, 0, 10, 9, 1, 7, 0, 3, 0x40, 0x0c, 0, 0x0b, 0x0b, 11, 7, 1, 0, 0x41, 0, 0x0b, 1,
+        0, b'a', b's', b'm', 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 4, 4, 1, 0x70, 0, 1, 5, 3, 1, 0, 1,
+        6, 6, 1, 0x7f, 1, 0x41, 0, 0x0b, 7, 10, 1, 6, b'_', b's', b't', b'a', b'r', b't', 0, 0, 9, 7, 1, 0,
+        0x41, 0, 0x0b, 1, 0, 10, 9, 1, 7, 0, 3, 0x40, 0x0c, 0, 0x0b, 0x0b, 11, 7, 1, 0, 0x41, 0, 0x0b, 1,
         b'x',
     ];
     Ok(std::fs::write(corpus.join("every-section"), module)?)

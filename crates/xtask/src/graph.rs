@@ -134,7 +134,8 @@ pub fn graph(files: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let is_subsystem = |place: &String| SUBSYSTEMS.contains(&place.as_str());
-    let between: Edges = between_places.into_iter().filter(|((from, to), _)| is_subsystem(from) && is_subsystem(to)).collect();
+    let between: Edges =
+        between_places.into_iter().filter(|((from, to), _)| is_subsystem(from) && is_subsystem(to)).collect();
     for ((from, to), names) in &between {
         println!("{from} -> {to} ({}): {}", names.len(), shown(names));
     }
@@ -175,11 +176,17 @@ fn edges(uses: &BTreeMap<String, Uses>) -> (Edges, Edges) {
             if let Some([only]) = shared.get(name.as_str()).map(Vec::as_slice)
                 && !is_own
             {
-                between_places.entry((place_of(file).to_owned(), place_of(only).to_owned())).or_default().insert(format!("{file}: {name}"));
+                between_places
+                    .entry((place_of(file).to_owned(), place_of(only).to_owned()))
+                    .or_default()
+                    .insert(format!("{file}: {name}"));
             }
         }
         for name in found.names.iter().filter(|name| *name != place_of(file)) {
-            between_places.entry((place_of(file).to_owned(), name.clone())).or_default().insert(format!("{file}: {name}::"));
+            between_places
+                .entry((place_of(file).to_owned(), name.clone()))
+                .or_default()
+                .insert(format!("{file}: {name}::"));
         }
     }
     (between_files, between_places)
@@ -201,7 +208,11 @@ fn circles(edges: &Edges) -> Vec<String> {
     let on_one: Vec<&str> = SUBSYSTEMS.into_iter().filter(|place| reach(place).contains(*place)).collect();
     let mut found: Vec<String> = Vec::new();
     for place in &on_one {
-        let with: Vec<&str> = on_one.iter().copied().filter(|other| reach(place).contains(*other) && reach(other).contains(*place)).collect();
+        let with: Vec<&str> = on_one
+            .iter()
+            .copied()
+            .filter(|other| reach(place).contains(*other) && reach(other).contains(*place))
+            .collect();
         let text = with.join(" <-> ");
         if !found.contains(&text) {
             found.push(text);
@@ -220,7 +231,9 @@ fn rust_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).with_context(|| format!("{} cannot be listed", folder.display()))? {
+        for entry in
+            std::fs::read_dir(&folder).with_context(|| format!("{} cannot be listed", folder.display()))?
+        {
             let path = entry?.path();
             if path.is_dir() {
                 folders.push(path);
@@ -248,18 +261,25 @@ mod tests {
 
     #[test]
     fn a_call_and_a_path_are_edges_and_two_of_them_a_circle() {
-        let one_way = [("tasks/a.rs", "impl Tasks { fn run(&self) { ctx.lend_it(); } }"), ("exchange/b.rs", "impl Context { fn lend_it(&self) {} }")];
+        let one_way = [
+            ("tasks/a.rs", "impl Tasks { fn run(&self) { ctx.lend_it(); } }"),
+            ("exchange/b.rs", "impl Context { fn lend_it(&self) {} }"),
+        ];
         let (files, places) = edges(&uses(&one_way));
         assert_eq!(files.keys().next(), Some(&("tasks/a.rs".to_owned(), "exchange/b.rs".to_owned())));
         assert!(circles(&places).is_empty());
-        let back = [one_way[0], ("exchange/b.rs", "use crate::tasks::Tasks; impl Context { fn lend_it(&self) {} }")];
+        let back =
+            [one_way[0], ("exchange/b.rs", "use crate::tasks::Tasks; impl Context { fn lend_it(&self) {} }")];
         assert_eq!(circles(&edges(&uses(&back)).1), ["tasks <-> exchange"]);
     }
 
     #[test]
     fn a_name_that_two_places_define_and_tests_are_no_edge() {
         let sources = [
-            ("tasks/a.rs", "impl Tasks { fn run(&self) { x.view(); } } #[cfg(test)] mod tests { use crate::chat::Chat; }"),
+            (
+                "tasks/a.rs",
+                "impl Tasks { fn run(&self) { x.view(); } } #[cfg(test)] mod tests { use crate::chat::Chat; }",
+            ),
             ("exchange/b.rs", "impl Exchange { fn view(&self) {} }"),
             ("chat/c.rs", "impl Chat { fn view(&self) {} }"),
         ];

@@ -16,7 +16,19 @@ const LANES: usize = 2;
 /// Programs that use every processor all the time, so that timeouts of others would mean nothing beside them. They run first.
 const ALONE: [&str; 1] = ["ble"];
 /// Programs that take longest; they start first, so that none of them runs alone at the end.
-const LONGEST: [&str; 11] = ["grid", "results", "checkpoints", "chat", "hostile_modules", "rewriting", "liars", "kills", "requests", "desktop", "talk"];
+const LONGEST: [&str; 11] = [
+    "grid",
+    "results",
+    "checkpoints",
+    "chat",
+    "hostile_modules",
+    "rewriting",
+    "liars",
+    "kills",
+    "requests",
+    "desktop",
+    "talk",
+];
 
 /// Characters of a failed program's output that are printed again.
 const MAX_REPEATED: usize = 6_000;
@@ -34,9 +46,12 @@ struct Program {
 /// Each program's output is printed as a whole when it has ended.
 pub fn run(prepare: impl Fn(&mut Command) + Sync) -> anyhow::Result<()> {
     let mut programs = programs()?;
-    programs.sort_by_key(|program| LONGEST.iter().position(|name| *name == program.name).unwrap_or(LONGEST.len()));
+    programs.sort_by_key(|program| {
+        LONGEST.iter().position(|name| *name == program.name).unwrap_or(LONGEST.len())
+    });
     println!("{} test programs, {LANES} at a time", programs.len());
-    let (alone, together): (VecDeque<Program>, VecDeque<Program>) = programs.into_iter().partition(|program| ALONE.contains(&program.name.as_str()));
+    let (alone, together): (VecDeque<Program>, VecDeque<Program>) =
+        programs.into_iter().partition(|program| ALONE.contains(&program.name.as_str()));
     let ended = Mutex::new(Vec::new());
     for (lanes, programs) in [(1, alone), (LANES, together)] {
         let waiting = Mutex::new(programs);
@@ -48,7 +63,11 @@ pub fn run(prepare: impl Fn(&mut Command) + Sync) -> anyhow::Result<()> {
                         let Some(program) = next else { return };
                         let begun = Instant::now();
                         let problem = run_one(&program, &prepare).err();
-                        ended.lock().unwrap_or_else(PoisonError::into_inner).push((program.name, begun.elapsed(), problem));
+                        ended.lock().unwrap_or_else(PoisonError::into_inner).push((
+                            program.name,
+                            begun.elapsed(),
+                            problem,
+                        ));
                     }
                 });
             }
@@ -56,7 +75,11 @@ pub fn run(prepare: impl Fn(&mut Command) + Sync) -> anyhow::Result<()> {
     }
     let mut ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
     ended.sort_by_key(|(_, took, _)| std::cmp::Reverse(*took));
-    let longest: Vec<String> = ended.iter().take_while(|(_, took, _)| *took > Duration::from_secs(30)).map(|(name, took, _)| said(name, *took)).collect();
+    let longest: Vec<String> = ended
+        .iter()
+        .take_while(|(_, took, _)| *took > Duration::from_secs(30))
+        .map(|(name, took, _)| said(name, *took))
+        .collect();
     println!("\nThe longest: {}", longest.join(", "));
     for (name, _, problem) in &ended {
         if let Some(problem) = problem {
@@ -64,7 +87,8 @@ pub fn run(prepare: impl Fn(&mut Command) + Sync) -> anyhow::Result<()> {
             println!("\n\x1b[1m{name} failed\x1b[0m\n{problem:?}");
         }
     }
-    let failed: Vec<&str> = ended.iter().filter(|(_, _, problem)| problem.is_some()).map(|(name, _, _)| name.as_str()).collect();
+    let failed: Vec<&str> =
+        ended.iter().filter(|(_, _, problem)| problem.is_some()).map(|(name, _, _)| name.as_str()).collect();
     if !failed.is_empty() {
         bail!("tests failed: {}", failed.join(", "));
     }
@@ -84,7 +108,10 @@ fn said(name: &str, took: Duration) -> String {
 }
 
 fn programs() -> anyhow::Result<Vec<Program>> {
-    let mut build = command("cargo", &["test", "--quiet", "--locked", "--workspace", "--no-run", "--message-format=json"]);
+    let mut build = command(
+        "cargo",
+        &["test", "--quiet", "--locked", "--workspace", "--no-run", "--message-format=json"],
+    );
     let output = build.stderr(Stdio::inherit()).output().context("cargo does not start")?;
     if !output.status.success() {
         bail!("the tests do not compile");
@@ -96,7 +123,11 @@ fn programs() -> anyhow::Result<Vec<Program>> {
             continue;
         }
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        let (path, name, manifest) = (text(&artifact["executable"]), text(&artifact["target"]["name"]), text(&artifact["manifest_path"]));
+        let (path, name, manifest) = (
+            text(&artifact["executable"]),
+            text(&artifact["target"]["name"]),
+            text(&artifact["manifest_path"]),
+        );
         if let (Some(path), Some(name), Some(manifest)) = (path, name, manifest) {
             let folder = Path::new(&manifest).parent().unwrap_or_else(|| Path::new(".")).to_owned();
             list.push(Program { name, path: path.into(), folder });
@@ -119,7 +150,12 @@ fn run_one(program: &Program, prepare: &impl Fn(&mut Command)) -> anyhow::Result
     let status = test.status().with_context(|| format!("{} does not start", program.name))?;
     let text = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
     // One call, so that the other lane does not write in between.
-    println!("\n\x1b[1m$ {}\x1b[0m\n{}\n  {}", program.path.display(), text.trim(), said(&program.name, begun.elapsed()));
+    println!(
+        "\n\x1b[1m$ {}\x1b[0m\n{}\n  {}",
+        program.path.display(),
+        text.trim(),
+        said(&program.name, begun.elapsed())
+    );
     if !status.success() {
         bail!("{} ended with {status}:\n{}", program.name, failures(&text));
     }

@@ -98,7 +98,22 @@ fn main() -> anyhow::Result<()> {
         Chore::Bench => bench::bench(),
         Chore::Sim { nodes, tasks } => {
             let (nodes, tasks) = (nodes.to_string(), tasks.to_string());
-            shell::sh("cargo", &["run", "--quiet", "--release", "--locked", "-p", "fog-sim", "--", "--nodes", &nodes, "--tasks", &tasks])
+            shell::sh(
+                "cargo",
+                &[
+                    "run",
+                    "--quiet",
+                    "--release",
+                    "--locked",
+                    "-p",
+                    "fog-sim",
+                    "--",
+                    "--nodes",
+                    &nodes,
+                    "--tasks",
+                    &tasks,
+                ],
+            )
         }
         Chore::Fuzz { runs, target } => fuzz::fuzz(runs, target.as_deref()),
         Chore::Ui { release } => ui::build(release),

@@ -8,7 +8,9 @@ use crate::{examples, setup, ui};
 
 /// Sets up, builds and starts the app, or the daemon without a display.
 pub fn run(headless: bool, release: bool) -> anyhow::Result<()> {
-    let has_display = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    let has_display = ["DISPLAY", "WAYLAND_DISPLAY"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
     let headless = headless || (cfg!(target_os = "linux") && !has_display);
     let begun = Instant::now();
     let profile = if release { "release" } else { "debug" };
@@ -35,14 +37,25 @@ pub fn run(headless: bool, release: bool) -> anyhow::Result<()> {
 /// Starts the app; on a first start also the protein search in it.
 fn with_window(profile: &str) -> anyhow::Result<()> {
     let fog = Fog::of(profile);
-    let mut app = command(&target().join(profile).join("fog-compute").to_string_lossy(), &[]).spawn().context("the app does not start")?;
+    let mut app = command(&target().join(profile).join("fog-compute").to_string_lossy(), &[])
+        .spawn()
+        .context("the app does not start")?;
     if fog.wait(&mut app)? && fog.is_new() {
-        println!("\nA first start: an example job is queued, and working beside you is switched on to let you see it run.");
-        println!("Both are in the window's settings, or: {} settings set run_while_in_use=off contributing=off\n", fog.program);
+        println!(
+            "\nA first start: an example job is queued, and working beside you is switched on to let you see it run."
+        );
+        println!(
+            "Both are in the window's settings, or: {} settings set run_while_in_use=off contributing=off\n",
+            fog.program
+        );
         // The window is useful even if the example fails.
         match fog.example(&["first_run_done=true"]) {
-            Ok(Example::Finished) => println!("\nThe job is done; the window shows it. Closing the window leaves the app in the tray."),
-            Ok(Example::Waits) => println!("\nThe job goes on by itself; the window shows it. Closing the window leaves the app in the tray."),
+            Ok(Example::Finished) => println!(
+                "\nThe job is done; the window shows it. Closing the window leaves the app in the tray."
+            ),
+            Ok(Example::Waits) => println!(
+                "\nThe job goes on by itself; the window shows it. Closing the window leaves the app in the tray."
+            ),
             Err(error) => println!("The example did not finish: {error:#}"),
         }
     }
@@ -67,7 +80,9 @@ fn without_display(profile: &str) -> anyhow::Result<()> {
         }
         ours = Some(daemon);
     }
-    println!("\nThis machine has no display and you are at its terminal, so working beside you is switched on for it:");
+    println!(
+        "\nThis machine has no display and you are at its terminal, so working beside you is switched on for it:"
+    );
     let done = match fog.example(&[]) {
         Ok(Example::Finished) => "The job is done.",
         Ok(Example::Waits) => "The job waits, as said above, and goes on by itself.",
@@ -107,7 +122,11 @@ impl Fog {
     }
 
     fn does(&self, args: &[&str]) -> bool {
-        command(&self.program, args).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+        command(&self.program, args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
     }
 
     /// Waits until an engine answers; returns false when none does within 20 s or its process ended.
@@ -124,14 +143,21 @@ impl Fog {
 
     /// Whether this data folder is unused: no job was submitted and no choice made.
     fn is_new(&self) -> bool {
-        let says = |args: &[&str], wanted: &str| capture(&self.program, args).split_whitespace().collect::<String>().contains(wanted);
-        says(&["settings", "get", "first_run_done", "--json"], "false") && capture(&self.program, &["jobs", "--json"]).trim() == "[]"
+        let says = |args: &[&str], wanted: &str| {
+            capture(&self.program, args).split_whitespace().collect::<String>().contains(wanted)
+        };
+        says(&["settings", "get", "first_run_done", "--json"], "false")
+            && capture(&self.program, &["jobs", "--json"]).trim() == "[]"
     }
 
     /// Runs the protein search now, beside other programs. Rules that protect the device still hold, and
     /// then the wait has a limit.
     fn example(&self, more: &[&str]) -> anyhow::Result<Example> {
-        sh(&self.program, &[&["settings", "set", "contributing=on", "run_while_in_use=on", "unknown_idle=allow"], more].concat())?;
+        sh(
+            &self.program,
+            &[&["settings", "set", "contributing=on", "run_while_in_use=on", "unknown_idle=allow"], more]
+                .concat(),
+        )?;
         let args = ["submit", "--example", "protein-search", "--watch", "--now", "--stall-timeout", "60s"];
         let status = command(&self.program, &args).status().context("fog does not start")?;
         match status.code() {

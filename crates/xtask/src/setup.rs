@@ -3,8 +3,16 @@ use anyhow::bail;
 use crate::shell::{capture, sh, works};
 
 /// Packages for building and running the app.
-const BUILD: &[&str] =
-    &["build-essential", "pkg-config", "curl", "libwebkit2gtk-4.1-dev", "libxdo-dev", "libssl-dev", "libayatana-appindicator3-dev", "librsvg2-dev"];
+const BUILD: &[&str] = &[
+    "build-essential",
+    "pkg-config",
+    "curl",
+    "libwebkit2gtk-4.1-dev",
+    "libxdo-dev",
+    "libssl-dev",
+    "libayatana-appindicator3-dev",
+    "librsvg2-dev",
+];
 /// Further packages for the tests.
 const TEST: &[&str] = &[
     "xvfb",
@@ -48,12 +56,16 @@ pub fn for_test() -> anyhow::Result<()> {
 /// Adds missing Rust targets.
 pub fn rust_targets(wanted: &[&str]) -> anyhow::Result<()> {
     let installed = capture("rustup", &["target", "list", "--installed"]);
-    let missing: Vec<&str> = wanted.iter().copied().filter(|target| !installed.lines().any(|line| line == *target)).collect();
+    let missing: Vec<&str> =
+        wanted.iter().copied().filter(|target| !installed.lines().any(|line| line == *target)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     if !works("rustup", &["--version"]) {
-        bail!("these Rust targets are missing: {}. Install them with your system's Rust packages, or install rustup", missing.join(", "));
+        bail!(
+            "these Rust targets are missing: {}. Install them with your system's Rust packages, or install rustup",
+            missing.join(", ")
+        );
     }
     sh("rustup", &[&["target", "add"], missing.as_slice()].concat())
 }
@@ -65,18 +77,29 @@ pub fn packages(wanted: &[&str]) -> anyhow::Result<()> {
         return Ok(());
     }
     if !works("dpkg-query", &["--version"]) {
-        println!("This is not Debian or Ubuntu. Make sure your system has the counterparts of: {}", wanted.join(" "));
+        println!(
+            "This is not Debian or Ubuntu. Make sure your system has the counterparts of: {}",
+            wanted.join(" ")
+        );
         return Ok(());
     }
-    let is_installed = |name: &&str| capture("dpkg-query", &["-W", "-f=${Status}", name]).contains("install ok installed");
+    let is_installed =
+        |name: &&str| capture("dpkg-query", &["-W", "-f=${Status}", name]).contains("install ok installed");
     let missing: Vec<&str> = wanted.iter().copied().filter(|name| !is_installed(name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     println!("Installing: {}", missing.join(" "));
     let is_root = capture("id", &["-u"]).trim() == "0";
-    let (program, prefix): (&str, &[&str]) =
-        if is_root { ("env", &["DEBIAN_FRONTEND=noninteractive"]) } else { ("sudo", &["env", "DEBIAN_FRONTEND=noninteractive"]) };
+    let (program, prefix): (&str, &[&str]) = if is_root {
+        ("env", &["DEBIAN_FRONTEND=noninteractive"])
+    } else {
+        ("sudo", &["env", "DEBIAN_FRONTEND=noninteractive"])
+    };
     sh(program, &[prefix, &["apt-get", "update", "-qq"]].concat())?;
-    sh(program, &[prefix, &["apt-get", "install", "-y", "-qq", "--no-install-recommends"], missing.as_slice()].concat())
+    sh(
+        program,
+        &[prefix, &["apt-get", "install", "-y", "-qq", "--no-install-recommends"], missing.as_slice()]
+            .concat(),
+    )
 }

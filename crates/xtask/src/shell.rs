@@ -6,7 +6,10 @@ use anyhow::{Context, bail};
 
 /// Returns the root of the repository.
 pub fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map_or_else(|| PathBuf::from("."), PathBuf::from)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
 /// Returns Cargo's target folder.
@@ -19,7 +22,9 @@ pub fn command(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(root());
     // Cargo sets variables about the running package; a build of another package must not see them.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(|n| n.starts_with("CARGO_PKG_") || n == "CARGO_MANIFEST_DIR")) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| {
+        name.to_str().is_some_and(|n| n.starts_with("CARGO_PKG_") || n == "CARGO_MANIFEST_DIR")
+    }) {
         command.env_remove(name);
     }
     command
@@ -32,7 +37,10 @@ pub fn sh(program: &str, args: &[&str]) -> anyhow::Result<()> {
 
 /// Runs a prepared command like [`sh`].
 pub fn finish(mut command: Command) -> anyhow::Result<()> {
-    let words: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.to_string_lossy().into_owned()).collect();
+    let words: Vec<String> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     let line = words.join(" ");
     println!("\x1b[1m$ {line}\x1b[0m");
     let begun = Instant::now();
@@ -46,10 +54,19 @@ pub fn finish(mut command: Command) -> anyhow::Result<()> {
 
 /// Whether a command runs and succeeds; its output is dropped.
 pub fn works(program: &str, args: &[&str]) -> bool {
-    command(program, args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    command(program, args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// Returns the standard output of a command; empty when it fails to start.
 pub fn capture(program: &str, args: &[&str]) -> String {
-    command(program, args).stderr(Stdio::null()).output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+    command(program, args)
+        .stderr(Stdio::null())
+        .output()
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default()
 }

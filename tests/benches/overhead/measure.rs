@@ -23,8 +23,13 @@ pub fn table() {
     let only = std::env::args().skip(1).find(|name| !name.starts_with('-'));
     let is_wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
     let folder = tempfile::tempdir().unwrap();
-    println!("\nProcessor time as a job beside plain wasmtime, instantiating included: the best of {RUNS} interleaved runs each.");
-    println!("{:<10} {:>10} {:>9} {:>9} {:>9} {:>17} {:>10}", "", "plain", "counted", "stopping", "as a job", "compiling: plain", "as a job");
+    println!(
+        "\nProcessor time as a job beside plain wasmtime, instantiating included: the best of {RUNS} interleaved runs each."
+    );
+    println!(
+        "{:<10} {:>10} {:>9} {:>9} {:>9} {:>17} {:>10}",
+        "", "plain", "counted", "stopping", "as a job", "compiling: plain", "as a job"
+    );
     let mut rows = Vec::new();
     for (name, program, stdin) in programs() {
         if is_wanted(name) {
@@ -54,8 +59,14 @@ fn row(name: &str, work: anyhow::Result<Work>, folder: &Path) -> Option<f64> {
     let ms = |time: Duration| format!("{:.0} ms", time.as_secs_f64() * 1e3);
     match work.and_then(|work| measure(&work, folder)) {
         Ok(Times { plain, parts, job, compiling: [first, second] }) => {
-            let [counted, stopping, ratio] = [parts[0], parts[1], job].map(|time| time.as_secs_f64() / plain.as_secs_f64());
-            println!("{name:<10} {:>10} {counted:>8.3}× {stopping:>8.3}× {ratio:>8.3}× {:>17} {:>10}", ms(plain), ms(first), ms(second));
+            let [counted, stopping, ratio] =
+                [parts[0], parts[1], job].map(|time| time.as_secs_f64() / plain.as_secs_f64());
+            println!(
+                "{name:<10} {:>10} {counted:>8.3}× {stopping:>8.3}× {ratio:>8.3}× {:>17} {:>10}",
+                ms(plain),
+                ms(first),
+                ms(second)
+            );
             Some(ratio)
         }
         Err(error) => {
@@ -79,12 +90,21 @@ fn measure(work: &Work, folder: &Path) -> anyhow::Result<Times> {
     let (input, artifact) = (folder.join("stdin"), folder.join("artifact"));
     std::fs::write(&input, &work.stdin)?;
     let native = Command::new(&work.native).args(&work.args).stdin(std::fs::File::open(&input)?).output()?;
-    ensure!(native.status.success() && !native.stdout.is_empty(), "its native build: {}", String::from_utf8_lossy(&native.stderr));
-    let (plain_compiling, module) = timed(|| Plain::new(&bytes).map_err(|error| anyhow!("plain: {error:#}")))?;
+    ensure!(
+        native.status.success() && !native.stdout.is_empty(),
+        "its native build: {}",
+        String::from_utf8_lossy(&native.stderr)
+    );
+    let (plain_compiling, module) =
+        timed(|| Plain::new(&bytes).map_err(|error| anyhow!("plain: {error:#}")))?;
     let (job_compiling, compiled) = timed(|| Ok(fog_runtime::compile(&bytes, EngineKind::Compiled)?))?;
     std::fs::write(&artifact, compiled)?;
     let rewritten = |stop| -> anyhow::Result<Plain> {
-        let wasm = instrument(&bytes, accepted(), Abilities { stop, canonical_nans: false, ..Abilities::default() })?;
+        let wasm = instrument(
+            &bytes,
+            accepted(),
+            Abilities { stop, canonical_nans: false, ..Abilities::default() },
+        )?;
         Plain::new(&wasm).map_err(|error| anyhow!("rewritten: {error:#}"))
     };
     let rewritten = [rewritten(false)?, rewritten(true)?];
@@ -103,14 +123,29 @@ fn measure(work: &Work, folder: &Path) -> anyhow::Result<Times> {
     };
     let args: Vec<String> = std::iter::once(&work.name).chain(&work.args).cloned().collect();
     let stdin: Arc<[u8]> = work.stdin.as_slice().into();
-    let mut times = Times { plain: Duration::MAX, parts: [Duration::MAX; 2], job: Duration::MAX, compiling: [plain_compiling, job_compiling] };
+    let mut times = Times {
+        plain: Duration::MAX,
+        parts: [Duration::MAX; 2],
+        job: Duration::MAX,
+        compiling: [plain_compiling, job_compiling],
+    };
     for _ in 0..RUNS {
-        let (took, (exit, printed)) = timed(|| module.run(args.clone(), Arc::clone(&stdin)).map_err(|error| anyhow!("plain: {error:#}")))?;
-        ensure!(exit == 0 && printed == native.stdout, "in plain wasmtime it ends with {exit}, and not with what its native build prints");
+        let (took, (exit, printed)) = timed(|| {
+            module.run(args.clone(), Arc::clone(&stdin)).map_err(|error| anyhow!("plain: {error:#}"))
+        })?;
+        ensure!(
+            exit == 0 && printed == native.stdout,
+            "in plain wasmtime it ends with {exit}, and not with what its native build prints"
+        );
         times.plain = times.plain.min(took);
         for (module, part) in rewritten.iter().zip(&mut times.parts) {
-            let (took, (exit, printed)) = timed(|| module.run(args.clone(), Arc::clone(&stdin)).map_err(|error| anyhow!("rewritten: {error:#}")))?;
-            ensure!(exit == 0 && printed == native.stdout, "rewritten it ends with {exit}, and not with what its native build prints");
+            let (took, (exit, printed)) = timed(|| {
+                module.run(args.clone(), Arc::clone(&stdin)).map_err(|error| anyhow!("rewritten: {error:#}"))
+            })?;
+            ensure!(
+                exit == 0 && printed == native.stdout,
+                "rewritten it ends with {exit}, and not with what its native build prints"
+            );
             *part = took.min(*part);
         }
         let (took, printed) = timed(|| run_job(&spec))?;
@@ -133,7 +168,8 @@ fn timed<T>(what: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(Duratio
 
 fn run_job(spec: &TaskSpec) -> anyhow::Result<Vec<u8>> {
     let printed = Arc::new(Mutex::new(Vec::new()));
-    let (report, _) = fog_runtime::run(spec, None, Box::new(Printed(Arc::clone(&printed))), Box::new(Free), || {})?;
+    let (report, _) =
+        fog_runtime::run(spec, None, Box::new(Printed(Arc::clone(&printed))), Box::new(Free), || {})?;
     ensure!(report.outcome == Outcome::Exited(0), "as a job: {:?}", report.outcome);
     Ok(std::mem::take(&mut *printed.lock().unwrap_or_else(PoisonError::into_inner)))
 }

@@ -42,7 +42,16 @@ impl Member {
     /// Proves its membership, with a clock that is a number of milliseconds ahead.
     pub async fn greet(&self, invite: &Invite, ahead_ms: i64) {
         let proof = invite.group.proof(self.me.node(), invite.node);
-        let capacity = Capacity { slots: 64, free: 64, memory: 1 << 40, disk: 1 << 40, duty: 100, speed: 1 << 40, battery: None, forecast: 1000 };
+        let capacity = Capacity {
+            slots: 64,
+            free: 64,
+            memory: 1 << 40,
+            disk: 1 << 40,
+            duty: 100,
+            speed: 1 << 40,
+            battery: None,
+            forecast: 1000,
+        };
         let groups = vec![(invite.group.id(), proof)];
         let hello = Hello {
             version: VERSION,
@@ -60,18 +69,30 @@ impl Member {
 
     /// Advertises room to the whole group, with a clock that is a number of milliseconds ahead.
     pub fn advertise(&self, group: &Group, ahead_ms: i64) {
-        let topic = blake3::Hash::from_bytes(blake3::derive_key("fog-compute 2026-11 topic of a group", &group.secret)).to_hex();
+        let topic = blake3::Hash::from_bytes(blake3::derive_key(
+            "fog-compute 2026-11 topic of a group",
+            &group.secret,
+        ))
+        .to_hex();
         let topic = format!("fog/1/{topic}");
         let capacity = Capacity { slots: 8, free: 8, duty: 100, ..Capacity::default() };
         let at_ms = fog_tests::now_ms() + ahead_ms;
-        let advert = Advert { node: self.me.node(), at_ms, name: "mallory".to_owned(), capacity, wants: 0, addresses: Vec::new() };
+        let advert = Advert {
+            node: self.me.node(),
+            at_ms,
+            name: "mallory".to_owned(),
+            capacity,
+            wants: 0,
+            addresses: Vec::new(),
+        };
         self.net.join_topic(&topic);
         self.net.publish(&topic, advert.encode(Some(group), rand::random()));
     }
 
     pub async fn until<T>(&mut self, mut pick: impl FnMut(NetEvent) -> Option<T>) -> T {
         loop {
-            let event = timeout(Duration::from_secs(30), self.events.recv()).await.expect("nothing happens").unwrap();
+            let event =
+                timeout(Duration::from_secs(30), self.events.recv()).await.expect("nothing happens").unwrap();
             if let Some(found) = pick(event) {
                 return found;
             }
@@ -86,8 +107,12 @@ impl Member {
     pub async fn offered(&mut self) -> TaskOffer {
         let author = self.victim;
         loop {
-            let mut link = self.until(|event| if let NetEvent::Incoming(link) = event { Some(link) } else { None }).await;
-            while let Ok(Ok(bytes)) = timeout(Duration::from_secs(20), read_frame(&mut link.pipe, MAX_MESSAGE)).await {
+            let mut link = self
+                .until(|event| if let NetEvent::Incoming(link) = event { Some(link) } else { None })
+                .await;
+            while let Ok(Ok(bytes)) =
+                timeout(Duration::from_secs(20), read_frame(&mut link.pipe, MAX_MESSAGE)).await
+            {
                 if let Ok(Message::Offer(signed)) = Message::decode(&bytes) {
                     return signed.open(author).unwrap();
                 }

@@ -4,7 +4,10 @@ use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Blob, BlobEvent, CanvasRenderingContext2d, HtmlCanvasElement, ImageBitmap, MediaRecorder, MediaRecorderOptions, MediaStream};
+use web_sys::{
+    Blob, BlobEvent, CanvasRenderingContext2d, HtmlCanvasElement, ImageBitmap, MediaRecorder,
+    MediaRecorderOptions, MediaStream,
+};
 
 /// Longest side to which a picture is scaled first, in pixels.
 const FIRST_SIDE: f64 = 1600.0;
@@ -66,7 +69,8 @@ async fn base64_of(blob: &Blob) -> Option<String> {
 
 async fn shrink(picture: &Blob, limit: u64) -> Option<String> {
     let window = web_sys::window()?;
-    let bitmap: ImageBitmap = JsFuture::from(window.create_image_bitmap_with_blob(picture).ok()?).await.ok()?.dyn_into().ok()?;
+    let bitmap: ImageBitmap =
+        JsFuture::from(window.create_image_bitmap_with_blob(picture).ok()?).await.ok()?.dyn_into().ok()?;
     let canvas: HtmlCanvasElement = window.document()?.create_element("canvas").ok()?.dyn_into().ok()?;
     let (width, height) = (f64::from(bitmap.width()), f64::from(bitmap.height()));
     let mut scale = (FIRST_SIDE / width.max(height)).min(1.0);
@@ -91,13 +95,18 @@ async fn shrink(picture: &Blob, limit: u64) -> Option<String> {
 
 /// Whether this device can record sound; permission may still be denied.
 pub fn can_record() -> bool {
-    let has = |name: &str| Reflect::get(&js_sys::global(), &name.into()).is_ok_and(|value| value.is_function());
+    let has =
+        |name: &str| Reflect::get(&js_sys::global(), &name.into()).is_ok_and(|value| value.is_function());
     has("MediaRecorder") && devices().is_some() && sound().is_some()
 }
 
 fn devices() -> Option<web_sys::MediaDevices> {
     // Outside a secure page there are none, although the type says otherwise.
-    web_sys::window()?.navigator().media_devices().ok().filter(|devices| AsRef::<JsValue>::as_ref(devices).is_object())
+    web_sys::window()?
+        .navigator()
+        .media_devices()
+        .ok()
+        .filter(|devices| AsRef::<JsValue>::as_ref(devices).is_object())
 }
 
 fn sound() -> Option<(&'static str, &'static str)> {
@@ -118,12 +127,21 @@ impl Recording {
         let (mime, ending) = sound()?;
         let wish = web_sys::MediaStreamConstraints::new();
         wish.set_audio(&true.into());
-        let stream: MediaStream = JsFuture::from(devices()?.get_user_media_with_constraints(&wish).ok()?).await.ok()?.dyn_into().ok()?;
+        let stream: MediaStream = JsFuture::from(devices()?.get_user_media_with_constraints(&wish).ok()?)
+            .await
+            .ok()?
+            .dyn_into()
+            .ok()?;
         let options = MediaRecorderOptions::new();
         options.set_mime_type(mime);
         options.set_audio_bits_per_second(SOUND_BITS_PER_SECOND);
-        let recorder = MediaRecorder::new_with_media_stream_and_media_recorder_options(&stream, &options).ok();
-        let begun = recorder.filter(|recorder| recorder.start().is_ok()).map(|recorder| Self { recorder, stream: stream.clone(), ending });
+        let recorder =
+            MediaRecorder::new_with_media_stream_and_media_recorder_options(&stream, &options).ok();
+        let begun = recorder.filter(|recorder| recorder.start().is_ok()).map(|recorder| Self {
+            recorder,
+            stream: stream.clone(),
+            ending,
+        });
         if begun.is_none() {
             close(&stream);
         }
@@ -154,7 +172,8 @@ impl Recording {
         if size > limit {
             return Err(Refused::TooLarge(size));
         }
-        let base64 = base64_of(&sound).await.filter(|base64| !base64.is_empty()).ok_or(Refused::Unreadable)?;
+        let base64 =
+            base64_of(&sound).await.filter(|base64| !base64.is_empty()).ok_or(Refused::Unreadable)?;
         Ok(Given { name: format!("{name}.{}", self.ending), base64 })
     }
 

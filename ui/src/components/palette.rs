@@ -6,7 +6,8 @@ use leptos::task::spawn_local;
 use crate::bridge;
 use crate::state::chat::open_thread;
 use crate::state::{
-    Page, act, estimate_file, export_settings, go, import_settings, refresh, set, setting, show_checks, submit_example, submit_file, t, ui, words,
+    Page, act, estimate_file, export_settings, go, import_settings, refresh, set, setting, show_checks,
+    submit_example, submit_file, t, ui, words,
 };
 
 /// Overlay over the page.
@@ -41,19 +42,35 @@ pub fn Palette(overlay: RwSignal<Overlay>) -> impl IntoView {
     let all = move || {
         let words = words();
         let on = ui().snapshot.with(|s| s.as_ref().is_some_and(|s| s.status.contributing));
-        let mut list: Vec<(String, Action)> =
-            Page::ALL.into_iter().map(|page| (words.with("go-to", &[("page", words.t(page.key()).into())]), Action::Go(page))).collect();
-        list.push((words.t(if on { "switch-off" } else { "switch-on" }), Action::Do(Command::Duty(DutyCommand::SetContributing { on: !on }))));
+        let mut list: Vec<(String, Action)> = Page::ALL
+            .into_iter()
+            .map(|page| (words.with("go-to", &[("page", words.t(page.key()).into())]), Action::Go(page)))
+            .collect();
+        list.push((
+            words.t(if on { "switch-off" } else { "switch-on" }),
+            Action::Do(Command::Duty(DutyCommand::SetContributing { on: !on })),
+        ));
         let pause = |span: &str| format!("{}: {}", words.t("pause"), words.t(span));
         list.push((pause("pause-30"), Action::Do(Command::Duty(DutyCommand::Snooze { minutes: 30 }))));
         list.push((pause("pause-60"), Action::Do(Command::Duty(DutyCommand::Snooze { minutes: 60 }))));
-        list.push((pause("pause-tomorrow"), Action::Do(Command::Duty(DutyCommand::Snooze { minutes: bridge::minutes_until_tomorrow() }))));
+        list.push((
+            pause("pause-tomorrow"),
+            Action::Do(Command::Duty(DutyCommand::Snooze { minutes: bridge::minutes_until_tomorrow() })),
+        ));
         list.push((words.t("end-pause"), Action::Do(Command::Duty(DutyCommand::Snooze { minutes: 0 }))));
         list.push((words.t("finish-then-stop"), Action::Do(Command::Duty(DutyCommand::FinishThenStop))));
-        list.extend(examples.get().into_iter().map(|e| (words.with("run-example", &[("name", e.title.into())]), Action::Example(e.name))));
+        list.extend(
+            examples
+                .get()
+                .into_iter()
+                .map(|e| (words.with("run-example", &[("name", e.title.into())]), Action::Example(e.name))),
+        );
         let has_bluetooth = setting(keys::CHAT_BLUETOOTH.key()).as_bool() == Some(true);
         list.push((words.t("chat-open-room"), Action::Run(|| open_thread(""))));
-        list.push((words.t(if has_bluetooth { "chat-bluetooth-stop" } else { "chat-bluetooth-start" }), Action::Set("chat_bluetooth", !has_bluetooth)));
+        list.push((
+            words.t(if has_bluetooth { "chat-bluetooth-stop" } else { "chat-bluetooth-start" }),
+            Action::Set("chat_bluetooth", !has_bluetooth),
+        ));
         list.push((words.t("submit-file"), Action::Run(submit_file)));
         list.push((words.t("estimate-file"), Action::Run(estimate_file)));
         list.push((words.t("export-settings"), Action::Run(export_settings)));

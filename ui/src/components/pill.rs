@@ -11,7 +11,8 @@ use crate::state::{act, t, ui, words};
 pub fn Pill() -> impl IntoView {
     let open = ui().pill_open;
     let panel = NodeRef::<Div>::new();
-    let text = move || ui().snapshot.with(|s| s.as_ref().map(|s| words().pill(&s.status)).unwrap_or_default());
+    let text =
+        move || ui().snapshot.with(|s| s.as_ref().map(|s| words().pill(&s.status)).unwrap_or_default());
     let class = move || {
         ui().snapshot.with(|s| match s.as_ref().map(|s| &s.status) {
             Some(status) if !status.contributing => "dot",
@@ -25,7 +26,11 @@ pub fn Pill() -> impl IntoView {
         open.set(false);
     });
     bridge::on_pointer(move |event| {
-        let inside = |node: &web_sys::Node| panel.get_untracked().is_some_and(|panel| panel.parent_node().is_some_and(|around| around.contains(Some(node))));
+        let inside = |node: &web_sys::Node| {
+            panel
+                .get_untracked()
+                .is_some_and(|panel| panel.parent_node().is_some_and(|around| around.contains(Some(node))))
+        };
         if open.get_untracked() && !bridge::target_node(&event).is_some_and(|node| inside(&node)) {
             open.set(false);
         }
@@ -48,7 +53,8 @@ pub fn Pill() -> impl IntoView {
 
 #[component]
 fn Now() -> impl IntoView {
-    let has_none = move || ui().snapshot.with(|s| s.as_ref().is_none_or(|s| s.status.verdict.reasons.is_empty()));
+    let has_none =
+        move || ui().snapshot.with(|s| s.as_ref().is_none_or(|s| s.status.verdict.reasons.is_empty()));
     view! {
         <Show when=has_none><p>{headline}</p></Show>
         <Reasons but_first_stop=false />
@@ -58,7 +64,9 @@ fn Now() -> impl IntoView {
 /// Buttons to pause, or to end the pause.
 #[component]
 pub fn Pause() -> impl IntoView {
-    let status = move |wanted: fn(&fog_api::Status) -> bool| ui().snapshot.with(|s| s.as_ref().is_some_and(|s| wanted(&s.status)));
+    let status = move |wanted: fn(&fog_api::Status) -> bool| {
+        ui().snapshot.with(|s| s.as_ref().is_some_and(|s| wanted(&s.status)))
+    };
     let snooze = |minutes: u32| act(Command::Duty(DutyCommand::Snooze { minutes }));
     view! {
         <div class="row">

@@ -26,7 +26,12 @@ pub fn Reasons(
             let said = verdict.reasons.iter().zip(words().reasons(&verdict, now)).enumerate();
             said.filter(|(at, _)| !(but_first_stop && first_stop == Some(*at)))
                 .map(|(_, (reason, sentence))| {
-                    (sentence, settings::of_rule(&reason.rule).filter(|key| settings::find(key).is_some_and(|s| s.is_shown(bridge::is_phone()))))
+                    (
+                        sentence,
+                        settings::of_rule(&reason.rule).filter(|key| {
+                            settings::find(key).is_some_and(|s| s.is_shown(bridge::is_phone()))
+                        }),
+                    )
                 })
                 .collect::<Vec<_>>()
         })

@@ -7,7 +7,9 @@ use crate::bridge;
 use crate::components::palette::{Overlay, Palette, Shortcuts};
 use crate::components::pill::Pill;
 use crate::components::welcome::Welcome;
-use crate::pages::{chat::Chat, history::History, home::Home, jobs::Jobs, network::Network, settings::Settings};
+use crate::pages::{
+    chat::Chat, history::History, home::Home, jobs::Jobs, network::Network, settings::Settings,
+};
 use crate::state::chat::Beside;
 use crate::state::{Page, go, refresh, setting, show_checks, t, ui, words};
 
@@ -38,13 +40,16 @@ pub fn Shell() -> impl IntoView {
         } else if !bridge::is_typing(&event) && !event.ctrl_key() && !event.alt_key() && !event.meta_key() {
             if key == "?" {
                 overlay.set(Overlay::Shortcuts);
-            } else if let Some(page) = key.parse::<usize>().ok().and_then(|n| Page::ALL.get(n.wrapping_sub(1))) {
+            } else if let Some(page) =
+                key.parse::<usize>().ok().and_then(|n| Page::ALL.get(n.wrapping_sub(1)))
+            {
                 go(*page);
             }
         }
     });
     let is_loaded = Memo::new(move |_| ui().snapshot.with(Option::is_some));
-    let is_new = Memo::new(move |_| is_loaded.get() && setting(keys::FIRST_RUN_DONE.key()).as_bool() == Some(false));
+    let is_new =
+        Memo::new(move |_| is_loaded.get() && setting(keys::FIRST_RUN_DONE.key()).as_bool() == Some(false));
     let body = move || match ui().page.get() {
         Page::Home => view! { <Home /> }.into_any(),
         Page::Jobs => view! { <Jobs /> }.into_any(),
@@ -164,7 +169,11 @@ fn Lost() -> impl IntoView {
 /// remedy.
 #[component]
 fn NoCheckpoints() -> impl IntoView {
-    let text = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().and_then(|s| words().unstored(&s.status).or_else(|| words().no_checkpoints(&s.status)))));
+    let text = Memo::new(move |_| {
+        ui().snapshot.with(|s| {
+            s.as_ref().and_then(|s| words().unstored(&s.status).or_else(|| words().no_checkpoints(&s.status)))
+        })
+    });
     view! {
         {move || text.get().map(|text| view! {
             <div class="card banner row spread" role="alert" id="no-checkpoints">

@@ -9,7 +9,12 @@ use crate::state::{set, setting, t, words};
 pub fn Week() -> impl IntoView {
     // The plan while it is painted; stored when the button is released.
     let draft = RwSignal::new(None::<(String, char)>);
-    let plan = move || draft.get().map_or_else(|| setting(keys::WEEK.key()).as_str().unwrap_or_default().to_owned(), |(plan, _)| plan);
+    let plan = move || {
+        draft.get().map_or_else(
+            || setting(keys::WEEK.key()).as_str().unwrap_or_default().to_owned(),
+            |(plan, _)| plan,
+        )
+    };
     let next = |letter: char| match letter {
         '1' => '2',
         '2' => '0',

@@ -5,13 +5,19 @@ use crate::bridge;
 use crate::state::{t, ui};
 
 const SERVICES: [Service; 3] = [Service::Bronze, Service::Silver, Service::Gold];
-const PREFERENCES: [(Prefer, &str); 5] =
-    [(Prefer::Balanced, "balanced"), (Prefer::Fast, "fast"), (Prefer::Cheap, "cheap"), (Prefer::Green, "green"), (Prefer::Safe, "safe")];
+const PREFERENCES: [(Prefer, &str); 5] = [
+    (Prefer::Balanced, "balanced"),
+    (Prefer::Fast, "fast"),
+    (Prefer::Cheap, "cheap"),
+    (Prefer::Green, "green"),
+    (Prefer::Safe, "safe"),
+];
 
 /// Choice of the devices for new jobs; shown once a network was joined.
 #[component]
 pub fn Where() -> impl IntoView {
-    let has_joined = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().is_some_and(|s| !s.network.joined.is_empty())));
+    let has_joined =
+        Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().is_some_and(|s| !s.network.joined.is_empty())));
     let wish = ui().wish;
     let is_grid = move || wish.get().is_some();
     if bridge::recall("where").as_deref() == Some("grid") && wish.get_untracked().is_none() {
@@ -21,7 +27,9 @@ pub fn Where() -> impl IntoView {
         bridge::remember("where", if grid { "grid" } else { "local" });
         wish.update(|wish| *wish = grid.then(|| wish.unwrap_or_default()));
     };
-    let change = move |with: fn(&mut GridOptions, usize), at: usize| wish.update(|wish| wish.iter_mut().for_each(|wish| with(wish, at)));
+    let change = move |with: fn(&mut GridOptions, usize), at: usize| {
+        wish.update(|wish| wish.iter_mut().for_each(|wish| with(wish, at)))
+    };
     let chosen = move |event: &leptos::ev::Event| event_target_value(event).parse::<usize>().unwrap_or(0);
     view! {
         <Show when=move || has_joined.get()>

@@ -36,7 +36,8 @@ use crate::state::{focus_soon, t, ui};
 /// The chat page. It needs neither contributing nor a network: Bluetooth is enough.
 #[component]
 pub fn Chat() -> impl IntoView {
-    let view = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map(|s| s.chat.clone()).unwrap_or_default()));
+    let view =
+        Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map(|s| s.chat.clone()).unwrap_or_default()));
     let is_on = Memo::new(move |_| view.with(|view| view.is_on));
     let talk = ui().talk;
     let is_open = move || talk.with.with(Option::is_some);

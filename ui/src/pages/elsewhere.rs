@@ -23,7 +23,9 @@ pub fn Elsewhere(id: JobId, grid: GridView, is_over: bool, seen: Seen) -> impl I
     let Seen { places, plan } = seen;
     let read = move || {
         spawn_local(async move {
-            if let Ok(Reply::Places(list)) = bridge::call(Command::Placement(PlacementCommand::Places { id })).await {
+            if let Ok(Reply::Places(list)) =
+                bridge::call(Command::Placement(PlacementCommand::Places { id })).await
+            {
                 places.set(list);
             }
         });
@@ -55,7 +57,10 @@ pub fn Elsewhere(id: JobId, grid: GridView, is_over: bool, seen: Seen) -> impl I
     };
     let cost = move || {
         let credits = |milli: u64| format!("{:.3}", milli as f64 / 1000.0);
-        words().with("job-credits", &[("spent", credits(grid.spent).into()), ("reserved", credits(grid.reserved).into())])
+        words().with(
+            "job-credits",
+            &[("spent", credits(grid.spent).into()), ("reserved", credits(grid.reserved).into())],
+        )
     };
     let (checks, withheld) = (grid.checks, grid.withheld.clone());
     view! {
@@ -101,10 +106,13 @@ fn Place(place: TaskPlace) -> impl IntoView {
 fn Choices(plan: PlacementView) -> impl IntoView {
     let span = |of: fn(&PlanPoint) -> f64| {
         let values = plan.front.iter().map(of);
-        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+        values
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
     };
     let (seconds, energy) = (span(|point| point.seconds), span(|point| point.energy));
-    let scale = |value: f64, (low, high): (f64, f64), length: f64| if high > low { (value - low) / (high - low) * length } else { length / 2.0 };
+    let scale = |value: f64, (low, high): (f64, f64), length: f64| {
+        if high > low { (value - low) / (high - low) * length } else { length / 2.0 }
+    };
     let place = |point: &PlanPoint| {
         let x = ROOM + scale(point.seconds, seconds, SIZE.0 - 2.0 * ROOM);
         (x, SIZE.1 - ROOM - scale(point.energy, energy, SIZE.1 - 2.0 * ROOM))
@@ -121,12 +129,17 @@ fn Choices(plan: PlacementView) -> impl IntoView {
     let (right, bottom) = ((SIZE.0 - ROOM).to_string(), (SIZE.1 - ROOM).to_string());
     let room = ROOM.to_string();
     let count = plan.front.len() as f64;
-    let devices =
-        plan.front.get(plan.chosen).map(|point| point.shares.iter().map(|(_, name, tasks)| format!("{name}: {tasks}")).collect::<Vec<_>>().join(" · "));
+    let devices = plan.front.get(plan.chosen).map(|point| {
+        point.shares.iter().map(|(_, name, tasks)| format!("{name}: {tasks}")).collect::<Vec<_>>().join(" · ")
+    });
     let (why, waiting) = (plan.why.clone(), plan.waiting);
-    let watt_hours = |value: f64| if energy.1 < 0.1 { format!("{:.2} mWh", value * 1000.0) } else { format!("{value:.2} Wh") };
+    let watt_hours = |value: f64| {
+        if energy.1 < 0.1 { format!("{:.2} mWh", value * 1000.0) } else { format!("{value:.2} Wh") }
+    };
     // A single value is drawn in the middle; there is no second end.
-    let ends = |(low, high): (f64, f64), text: &dyn Fn(f64) -> String| if high > low { [text(low), text(high)] } else { [text(low), String::new()] };
+    let ends = |(low, high): (f64, f64), text: &dyn Fn(f64) -> String| {
+        if high > low { [text(low), text(high)] } else { [text(low), String::new()] }
+    };
     let (x, y) = (ends(seconds, &|value| format!("{value:.1} s")), ends(energy, &watt_hours));
     view! {
         <figure class="stack" id="choices">

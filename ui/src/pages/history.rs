@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use fog_api::{Command, HistoryPoint, Reply};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use leptos_chartistry::{AspectRatio, AxisMarker, Chart, IntoInner, Line, Series, TickLabels, Tooltip, TooltipPlacement, XGuideLine, YGridLine};
+use leptos_chartistry::{
+    AspectRatio, AxisMarker, Chart, IntoInner, Line, Series, TickLabels, Tooltip, TooltipPlacement,
+    XGuideLine, YGridLine,
+};
 
 use crate::bridge;
 use crate::state::{t, words};
@@ -28,7 +31,9 @@ pub fn History() -> impl IntoView {
         }
     };
     let shown = Signal::derive(move || points.get().unwrap_or_default());
-    let has = move |pick: fn(&HistoryPoint) -> Option<f64>| shown.with(|list| list.iter().any(|p| pick(p).is_some()));
+    let has = move |pick: fn(&HistoryPoint) -> Option<f64>| {
+        shown.with(|list| list.iter().any(|p| pick(p).is_some()))
+    };
     view! {
         <div class="row spans" role="group">{span(24, "history-day")} {span(720, "history-month")}</div>
         <Show when=move || points.with(|p| p.as_ref().is_some_and(|p| p.len() > 1)) fallback=|| view! { <p class="card meta">{move || t("history-empty")}</p> }>
@@ -55,7 +60,11 @@ fn time(p: &HistoryPoint) -> DateTime<Utc> {
 /// to 60.
 fn number(value: f64, is_large: bool) -> String {
     let digits = usize::from(value.fract().abs() > 0.05 && value.abs() < 10.0);
-    if is_large && value >= 0.0 { words().short(value as u64) } else { words().decimal(&format!("{value:.digits$}")) }
+    if is_large && value >= 0.0 {
+        words().short(value as u64)
+    } else {
+        words().decimal(&format!("{value:.digits$}"))
+    }
 }
 
 #[component]
@@ -67,14 +76,16 @@ fn Plot(
     #[prop(optional)] is_large: bool,
 ) -> impl IntoView {
     // A missing reading is a gap in the line, never a zero.
-    let line = Line::new(move |p: &HistoryPoint| pick(p).unwrap_or(f64::NAN)).with_name(t(title)).with_colour(leptos_chartistry::Colour::from_rgb(
-        hex(colour, 1),
-        hex(colour, 3),
-        hex(colour, 5),
-    ));
+    let line = Line::new(move |p: &HistoryPoint| pick(p).unwrap_or(f64::NAN))
+        .with_name(t(title))
+        .with_colour(leptos_chartistry::Colour::from_rgb(hex(colour, 1), hex(colour, 3), hex(colour, 5)));
     let series = Series::new(time).line(line).with_min_y(0.0);
     let labels = TickLabels::aligned_floats().with_format(move |value: &f64, _| number(*value, is_large));
-    let tooltip = Tooltip::new(TooltipPlacement::LeftCursor, Tooltip::<DateTime<Utc>, f64>::left_cursor().x_ticks, labels.clone());
+    let tooltip = Tooltip::new(
+        TooltipPlacement::LeftCursor,
+        Tooltip::<DateTime<Utc>, f64>::left_cursor().x_ticks,
+        labels.clone(),
+    );
     view! {
         <section class="card chart" aria-label=move || t(title)>
             <h2>{move || t(title)}</h2>
@@ -100,7 +111,8 @@ fn hex(colour: &str, at: usize) -> u8 {
 /// The last day as a small chart without axes.
 #[component]
 pub fn Sparkline(#[prop(into)] points: Signal<Vec<HistoryPoint>>) -> impl IntoView {
-    let line = Line::new(|p: &HistoryPoint| worked_share(p).unwrap_or(f64::NAN)).with_colour(leptos_chartistry::Colour::from_rgb(15, 154, 147));
+    let line = Line::new(|p: &HistoryPoint| worked_share(p).unwrap_or(f64::NAN))
+        .with_colour(leptos_chartistry::Colour::from_rgb(15, 154, 147));
     let series = Series::new(time).line(line).with_min_y(0.0).with_max_y(100.0);
     view! {
         <div class="chart" aria-hidden="true">

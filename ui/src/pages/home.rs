@@ -13,7 +13,8 @@ use crate::state::{act, estimate_file, open_job, submit_example, submit_file, t,
 /// The home page: whether the device works, for whom, and if not why.
 #[component]
 pub fn Home() -> impl IntoView {
-    let status = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map(|s| s.status.clone()).unwrap_or_default()));
+    let status =
+        Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map(|s| s.status.clone()).unwrap_or_default()));
     let duty = Signal::derive(move || status.with(fog_api::Status::duty));
     let has_work = move || status.with(|s| !s.active.is_empty() || s.next.is_some());
     let is_on = move || status.with(|s| s.contributing);
@@ -122,7 +123,8 @@ pub fn Invitation() -> impl IntoView {
 #[component]
 fn DayLine() -> impl IntoView {
     let points = RwSignal::new(Vec::<HistoryPoint>::new());
-    let results = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map_or(0, |s| s.status.today.results)));
+    let results =
+        Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map_or(0, |s| s.status.today.results)));
     Effect::new(move |_| {
         results.track();
         spawn_local(async move {

@@ -28,7 +28,12 @@ pub fn Job(id: u64) -> impl IntoView {
                     detail.set(Some(*found));
                     if has_picture
                         && let Ok(Reply::Bytes { mime, base64 }) =
-                            bridge::call(Command::Jobs(JobCommand::Output { id: JobId(id), index: None, path: String::new() })).await
+                            bridge::call(Command::Jobs(JobCommand::Output {
+                                id: JobId(id),
+                                index: None,
+                                path: String::new(),
+                            }))
+                            .await
                     {
                         picture.set(Some(format!("data:{mime};base64,{base64}")));
                     }
@@ -58,7 +63,10 @@ fn Detail(detail: JobDetail, picture: RwSignal<Option<String>>, seen: Seen) -> i
         spawn_local(async move {
             let Ok(Some(folder)) = bridge::pick_folder().await else { return };
             match bridge::call(Command::Jobs(JobCommand::Export { id, folder: folder.clone() })).await {
-                Ok(Reply::Exported { count, .. }) => say(false, words().with("job-saved", &[("n", (count as f64).into()), ("folder", folder.into())])),
+                Ok(Reply::Exported { count, .. }) => say(
+                    false,
+                    words().with("job-saved", &[("n", (count as f64).into()), ("folder", folder.into())]),
+                ),
                 Ok(_) => {}
                 Err(error) => say_error(&error),
             }
@@ -67,7 +75,8 @@ fn Detail(detail: JobDetail, picture: RwSignal<Option<String>>, seen: Seen) -> i
     let (done, total, created, units) = (job.tasks_finished, job.tasks_total, job.created_ms, job.units);
     let line = move || {
         let words = words();
-        let tasks = words.with("job-tasks", &[("done", f64::from(done).into()), ("total", f64::from(total).into())]);
+        let tasks =
+            words.with("job-tasks", &[("done", f64::from(done).into()), ("total", f64::from(total).into())]);
         let ago = words.ago(created, ui().now.get());
         format!("{tasks} · {} · {}", words.units(units), words.with("job-submitted", &[("ago", ago.into())]))
     };
@@ -78,8 +87,12 @@ fn Detail(detail: JobDetail, picture: RwSignal<Option<String>>, seen: Seen) -> i
         format!("{} · {module}", words.for_owner(&owner))
     };
     // A task in progress counts for its finished part.
-    let under_way: f64 =
-        detail.tasks.iter().filter(|task| matches!(task.state, TaskState::Queued | TaskState::Running)).map(|task| f64::from(task.permille) / 1000.0).sum();
+    let under_way: f64 = detail
+        .tasks
+        .iter()
+        .filter(|task| matches!(task.state, TaskState::Queued | TaskState::Running))
+        .map(|task| f64::from(task.permille) / 1000.0)
+        .sum();
     let share = format!("{:.3}", f64::from(done) + under_way);
     let concat = detail.spec.get("assemble").and_then(|a| a.as_str()) == Some("concat");
     view! {
@@ -145,9 +158,16 @@ fn Task(id: JobId, task: TaskView) -> impl IntoView {
         });
     };
     let ended = matches!(task.state, TaskState::Finished | TaskState::Failed);
-    let (units, active_ms, tries, state) = (task.units, task.active_ms, task.attempts.len(), task.state.as_str());
-    let mut files: Vec<String> = task.outputs.iter().take(LISTED).map(|o| format!("{} ({})", clean(&o.path), words().bytes(o.size))).collect();
-    let more = (task.outputs.len() as u64).saturating_add(task.outputs_left_out).saturating_sub(files.len() as u64);
+    let (units, active_ms, tries, state) =
+        (task.units, task.active_ms, task.attempts.len(), task.state.as_str());
+    let mut files: Vec<String> = task
+        .outputs
+        .iter()
+        .take(LISTED)
+        .map(|o| format!("{} ({})", clean(&o.path), words().bytes(o.size)))
+        .collect();
+    let more =
+        (task.outputs.len() as u64).saturating_add(task.outputs_left_out).saturating_sub(files.len() as u64);
     if more > 0 {
         files.push(format!("… +{more}"));
     }
@@ -187,7 +207,10 @@ fn Happened(line: JournalLine) -> impl IntoView {
         let line = line.clone();
         move || {
             let task = line.index.map_or_else(String::new, |index| index.to_string());
-            words().with(&format!("log-{}", line.kind), &[("task", task.into()), ("detail", line.detail.clone().into())])
+            words().with(
+                &format!("log-{}", line.kind),
+                &[("task", task.into()), ("detail", line.detail.clone().into())],
+            )
         }
     };
     view! { <li class="row spread"><span class="grow">{text}</span><span class="meta">{move || words().ago(line.at_ms, ui().now.get())}</span></li> }

@@ -46,7 +46,9 @@ impl Filter {
 /// The list of jobs, with the open job beside it.
 #[component]
 pub fn Jobs() -> impl IntoView {
-    let saved = bridge::recall("filter").and_then(|key| Filter::ALL.into_iter().find(|filter| filter.key() == key)).unwrap_or(Filter::All);
+    let saved = bridge::recall("filter")
+        .and_then(|key| Filter::ALL.into_iter().find(|filter| filter.key() == key))
+        .unwrap_or(Filter::All);
     let filter = RwSignal::new(saved);
     let name = RwSignal::new(String::new());
     // Jobs beyond the newest hundred, which events keep current. They are read when the list is scrolled
@@ -62,17 +64,27 @@ pub fn Jobs() -> impl IntoView {
         list.retain(|job| filter.get().admits(job) && job.name.to_lowercase().contains(&wanted));
         list
     });
-    let could_be_more = move || !is_end.get_untracked() && ui().snapshot.with_untracked(|s| s.as_ref().is_some_and(|s| s.jobs.len() >= 100));
+    let could_be_more = move || {
+        !is_end.get_untracked()
+            && ui().snapshot.with_untracked(|s| s.as_ref().is_some_and(|s| s.jobs.len() >= 100))
+    };
     let more = move || {
         if is_reading.get_untracked() || !could_be_more() {
             return;
         }
         is_reading.set(true);
         spawn_local(async move {
-            let newest = ui().snapshot.with_untracked(|s| s.as_ref().and_then(|s| s.jobs.last().map(|job| job.id)));
+            let newest =
+                ui().snapshot.with_untracked(|s| s.as_ref().and_then(|s| s.jobs.last().map(|job| job.id)));
             let before = older.with_untracked(|list| list.last().map(|job| job.id)).or(newest);
             // After an error the list stays; scrolling tries again.
-            if let Ok(Reply::Jobs(page)) = bridge::call(Command::Jobs(JobCommand::List(JobQuery { before, limit: PAGE, ..JobQuery::default() }))).await {
+            if let Ok(Reply::Jobs(page)) = bridge::call(Command::Jobs(JobCommand::List(JobQuery {
+                before,
+                limit: PAGE,
+                ..JobQuery::default()
+            })))
+            .await
+            {
                 is_end.set((page.len() as u32) < PAGE);
                 older.update(|list| list.extend(page));
             }
@@ -126,7 +138,8 @@ fn List(shown: Memo<Vec<JobSummary>>, more: impl Fn() + Copy + 'static) -> impl 
         let newest = shown.with(|list| list.first().map(|job| job.id));
         if let (Some(Some(known)), Some(element)) = (before, frame.get_untracked())
             && element.scroll_top() > 0
-            && let Some(added) = shown.with(|list| list.iter().position(|job| job.id == known)).filter(|added| *added > 0)
+            && let Some(added) =
+                shown.with(|list| list.iter().position(|job| job.id == known)).filter(|added| *added > 0)
         {
             element.set_scroll_top(element.scroll_top() + ROW * added as i32);
         }
@@ -135,7 +148,14 @@ fn List(shown: Memo<Vec<JobSummary>>, more: impl Fn() + Copy + 'static) -> impl 
     let space = move |rows: usize| format!("{}px", rows as i64 * i64::from(ROW));
     let visible = move || {
         let range = rows.get();
-        shown.with(|list| list.get(range.clone()).unwrap_or_default().iter().cloned().zip(range.start + 1..).collect::<Vec<_>>())
+        shown.with(|list| {
+            list.get(range.clone())
+                .unwrap_or_default()
+                .iter()
+                .cloned()
+                .zip(range.start + 1..)
+                .collect::<Vec<_>>()
+        })
     };
     view! {
         <div class="list card rows" node_ref=frame on:scroll=move |_| if let Some(element) = frame.get_untracked() { look(&element) }>
@@ -153,7 +173,8 @@ fn JobLine(job: JobSummary, place: usize, of: Memo<Vec<JobSummary>>) -> impl Int
     let (done, total, created) = (job.tasks_finished, job.tasks_total, job.created_ms);
     let detail = move || {
         let words = words();
-        let tasks = words.with("job-tasks", &[("done", f64::from(done).into()), ("total", f64::from(total).into())]);
+        let tasks =
+            words.with("job-tasks", &[("done", f64::from(done).into()), ("total", f64::from(total).into())]);
         format!("{tasks} · {}", words.ago(created, ui().now.get()))
     };
     view! {
@@ -168,7 +189,9 @@ fn JobLine(job: JobSummary, place: usize, of: Memo<Vec<JobSummary>>) -> impl Int
 
 /// Returns the displayed state of a job, which depends on whether anything may run.
 pub fn shown_state(job: JobSummary) -> Signal<JobState> {
-    Signal::derive(move || ui().snapshot.with(|s| s.as_ref().map_or(job.state, |s| s.status.shown_state(&job))))
+    Signal::derive(move || {
+        ui().snapshot.with(|s| s.as_ref().map_or(job.state, |s| s.status.shown_state(&job)))
+    })
 }
 
 /// State of a job as a coloured word.

@@ -11,7 +11,8 @@ use crate::state::{act, say_error, t, ui, words};
 /// The network page: joined networks, known devices, and traffic.
 #[component]
 pub fn Network() -> impl IntoView {
-    let view = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map(|s| s.network.clone()).unwrap_or_default()));
+    let view =
+        Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map(|s| s.network.clone()).unwrap_or_default()));
     let has_joined = Memo::new(move |_| !view.get().joined.is_empty());
     view! {
         <Show when=move || has_joined.get() fallback=|| view! { <p class="card" id="network-none">{move || t("network-none")}</p> }>
@@ -85,7 +86,11 @@ fn Join(view: Memo<NetworkView>) -> impl IntoView {
     let has = move |name: &str| view.get().joined.iter().any(|known| known.name == name);
     let row = |known: JoinedNetwork| {
         let name = known.name.clone();
-        let label = if known.is_group { words().with("network-group", &[("name", known.name.into())]) } else { t(&format!("network-{}", known.name)) };
+        let label = if known.is_group {
+            words().with("network-group", &[("name", known.name.into())])
+        } else {
+            t(&format!("network-{}", known.name))
+        };
         let leave = move |()| act(Command::Network(NetworkCommand::Leave { name: Some(name.clone()) }));
         view! { <li class="row spread"><span>{label}</span><Ask label="network-leave" sure="network-leave-sure" yes="network-leave" on_yes=leave /></li> }
     };
@@ -112,7 +117,9 @@ fn Join(view: Memo<NetworkView>) -> impl IntoView {
 #[component]
 fn Invitation(group: String, text: String, #[prop(into)] on_close: Callback<()>) -> impl IntoView {
     // Black on white in both colour schemes, as cameras need it.
-    let code = QrCode::new(text.as_bytes()).map(|code| code.render::<svg::Color<'_>>().min_dimensions(200, 200).build()).unwrap_or_default();
+    let code = QrCode::new(text.as_bytes())
+        .map(|code| code.render::<svg::Color<'_>>().min_dimensions(200, 200).build())
+        .unwrap_or_default();
     let said = words().with("network-invite-text", &[("name", group.into())]);
     view! {
         <div class="stack invitation" role="group" aria-label=move || t("network-invite")>
@@ -126,7 +133,8 @@ fn Invitation(group: String, text: String, #[prop(into)] on_close: Callback<()>)
 
 #[component]
 fn Peers(view: Memo<NetworkView>) -> impl IntoView {
-    let friends = move || view.get().peers.into_iter().filter(|peer| !peer.network.is_empty()).collect::<Vec<_>>();
+    let friends =
+        move || view.get().peers.into_iter().filter(|peer| !peer.network.is_empty()).collect::<Vec<_>>();
     view! {
         <section class="card" aria-label=move || t("network-devices")>
             <h2>{move || t("network-devices")}</h2>
@@ -142,15 +150,22 @@ fn Peers(view: Memo<NetworkView>) -> impl IntoView {
 fn PeerRow(peer: PeerView) -> impl IntoView {
     let words = words();
     let link = match peer.path {
-        PeerPath::Relayed => words.with("network-link-relayed", &[("transport", peer.transport.clone().into())]),
-        PeerPath::Direct | PeerPath::None => words.with("network-link-direct", &[("transport", peer.transport.clone().into())]),
+        PeerPath::Relayed => {
+            words.with("network-link-relayed", &[("transport", peer.transport.clone().into())])
+        }
+        PeerPath::Direct | PeerPath::None => {
+            words.with("network-link-direct", &[("transport", peer.transport.clone().into())])
+        }
     };
     let time = peer.round_trip_ms.map(|millis| format!(" · {millis} ms")).unwrap_or_default();
     let clock = words.clock_of_peer(&peer).map(|text| view! { <p class="meta">{text}</p> });
     let lends = if peer.duty == 0 {
         words.t("network-resting")
     } else {
-        words.with("network-lends", &[("free", f64::from(peer.free).into()), ("slots", f64::from(peer.slots).into())])
+        words.with(
+            "network-lends",
+            &[("free", f64::from(peer.free).into()), ("slots", f64::from(peer.slots).into())],
+        )
     };
     let work = match (peer.lent, peer.hosted) {
         (0, 0) => String::new(),

@@ -12,7 +12,11 @@ use crate::state::{act, check_device, export_settings, import_settings, say, set
 #[component]
 pub fn Settings() -> impl IntoView {
     let group = |group: Group, title: &'static str| {
-        let rows = ALL.iter().filter(|s| s.group == group && s.is_shown(bridge::is_phone())).map(|s| view! { <Row setting=*s /> }).collect_view();
+        let rows = ALL
+            .iter()
+            .filter(|s| s.group == group && s.is_shown(bridge::is_phone()))
+            .map(|s| view! { <Row setting=*s /> })
+            .collect_view();
         view! { <section class="card"><h2>{move || t(title)}</h2>{rows}</section> }
     };
     view! {
@@ -51,7 +55,9 @@ fn default_text(setting: &Setting) -> String {
     let value = match (setting.kind, setting.default()) {
         (Kind::Flag(on), _) => t(if on { "on" } else { "off" }),
         (Kind::Number { default, unit, .. }, _) => format!("{default} {unit}").trim_end().to_owned(),
-        (Kind::Choice(choices), _) => choices.first().map(|word| t(&format!("choice-{word}"))).unwrap_or_default(),
+        (Kind::Choice(choices), _) => {
+            choices.first().map(|word| t(&format!("choice-{word}"))).unwrap_or_default()
+        }
         _ => return String::new(),
     };
     words().with("default-is", &[("value", value.into())])
@@ -68,7 +74,12 @@ fn Control(setting: Setting) -> impl IntoView {
         Ok(value) => set(key, value),
         Err(problem) => {
             say(true, problem);
-            field.set_value(&plain(&ui().snapshot.with_untracked(|s| s.as_ref().and_then(|s| s.settings.get(key).cloned())).unwrap_or(Value::Null)));
+            field.set_value(&plain(
+                &ui()
+                    .snapshot
+                    .with_untracked(|s| s.as_ref().and_then(|s| s.settings.get(key).cloned()))
+                    .unwrap_or(Value::Null),
+            ));
         }
     };
     let on_change = move |event: web_sys::Event| store(event_target_value(&event), event_target(&event));

@@ -199,7 +199,8 @@ impl Log {
     pub fn take_newest(&mut self, mut page: Vec<ChatMessage>, known: i64, limit: u32) {
         page.reverse();
         let is_whole = (page.len() as u32) < limit;
-        let (first, last) = (page.first().map_or(i64::MAX, |m| m.row), page.last().map_or(0, |m| m.row).max(known));
+        let (first, last) =
+            (page.first().map_or(i64::MAX, |m| m.row), page.last().map_or(0, |m| m.row).max(known));
         let mut messages = std::mem::take(&mut self.messages);
         let since = messages.split_off(messages.partition_point(|message| message.row <= last));
         messages.retain(|message| !is_whole && first <= known && message.row < first);
@@ -253,7 +254,11 @@ impl Log {
             if is_new_day {
                 items.push(Item::Day { day, row: message.row, at_ms: message.at_ms });
             }
-            let goes_on = |last: &ChatMessage| last.from == message.from && last.name == message.name && (message.at_ms - last.at_ms).abs() < GROUP_MS;
+            let goes_on = |last: &ChatMessage| {
+                last.from == message.from
+                    && last.name == message.name
+                    && (message.at_ms - last.at_ms).abs() < GROUP_MS
+            };
             let is_first = is_new_day || !before.is_some_and(|(last, _)| goes_on(last));
             items.push(Item::Message { message: Box::new(message.clone()), is_first });
             before = Some((message, day));
@@ -329,7 +334,13 @@ pub fn read_thread() {
     let Some(with) = talk.with.get_untracked() else { return };
     let known = talk.log.with_untracked(Log::newest);
     spawn_local(async move {
-        let answer = bridge::call(Command::Chat(ChatCommand::Thread { with: with.clone(), before: None, limit: PAGE, search: String::new() })).await;
+        let answer = bridge::call(Command::Chat(ChatCommand::Thread {
+            with: with.clone(),
+            before: None,
+            limit: PAGE,
+            search: String::new(),
+        }))
+        .await;
         // The thread may have been left meanwhile.
         if talk.log.with_untracked(|log| log.with != with) {
             return;
@@ -363,7 +374,11 @@ pub fn said(reply: Result<Reply, fog_api::ApiError>) -> bool {
     match reply {
         Ok(Reply::ChatSaid { messages, note }) => {
             // A command such as `/msg` may have used another thread.
-            if let Some(other) = messages.first().map(|message| message.with.clone()).filter(|with| talk.log.with_untracked(|log| log.with != *with)) {
+            if let Some(other) = messages
+                .first()
+                .map(|message| message.with.clone())
+                .filter(|with| talk.log.with_untracked(|log| log.with != *with))
+            {
                 open_thread(&other);
             }
             talk.log.update(|log| {
@@ -387,7 +402,13 @@ mod tests {
     use super::*;
 
     fn said(row: i64) -> ChatMessage {
-        ChatMessage { row, from: "anna".to_owned(), at_ms: row * 1000, state: MessageState::Received, ..ChatMessage::default() }
+        ChatMessage {
+            row,
+            from: "anna".to_owned(),
+            at_ms: row * 1000,
+            state: MessageState::Received,
+            ..ChatMessage::default()
+        }
     }
 
     fn page(rows: std::ops::RangeInclusive<i64>) -> Vec<ChatMessage> {
@@ -411,7 +432,11 @@ mod tests {
         log.take_newest(page(8..=10), 10, 3);
         assert_eq!((rows(&log), log.is_whole), ((3..=10).collect(), true));
         log.take_newest(page(20..=22), 10, 3);
-        assert_eq!((rows(&log), log.is_whole), ((20..=22).collect(), false), "what was said from 11 to 19 is not known");
+        assert_eq!(
+            (rows(&log), log.is_whole),
+            ((20..=22).collect(), false),
+            "what was said from 11 to 19 is not known"
+        );
     }
 
     #[test]
@@ -429,7 +454,10 @@ mod tests {
         let mut log = Log::new("anna");
         log.take_newest(page(1..=3), 0, 50);
         log.take(&ChatMessage { state: MessageState::Read, ..said(2) });
-        assert_eq!((rows(&log), log.state_of(2), log.state_of(7)), (vec![1, 2, 3], Some(MessageState::Read), None));
+        assert_eq!(
+            (rows(&log), log.state_of(2), log.state_of(7)),
+            (vec![1, 2, 3], Some(MessageState::Read), None)
+        );
     }
 
     #[test]
@@ -444,7 +472,9 @@ mod tests {
             .into_iter()
             .map(|item| match item {
                 Item::Day { day, .. } => format!("day {day}"),
-                Item::Message { message, is_first } => format!("{}{}", message.row, if is_first { "!" } else { "" }),
+                Item::Message { message, is_first } => {
+                    format!("{}{}", message.row, if is_first { "!" } else { "" })
+                }
                 Item::Note { text, .. } => text,
             })
             .collect();
@@ -456,7 +486,10 @@ mod tests {
         let mut log = Log::new("");
         log.take_newest(page(1..=500), 0, 501);
         assert!(log.is_whole && log.trim() && !log.trim());
-        assert_eq!((log.messages.len(), log.oldest(), log.newest(), log.is_whole), (KEPT, Some(301), 500, false));
+        assert_eq!(
+            (log.messages.len(), log.oldest(), log.newest(), log.is_whole),
+            (KEPT, Some(301), 500, false)
+        );
         (501..20_000).for_each(|row| log.take(&said(row)));
         assert!(log.messages.len() <= MOST && log.newest() == 19_999);
     }

@@ -39,7 +39,13 @@ impl Values<'_> {
     }
 
     fn list(&self, key: keys::List) -> Vec<String> {
-        self.get(key.key()).as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        self.get(key.key())
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
     }
 
     fn is_default(&self, key: &str) -> bool {
@@ -66,20 +72,37 @@ pub fn conflicts(values: &BTreeMap<String, Value>) -> Vec<Conflict> {
     }
     let denied = v.list(keys::JOBS_DENY);
     if let Some(both) = v.list(keys::JOBS_ALLOW).into_iter().find(|name| denied.contains(name)) {
-        add(["jobs_allow", "jobs_deny"], true, format!("'{both}' is in jobs_allow and in jobs_deny; leave it in one of them"));
+        add(
+            ["jobs_allow", "jobs_deny"],
+            true,
+            format!("'{both}' is in jobs_allow and in jobs_deny; leave it in one of them"),
+        );
     }
     let no_effect = |key: &str, why: &str| format!("{key} has no effect {why}");
-    let (idle, in_use, quiet) = (v.number(keys::DUTY_IDLE), v.number(keys::DUTY_IN_USE), v.number(keys::QUIET_DUTY));
+    let (idle, in_use, quiet) =
+        (v.number(keys::DUTY_IDLE), v.number(keys::DUTY_IN_USE), v.number(keys::QUIET_DUTY));
     if !v.flag(keys::RUN_WHILE_IN_USE) {
         if !v.is_default("duty_in_use") {
-            add(["duty_in_use", "run_while_in_use"], false, no_effect("duty_in_use", "until run_while_in_use=on"));
+            add(
+                ["duty_in_use", "run_while_in_use"],
+                false,
+                no_effect("duty_in_use", "until run_while_in_use=on"),
+            );
         }
     } else if in_use > idle {
-        add(["duty_in_use", "duty_idle"], false, format!("duty_in_use={in_use} is above duty_idle={idle}: work slows down when you go away"));
+        add(
+            ["duty_in_use", "duty_idle"],
+            false,
+            format!("duty_in_use={in_use} is above duty_idle={idle}: work slows down when you go away"),
+        );
     }
     let week = v.text(keys::WEEK);
     if quiet > idle && week.contains('2') {
-        add(["quiet_duty", "duty_idle"], false, format!("quiet_duty={quiet} is above duty_idle={idle}, which holds in quiet hours too"));
+        add(
+            ["quiet_duty", "duty_idle"],
+            false,
+            format!("quiet_duty={quiet} is above duty_idle={idle}, which holds in quiet hours too"),
+        );
     }
     for key in ["quiet_duty", "quiet_fan_rpm"] {
         if !v.is_default(key) && !week.contains('2') {
@@ -87,10 +110,18 @@ pub fn conflicts(values: &BTreeMap<String, Value>) -> Vec<Conflict> {
         }
     }
     if !week.is_empty() && week.bytes().all(|hour| hour == b'0') && v.flag(keys::CONTRIBUTING) {
-        add(["week", "contributing"], false, "the week plan has no hour with work, so nothing runs although contributing=on".to_owned());
+        add(
+            ["week", "contributing"],
+            false,
+            "the week plan has no hour with work, so nothing runs although contributing=on".to_owned(),
+        );
     }
     if !v.is_default("energy_max") && v.text(keys::ENERGY_SOURCE).is_empty() {
-        add(["energy_max", "energy_source"], false, no_effect("energy_max", "until energy_source names a file or an address"));
+        add(
+            ["energy_max", "energy_source"],
+            false,
+            no_effect("energy_max", "until energy_source names a file or an address"),
+        );
     }
     if v.flag(keys::RUN_ON_BATTERY) && v.text(keys::CHARGERS) != "any" {
         add(
@@ -122,7 +153,8 @@ mod tests {
         for (key, text) in changes {
             values.insert((*key).to_owned(), find(key).unwrap().parse(text).unwrap());
         }
-        let (refused, said): (Vec<_>, Vec<_>) = conflicts(&values).into_iter().partition(|conflict| conflict.is_refused);
+        let (refused, said): (Vec<_>, Vec<_>) =
+            conflicts(&values).into_iter().partition(|conflict| conflict.is_refused);
         let keys = |list: Vec<Conflict>| list.into_iter().map(|conflict| conflict.keys).collect();
         (keys(refused), keys(said))
     }
@@ -150,8 +182,14 @@ mod tests {
         }
         let said: [Case<'_>; 11] = [
             (&[("duty_in_use", "80")], ["duty_in_use", "run_while_in_use"]),
-            (&[("duty_in_use", "80"), ("duty_idle", "70"), ("run_while_in_use", "on")], ["duty_in_use", "duty_idle"]),
-            (&[("quiet_duty", "90"), ("duty_idle", "70"), ("week", quiet.as_str())], ["quiet_duty", "duty_idle"]),
+            (
+                &[("duty_in_use", "80"), ("duty_idle", "70"), ("run_while_in_use", "on")],
+                ["duty_in_use", "duty_idle"],
+            ),
+            (
+                &[("quiet_duty", "90"), ("duty_idle", "70"), ("week", quiet.as_str())],
+                ["quiet_duty", "duty_idle"],
+            ),
             (&[("quiet_duty", "30")], ["quiet_duty", "week"]),
             (&[("quiet_fan_rpm", "0")], ["quiet_fan_rpm", "week"]),
             (&[("week", off.as_str()), ("contributing", "on")], ["week", "contributing"]),
@@ -164,9 +202,11 @@ mod tests {
         for (changes, keys) in said {
             assert_eq!(told(changes), (Vec::new(), vec![keys]), "{changes:?}");
         }
-        for fine in
-            [&[("battery_stop", "60")][..], &[("energy_max", "30"), ("energy_source", "/tmp/price")], &[("chat_quiet_from", "22"), ("chat_quiet_to", "22")]]
-        {
+        for fine in [
+            &[("battery_stop", "60")][..],
+            &[("energy_max", "30"), ("energy_source", "/tmp/price")],
+            &[("chat_quiet_from", "22"), ("chat_quiet_to", "22")],
+        ] {
             assert_eq!(told(fine), (Vec::new(), Vec::new()), "{fine:?}");
         }
     }

@@ -188,7 +188,10 @@ mod tests {
     fn a_value_is_read_by_its_key() {
         let values = crate::settings::defaults();
         assert!(CHAT.of(&values) && !CONTRIBUTING.of(&values));
-        assert_eq!((STORAGE_CAP.of(&values), LANGUAGE.of(&values), JOBS_ALLOW.of(&values).len()), (10.0, "system", 0));
+        assert_eq!(
+            (STORAGE_CAP.of(&values), LANGUAGE.of(&values), JOBS_ALLOW.of(&values).len()),
+            (10.0, "system", 0)
+        );
         let none = BTreeMap::new();
         assert_eq!((CHAT.of(&none), STORAGE_CAP.of(&none), LANGUAGE.of(&none)), (false, 0.0, ""));
     }

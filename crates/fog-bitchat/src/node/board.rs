@@ -75,16 +75,22 @@ impl Board {
     }
 
     fn count(&self, is_note: bool, author: Option<&[u8; 32]>) -> usize {
-        let fits = |item: &Item| matches!(item, Item::Note(_)) == is_note && author.is_none_or(|author| item.author() == author);
+        let fits = |item: &Item| {
+            matches!(item, Item::Note(_)) == is_note && author.is_none_or(|author| item.author() == author)
+        };
         self.pinned.iter().filter(|pinned| fits(&pinned.item)).count()
     }
 
     /// Removes the oldest item of an author, or of all; items of strangers go before those of authors in
     /// `known`.
     fn drop_oldest(&mut self, is_note: bool, author: Option<&[u8; 32]>, known: &BTreeSet<[u8; 32]>) {
-        let fits = |item: &Item| matches!(item, Item::Note(_)) == is_note && author.is_none_or(|author| item.author() == author);
+        let fits = |item: &Item| {
+            matches!(item, Item::Note(_)) == is_note && author.is_none_or(|author| item.author() == author)
+        };
         let among = self.pinned.iter().enumerate().filter(|(_, pinned)| fits(&pinned.item));
-        if let Some((place, _)) = among.min_by_key(|(_, pinned)| (known.contains(pinned.item.author()), pinned.item.life().0)) {
+        if let Some((place, _)) =
+            among.min_by_key(|(_, pinned)| (known.contains(pinned.item.author()), pinned.item.life().0))
+        {
             self.pinned.remove(place);
         }
     }
@@ -96,14 +102,19 @@ impl Board {
         let is_note = matches!(new.item, Item::Note(_));
         let is_same = |pinned: &Pinned| *pinned.item.id() == id && *pinned.item.author() == author;
         // A note that was taken down stays down, in whatever order the packets come.
-        if let Some(held) = self.pinned.iter_mut().find(|pinned| is_same(pinned) && (matches!(pinned.item, Item::Note(_)) == is_note || is_note)) {
+        if let Some(held) = self
+            .pinned
+            .iter_mut()
+            .find(|pinned| is_same(pinned) && (matches!(pinned.item, Item::Note(_)) == is_note || is_note))
+        {
             if new.is_sure && !held.is_sure && held.item == new.item {
                 *held = new;
             }
             return false;
         }
         self.pinned.retain(|pinned| !is_same(pinned));
-        let (of_one, of_all) = if is_note { (MAX_NOTES_OF_ONE, MAX_NOTES) } else { (MAX_TOMBSTONES_OF_ONE, MAX_TOMBSTONES) };
+        let (of_one, of_all) =
+            if is_note { (MAX_NOTES_OF_ONE, MAX_NOTES) } else { (MAX_TOMBSTONES_OF_ONE, MAX_TOMBSTONES) };
         if self.count(is_note, Some(&author)) >= of_one {
             self.drop_oldest(is_note, Some(&author), &BTreeSet::new());
         }
@@ -129,7 +140,13 @@ fn read(state: &[u8]) -> Vec<Pinned> {
         if let Ok(raw) = Raw::decode(bytes)
             && let Ok(item) = Item::decode_own(raw.frame.payload())
         {
-            pinned.push(Pinned { packet: packet_id(&raw.frame), item, raw, is_sure: *is_sure == 1, clock_offset: i64::from_be_bytes(*offset) });
+            pinned.push(Pinned {
+                packet: packet_id(&raw.frame),
+                item,
+                raw,
+                is_sure: *is_sure == 1,
+                clock_offset: i64::from_be_bytes(*offset),
+            });
         }
     }
     pinned
@@ -139,7 +156,9 @@ fn read(state: &[u8]) -> Vec<Pinned> {
 /// expired.
 #[must_use]
 pub fn notes_in(state: &[u8]) -> Vec<Note> {
-    let notes = read(state).into_iter().filter_map(|pinned| if let Item::Note(note) = pinned.item { Some(note) } else { None });
+    let notes = read(state)
+        .into_iter()
+        .filter_map(|pinned| if let Item::Note(note) = pinned.item { Some(note) } else { None });
     let mut notes: Vec<Note> = notes.collect();
     notes.sort_by_key(|note| std::cmp::Reverse(note.created));
     notes
@@ -152,7 +171,14 @@ impl Node {
     /// # Errors
     /// [`BoardError`] when the lifetime or text is not allowed or five notes are there; the board is
     /// unchanged.
-    pub fn pin_note(&mut self, id: [u8; 16], text: &str, is_urgent: bool, life: u64, now: u64) -> Result<(), BoardError> {
+    pub fn pin_note(
+        &mut self,
+        id: [u8; 16],
+        text: &str,
+        is_urgent: bool,
+        life: u64,
+        now: u64,
+    ) -> Result<(), BoardError> {
         self.board.expire(now);
         let author = self.identity.keys().signing;
         if !(60_000..=MAX_NOTE_LIFE).contains(&life) {
@@ -204,7 +230,8 @@ impl Node {
         let is_sure = sender.is_some_and(|keys| keys.signing == *item.author() && frame.is_by(&keys));
         let theirs = if is_sure { self.now_of(frame.sender, now) } else { now };
         // Whatever the author's clock shows, a note stays no longer than the maximum.
-        let is_in_time = made <= now.max(theirs) + SLACK && until > now && until <= now + MAX_NOTE_LIFE + SLACK;
+        let is_in_time =
+            made <= now.max(theirs) + SLACK && until > now && until <= now + MAX_NOTE_LIFE + SLACK;
         if !frame.is_broadcast() || frame.payload().len() > MAX_BYTES || !is_in_time {
             return false;
         }
@@ -223,7 +250,8 @@ impl Node {
     }
 
     fn add_to_board(&mut self, pinned: Pinned) -> bool {
-        let (me, people, pins) = (self.identity.keys(), self.people.values().map(|known| known.keys), self.pins.values().copied());
+        let (me, people, pins) =
+            (self.identity.keys(), self.people.values().map(|known| known.keys), self.pins.values().copied());
         self.board.add(pinned, || people.chain(pins).chain([me]).map(|keys| keys.signing).collect())
     }
 

@@ -27,7 +27,8 @@ fn strange(who: u8, text: &str, now: u64) -> Raw {
         expires: now + HOUR,
         is_urgent: false,
     };
-    let frame = Frame::new(Kind::BOARD_POST, author.peer(), now, note.encode(&author).unwrap()).signed(&author);
+    let frame =
+        Frame::new(Kind::BOARD_POST, author.peer(), now, note.encode(&author).unwrap()).signed(&author);
     Raw::decode(&frame.encode()).unwrap()
 }
 
@@ -39,11 +40,16 @@ fn a_note_reaches_who_is_there_and_who_comes_later_from_others() {
     let id = post(&mut air, 0, "soup at the hut").unwrap();
     air.run(2_000);
     assert_eq!(texts(&air, 1), ["soup at the hut"]);
-    assert!(air.events[1].iter().any(|event| matches!(event, Event::Note(note) if note.id == id && note.nickname == "anna")));
+    assert!(
+        air.events[1]
+            .iter()
+            .any(|event| matches!(event, Event::Note(note) if note.id == id && note.nickname == "anna"))
+    );
     // Anna goes. Ben restarts and passes the note to Cleo, who never met her.
     air.cut(0, 1);
     let state = air.nodes[1].board_state();
-    air.nodes[1] = Node::new(identity(1), Config { nickname: "ben".to_owned(), ..Config::default() }, [9; 32]);
+    air.nodes[1] =
+        Node::new(identity(1), Config { nickname: "ben".to_owned(), ..Config::default() }, [9; 32]);
     air.nodes[1].restore_board(&state);
     air.now += 7 * HOUR;
     air.wire(1, 2);
@@ -68,7 +74,8 @@ fn its_author_alone_takes_it_down_and_it_stays_down() {
     assert_eq!(air.nodes[1].take_down(id, now), Err(BoardError::Unknown));
     // Somebody else signs a tombstone for a note that is not theirs.
     let forged = Tombstone { id, author: identity(1).keys().signing, at: now };
-    let frame = Frame::new(Kind::BOARD_POST, identity(1).peer(), now, forged.encode(&identity(1)).unwrap()).signed(&identity(1));
+    let frame = Frame::new(Kind::BOARD_POST, identity(1).peer(), now, forged.encode(&identity(1)).unwrap())
+        .signed(&identity(1));
     air.nodes[2].handle_bytes(LinkId(1), &frame.encode(), now);
     assert_eq!(texts(&air, 2), ["lost a glove"]);
     assert_eq!(air.nodes[0].take_down(id, now), Ok(()));
@@ -106,7 +113,10 @@ fn nobody_fills_the_board() {
     }
     let here = texts(&air, 1);
     assert_eq!(here.len(), 200);
-    assert!((0..MAX_NOTES_OF_ONE).all(|n| here.contains(&format!("note {n}"))), "those of people who are known stay");
+    assert!(
+        (0..MAX_NOTES_OF_ONE).all(|n| here.contains(&format!("note {n}"))),
+        "those of people who are known stay"
+    );
     assert!(air.nodes[1].board_state().len() < 200 << 10);
 }
 

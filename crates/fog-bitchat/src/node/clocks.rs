@@ -51,7 +51,9 @@ impl ClockCheck {
         if let Some(known) = known {
             let before = self.samples[known];
             // An older announce may be a recording, unless the clock of its author was corrected.
-            if new.announced <= before.announced && (!new.is_sure || before.offset.unsigned_abs() <= MAX_ANNOUNCE_SKEW_MS) {
+            if new.announced <= before.announced
+                && (!new.is_sure || before.offset.unsigned_abs() <= MAX_ANNOUNCE_SKEW_MS)
+            {
                 return;
             }
             self.samples.remove(known);
@@ -66,9 +68,15 @@ impl ClockCheck {
     /// difference counts. Announces that may be recordings count only when there are no others.
     fn middle(&self) -> Option<(i64, u32)> {
         let has_sure = self.samples.iter().any(|sample| sample.is_sure);
-        let mut offsets: Vec<i64> = self.samples.iter().filter(|sample| sample.is_sure || !has_sure).map(|sample| sample.offset).collect();
+        let mut offsets: Vec<i64> = self
+            .samples
+            .iter()
+            .filter(|sample| sample.is_sure || !has_sure)
+            .map(|sample| sample.offset)
+            .collect();
         offsets.sort_unstable();
-        let (low, high) = (*offsets.get(offsets.len().checked_sub(1)? / 2)?, *offsets.get(offsets.len() / 2)?);
+        let (low, high) =
+            (*offsets.get(offsets.len().checked_sub(1)? / 2)?, *offsets.get(offsets.len() / 2)?);
         let middle = if low.unsigned_abs() <= high.unsigned_abs() { low } else { high };
         let agreeing = offsets.iter().filter(|offset| offset.abs_diff(middle) <= AGREE_MS).count();
         Some((middle, agreeing as u32))
@@ -78,7 +86,9 @@ impl ClockCheck {
     fn news(&mut self) -> Option<(i64, u32)> {
         let now = self.middle().filter(|(offset, _)| offset.unsigned_abs() > CLOCK_WARN_MS);
         let is_same = match (now, self.told) {
-            (Some((offset, peers)), Some((told, told_peers))) => offset.abs_diff(told) < CHANGED_MS && peers == told_peers,
+            (Some((offset, peers)), Some((told, told_peers))) => {
+                offset.abs_diff(told) < CHANGED_MS && peers == told_peers
+            }
             (None, None) => true,
             _ => false,
         };
@@ -118,7 +128,10 @@ impl Node {
     /// Time for packets that others judge by their clocks: this clock, corrected if two or more neighbours
     /// agree that it is off.
     pub(super) fn agreed_now(&self, now: u64) -> u64 {
-        let agreed = self.clock.middle().filter(|(offset, peers)| *peers >= 2 && offset.unsigned_abs() > CLOCK_WARN_MS);
+        let agreed = self
+            .clock
+            .middle()
+            .filter(|(offset, peers)| *peers >= 2 && offset.unsigned_abs() > CLOCK_WARN_MS);
         now.saturating_add_signed(agreed.map_or(0, |(offset, _)| offset))
     }
 
@@ -147,7 +160,13 @@ impl Node {
     }
 
     fn add_sample(&mut self, frame: &Frame, offset: i64, is_sure: bool, now: u64) {
-        self.clock.add(Sample { peer: frame.sender, offset, announced: frame.timestamp, heard: now, is_sure });
+        self.clock.add(Sample {
+            peer: frame.sender,
+            offset,
+            announced: frame.timestamp,
+            heard: now,
+            is_sure,
+        });
         self.tell_clock();
     }
 
@@ -179,7 +198,10 @@ impl Node {
     pub(super) fn proved_present(&mut self, peer: PeerId, now: u64) {
         let Some(place) = self.doubted.iter().position(|doubted| doubted.peer == peer) else { return };
         let Doubted { frame, link, .. } = self.doubted.remove(place);
-        let (Ok(announce), Some(offset)) = (Announce::decode(frame.payload()), ahead(frame.timestamp, now)) else { return };
+        let (Ok(announce), Some(offset)) = (Announce::decode(frame.payload()), ahead(frame.timestamp, now))
+        else {
+            return;
+        };
         // The author may have set their clock back: this counts as the newest announce.
         if let Some(known) = self.people.get_mut(&peer) {
             known.announced_at = known.announced_at.min(frame.timestamp);
@@ -217,7 +239,13 @@ mod tests {
     use super::*;
 
     fn sample(n: u8, offset: i64, is_sure: bool) -> Sample {
-        Sample { peer: PeerId([n; 8]), offset, announced: 1_000_000_000_000_u64.saturating_add_signed(offset), heard: 0, is_sure }
+        Sample {
+            peer: PeerId([n; 8]),
+            offset,
+            announced: 1_000_000_000_000_u64.saturating_add_signed(offset),
+            heard: 0,
+            is_sure,
+        }
     }
 
     #[test]

@@ -32,7 +32,9 @@ impl Fellows {
 impl Node {
     /// Sends a message of at most 48 KiB to a Fog node that is here; returns whether it was sent.
     pub fn say_to_fellow(&mut self, peer: PeerId, bytes: Vec<u8>, now: u64) -> bool {
-        bytes.len() <= MAX_SAID && self.fellows.is_here(peer) && self.whisper(peer, &Inner::Fellow(bytes), now)
+        bytes.len() <= MAX_SAID
+            && self.fellows.is_here(peer)
+            && self.whisper(peer, &Inner::Fellow(bytes), now)
     }
 
     pub(super) fn fellow_said(&mut self, peer: PeerId, bytes: Vec<u8>) {
@@ -44,7 +46,8 @@ impl Node {
     /// Updates whether a peer counts as a Fog node, after its link, session or state changed.
     pub(super) fn look_at_fellow(&mut self, peer: PeerId) {
         let stated = self.people.get(&peer).and_then(|known| known.stated).unwrap_or_default();
-        let is_one = self.config.is_fellow && stated.has(Capabilities::FELLOW) && self.link_to(peer).is_some();
+        let is_one =
+            self.config.is_fellow && stated.has(Capabilities::FELLOW) && self.link_to(peer).is_some();
         match self.sessions.noise_key(peer).filter(|_| is_one) {
             Some(noise) if self.fellows.here.insert(peer) => self.say(Event::Fellow { peer, noise }),
             None if self.fellows.here.remove(&peer) => self.say(Event::FellowGone(peer)),
@@ -63,7 +66,8 @@ impl Node {
             return;
         }
         self.fellows.tried.retain(|peer, _| self.people.contains_key(peer));
-        let linked: BTreeSet<PeerId> = self.links.values().filter_map(|link| link.peer).map(|(peer, _)| peer).collect();
+        let linked: BTreeSet<PeerId> =
+            self.links.values().filter_map(|link| link.peer).map(|(peer, _)| peer).collect();
         for peer in linked {
             let announced = self.people.get(&peer).map(|known| known.announced).unwrap_or_default();
             if self.sessions.has(peer) || !announced.has(Capabilities::PREKEYS) {

@@ -84,14 +84,23 @@ fn a_text_that_fog_nodes_carry_is_no_letter_too() {
     for id in ["1", "2"] {
         air.nodes[ANNA].tell(cleo.peer(), id.to_owned(), id.to_owned(), air.now).unwrap();
     }
-    assert_eq!(air.nodes[ANNA].waiting().map(|(to, message, _)| (to, message.text.as_str())).collect::<Vec<_>>(), [(cleo.peer(), "1"), (cleo.peer(), "2")]);
+    assert_eq!(
+        air.nodes[ANNA].waiting().map(|(to, message, _)| (to, message.text.as_str())).collect::<Vec<_>>(),
+        [(cleo.peer(), "1"), (cleo.peer(), "2")]
+    );
     air.nodes[ANNA].mark_carried(cleo.peer(), "1");
     air.run(18_000);
     assert_eq!(air.nodes[BEN].letters(), 0);
     air.run(5_000);
-    assert_eq!((air.nodes[BEN].letters(), air.state(ANNA, "1"), air.state(ANNA, "2")), (1, Some(Delivery::Queued), Some(Delivery::Carried)));
+    assert_eq!(
+        (air.nodes[BEN].letters(), air.state(ANNA, "1"), air.state(ANNA, "2")),
+        (1, Some(Delivery::Queued), Some(Delivery::Carried))
+    );
     air.nodes[ANNA].arrived(cleo.peer(), "1".to_owned());
     air.run(100);
-    assert_eq!((air.state(ANNA, "1"), air.nodes[ANNA].is_waiting(cleo.peer(), "1")), (Some(Delivery::Delivered), false));
+    assert_eq!(
+        (air.state(ANNA, "1"), air.nodes[ANNA].is_waiting(cleo.peer(), "1")),
+        (Some(Delivery::Delivered), false)
+    );
     assert!(air.nodes[ANNA].is_waiting(cleo.peer(), "2"));
 }

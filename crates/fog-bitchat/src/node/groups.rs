@@ -76,7 +76,11 @@ impl Member {
     /// Member entry for a person whose keys are known.
     #[must_use]
     pub fn of(keys: &PeerKeys, nickname: &str) -> Self {
-        Self { fingerprint: fingerprint(&keys.noise), signing: keys.signing, nickname: cut_name(nickname).to_owned() }
+        Self {
+            fingerprint: fingerprint(&keys.noise),
+            signing: keys.signing,
+            nickname: cut_name(nickname).to_owned(),
+        }
     }
 }
 
@@ -151,7 +155,13 @@ impl Node {
     ///
     /// # Errors
     /// [`GroupError::Full`] when there are 50 groups or more than 16 members.
-    pub fn make_group(&mut self, id: [u8; 16], name: &str, others: Vec<Member>, now: u64) -> Result<(), GroupError> {
+    pub fn make_group(
+        &mut self,
+        id: [u8; 16],
+        name: &str,
+        others: Vec<Member>,
+        now: u64,
+    ) -> Result<(), GroupError> {
         if self.groups.known.len() >= MAX_GROUPS || others.len() >= MAX_MEMBERS {
             return Err(GroupError::Full);
         }
@@ -197,7 +207,12 @@ impl Node {
         })
     }
 
-    fn change_group(&mut self, id: [u8; 16], now: u64, change: impl FnOnce(&mut Vec<Member>) -> Result<(), GroupError>) -> Result<(), GroupError> {
+    fn change_group(
+        &mut self,
+        id: [u8; 16],
+        now: u64,
+        change: impl FnOnce(&mut Vec<Member>) -> Result<(), GroupError>,
+    ) -> Result<(), GroupError> {
         let key = self.fresh();
         let known = self.groups.known.get_mut(&id).ok_or(GroupError::Unknown)?;
         if known.group.creator != fingerprint(&self.identity.keys().noise) {
@@ -232,11 +247,23 @@ impl Node {
     ///
     /// # Errors
     /// [`GroupError::Unknown`] when this node is not in the group.
-    pub fn say_in_group(&mut self, group: [u8; 16], id: String, text: &str, now: u64) -> Result<(), GroupError> {
+    pub fn say_in_group(
+        &mut self,
+        group: [u8; 16],
+        id: String,
+        text: &str,
+        now: u64,
+    ) -> Result<(), GroupError> {
         let nonce = self.fresh();
         let known = self.groups.known.get(&group).ok_or(GroupError::Unknown)?;
         let text = crate::text::cut(text, MAX_GROUP_TEXT).to_owned();
-        let said = GroupText { id, signing: self.identity.keys().signing, nickname: cut_name(&self.config.nickname).to_owned(), at: now, text };
+        let said = GroupText {
+            id,
+            signing: self.identity.keys().signing,
+            nickname: cut_name(&self.config.nickname).to_owned(),
+            at: now,
+            text,
+        };
         let payload = known.group.seal(&self.identity, &said, nonce).map_err(|_| GroupError::Unknown)?;
         let frame = self.frame(Kind::GROUP_MESSAGE, payload, now);
         if let Ok(raw) = Raw::decode(&frame.encode()) {
@@ -250,7 +277,9 @@ impl Node {
     pub(super) fn said_in_group(&mut self, raw: &Raw, now: u64) -> bool {
         let frame = &raw.frame;
         let Some(made) = self.made_in_time(frame, now).filter(|_| frame.is_broadcast()) else { return false };
-        let Some((group, said)) = self.groups().find_map(|group| Some((group.clone(), group.open(frame.payload()).ok()?))) else {
+        let Some((group, said)) =
+            self.groups().find_map(|group| Some((group.clone(), group.open(frame.payload()).ok()?)))
+        else {
             // The key of the group may be on its way.
             if frame.payload().len() <= MAX_EARLY_BYTES {
                 if self.groups.early.len() >= MAX_EARLY {
@@ -264,7 +293,14 @@ impl Node {
         let author = group.members.iter().find(|member| member.signing == said.signing);
         if let Some(author) = author.filter(|author| author.peer() != self.me) {
             let (from, nickname) = (author.peer(), said.nickname);
-            self.say(Event::GroupText { group: group.id, from, nickname, text: said.text, at: said.at, id: said.id });
+            self.say(Event::GroupText {
+                group: group.id,
+                from,
+                nickname,
+                text: said.text,
+                at: said.at,
+                id: said.id,
+            });
         }
         true
     }
@@ -272,8 +308,15 @@ impl Node {
     /// Handles an invitation or a new key, from the creator in their own session.
     pub(super) fn group_came(&mut self, peer: PeerId, body: &[u8], is_invitation: bool, now: u64) {
         let Ok(group) = Group::decode(body, peer) else { return };
-        let Some(keys) = self.keys_of(peer).filter(|keys| self.sessions.noise_key(peer) == Some(keys.noise)) else { return };
-        let is_in = |keys: &PeerKeys| group.members.iter().any(|member| member.fingerprint == fingerprint(&keys.noise) && member.signing == keys.signing);
+        let Some(keys) = self.keys_of(peer).filter(|keys| self.sessions.noise_key(peer) == Some(keys.noise))
+        else {
+            return;
+        };
+        let is_in = |keys: &PeerKeys| {
+            group.members.iter().any(|member| {
+                member.fingerprint == fingerprint(&keys.noise) && member.signing == keys.signing
+            })
+        };
         if group.creator != fingerprint(&keys.noise) || !is_in(&keys) {
             return;
         }
@@ -288,7 +331,12 @@ impl Node {
             Some(_) => {}
             None => {
                 let of_one = self.groups().filter(|known| known.creator == group.creator).count();
-                let was_left = self.groups.left.iter().find(|(left, _)| *left == group.id).is_some_and(|(_, epoch)| !is_invitation || group.epoch <= *epoch);
+                let was_left = self
+                    .groups
+                    .left
+                    .iter()
+                    .find(|(left, _)| *left == group.id)
+                    .is_some_and(|(_, epoch)| !is_invitation || group.epoch <= *epoch);
                 if !is_member || was_left || self.groups.known.len() >= MAX_GROUPS || of_one >= MAX_OF_ONE {
                     return;
                 }
@@ -314,10 +362,19 @@ impl Node {
         let me = fingerprint(&self.identity.keys().noise);
         let mut due = Vec::new();
         for known in self.groups.known.values().filter(|known| known.group.creator == me) {
-            for member in known.group.members.iter().filter(|member| member.fingerprint != me && self.people.contains_key(&member.peer())) {
+            for member in known
+                .group
+                .members
+                .iter()
+                .filter(|member| member.fingerprint != me && self.people.contains_key(&member.peer()))
+            {
                 let told = self.groups.told.get(&(known.group.id, member.fingerprint));
                 if told != Some(&known.group.epoch) {
-                    due.push((known.group.clone(), member.fingerprint, known.invited.contains(&member.fingerprint)));
+                    due.push((
+                        known.group.clone(),
+                        member.fingerprint,
+                        known.invited.contains(&member.fingerprint),
+                    ));
                 }
             }
         }

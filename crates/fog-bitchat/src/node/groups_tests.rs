@@ -17,14 +17,18 @@ fn made() -> Air {
     air.wire(ANNA, CLEO);
     air.run(2_000);
     let now = air.now;
-    air.nodes[ANNA].make_group(HIKERS, "hikers", vec![member(BEN, "ben"), member(CLEO, "cleo")], now).unwrap();
+    air.nodes[ANNA]
+        .make_group(HIKERS, "hikers", vec![member(BEN, "ben"), member(CLEO, "cleo")], now)
+        .unwrap();
     air.run(3_000);
     air
 }
 
 fn said(air: &Air, n: usize) -> Vec<(PeerId, &str, &str)> {
     let texts = air.events[n].iter().filter_map(|event| match event {
-        Event::GroupText { group: HIKERS, from, nickname, text, .. } => Some((*from, nickname.as_str(), text.as_str())),
+        Event::GroupText { group: HIKERS, from, nickname, text, .. } => {
+            Some((*from, nickname.as_str(), text.as_str()))
+        }
         _ => None,
     });
     texts.collect()
@@ -41,11 +45,21 @@ fn members_talk_and_others_pass_it_on_unread() {
     let mut air = made();
     let (anna, ben) = (air.me(ANNA), air.me(BEN));
     for n in [BEN, CLEO] {
-        assert!(air.events[n].contains(&Event::Invited { group: HIKERS, name: "hikers".to_owned(), from: anna }));
-        assert_eq!(air.nodes[n].groups().map(|group| (group.epoch, group.members.len())).collect::<Vec<_>>(), [(1, 3)]);
+        assert!(air.events[n].contains(&Event::Invited {
+            group: HIKERS,
+            name: "hikers".to_owned(),
+            from: anna
+        }));
+        assert_eq!(
+            air.nodes[n].groups().map(|group| (group.epoch, group.members.len())).collect::<Vec<_>>(),
+            [(1, 3)]
+        );
     }
     say(&mut air, BEN, "at the hut");
-    assert_eq!((said(&air, ANNA), said(&air, CLEO)), (vec![(ben, "ben", "at the hut")], vec![(ben, "ben", "at the hut")]));
+    assert_eq!(
+        (said(&air, ANNA), said(&air, CLEO)),
+        (vec![(ben, "ben", "at the hut")], vec![(ben, "ben", "at the hut")])
+    );
     assert!(said(&air, BEN).is_empty(), "its own words do not come back");
 }
 
@@ -79,7 +93,9 @@ fn a_member_who_was_away_is_told_and_hears_what_was_said() {
     air.wire(ANNA, BEN);
     air.run(2_000);
     let now = air.now;
-    air.nodes[ANNA].make_group(HIKERS, "hikers", vec![member(BEN, "ben"), member(CLEO, "cleo")], now).unwrap();
+    air.nodes[ANNA]
+        .make_group(HIKERS, "hikers", vec![member(BEN, "ben"), member(CLEO, "cleo")], now)
+        .unwrap();
     air.run(2_000);
     say(&mut air, BEN, "early");
     // Anna's device restarts with its stored groups.
@@ -141,7 +157,14 @@ fn nobody_takes_over_a_group_of_somebody_else() {
     air.run(2_000);
     let cleo = air.me(CLEO);
     // Ben makes a group with the same id and tells Cleo.
-    let forged = Group::make(&identity(BEN as u8), HIKERS, "hikers", [1; 32], 9, vec![member(BEN, "ben"), member(CLEO, "cleo")]);
+    let forged = Group::make(
+        &identity(BEN as u8),
+        HIKERS,
+        "hikers",
+        [1; 32],
+        9,
+        vec![member(BEN, "ben"), member(CLEO, "cleo")],
+    );
     let now = air.now;
     air.nodes[BEN].begin_session(cleo, now);
     air.run(2_000);
@@ -166,10 +189,16 @@ fn what_went_into_a_link_that_was_dead_is_said_again_on_the_next() {
     air.nodes[ANNA].remove_from_group(HIKERS, ben, now).unwrap();
     air.nodes[ANNA].tell(cleo, "1".to_owned(), "lost".to_owned(), now).unwrap();
     air.run(4_000);
-    assert_eq!((air.nodes[CLEO].groups().next().map(|group| group.epoch), air.texts(CLEO).len()), (Some(1), 0));
+    assert_eq!(
+        (air.nodes[CLEO].groups().next().map(|group| group.epoch), air.texts(CLEO).len()),
+        (Some(1), 0)
+    );
     air.second_wire(ANNA, CLEO);
     air.run(6_000);
-    assert_eq!((air.nodes[CLEO].groups().next().map(|group| group.epoch), air.texts(CLEO)), (Some(2), vec!["lost"]));
+    assert_eq!(
+        (air.nodes[CLEO].groups().next().map(|group| group.epoch), air.texts(CLEO)),
+        (Some(2), vec!["lost"])
+    );
 }
 
 #[test]
@@ -191,7 +220,11 @@ fn a_member_whose_device_starts_anew_hears_of_a_change_at_once() {
             let (ben, now) = (air.me(BEN), air.now);
             air.nodes[ANNA].remove_from_group(HIKERS, ben, now).unwrap();
             air.run(8_000);
-            assert_eq!(air.nodes[CLEO].groups().next().map(|group| group.epoch), Some(2), "{pause} {is_fellow}");
+            assert_eq!(
+                air.nodes[CLEO].groups().next().map(|group| group.epoch),
+                Some(2),
+                "{pause} {is_fellow}"
+            );
         }
     }
 }

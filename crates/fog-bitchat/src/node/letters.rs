@@ -99,10 +99,17 @@ impl Node {
     #[must_use]
     pub fn mail_state(&self) -> Vec<u8> {
         let mut out = vec![FORM];
-        let letters =
-            self.mail.carried.iter().filter_map(|carried| {
-                Some((LETTER, [carried.from.0.as_slice(), &carried.clock_offset.to_be_bytes(), &carried.letter.encode().ok()?].concat()))
-            });
+        let letters = self.mail.carried.iter().filter_map(|carried| {
+            Some((
+                LETTER,
+                [
+                    carried.from.0.as_slice(),
+                    &carried.clock_offset.to_be_bytes(),
+                    &carried.letter.encode().ok()?,
+                ]
+                .concat(),
+            ))
+        });
         for (what, part) in letters.chain(self.mail.keys.parts()) {
             out.push(what);
             out.extend((part.len() as u32).to_be_bytes());
@@ -133,13 +140,24 @@ impl Node {
             && self.mail.carried.len() < MAX_CARRIED
         {
             let clock_offset = i64::from_be_bytes(*offset);
-            self.mail.carried.push(Carried { letter, from: PeerId(*from), to: None, given: BTreeSet::new(), tried: None, clock_offset });
+            self.mail.carried.push(Carried {
+                letter,
+                from: PeerId(*from),
+                to: None,
+                given: BTreeSet::new(),
+                tried: None,
+                clock_offset,
+            });
         }
     }
 
     /// Linked peers whose app carries letters.
     fn couriers(&self) -> Vec<PeerId> {
-        self.people().into_iter().filter(|person| person.is_linked && person.capabilities.has(Capabilities::PREKEYS)).map(|person| person.peer).collect()
+        self.people()
+            .into_iter()
+            .filter(|person| person.is_linked && person.capabilities.has(Capabilities::PREKEYS))
+            .map(|person| person.peer)
+            .collect()
     }
 
     fn post(&mut self, to: PeerId, letter: &Letter, now: u64) -> bool {
@@ -177,7 +195,8 @@ impl Node {
         for courier in self.outbox.values().flatten().flat_map(|waiting| &waiting.couriers) {
             *has.entry(*courier).or_default() += 1;
         }
-        let away: Vec<PeerId> = self.outbox.keys().filter(|to| !self.people.contains_key(to)).copied().collect();
+        let away: Vec<PeerId> =
+            self.outbox.keys().filter(|to| !self.people.contains_key(to)).copied().collect();
         for to in away {
             let Some(noise) = self.pins.get(&to).map(|keys| keys.noise) else { continue };
             let Some(mut queue) = self.outbox.remove(&to) else { continue };
@@ -186,15 +205,20 @@ impl Node {
                 if now.saturating_sub(waiting.queued) < WAIT || waiting.couriers.len() >= COURIERS {
                     continue;
                 }
-                let is_for_fellows = !waiting.is_with_fellows && now.saturating_sub(waiting.queued) >= WAIT_FOR_FELLOWS;
-                let free = couriers.iter().filter(|courier| !waiting.couriers.contains(courier) && has.get(courier).is_none_or(|has| *has < MAX_OF_ONE));
+                let is_for_fellows =
+                    !waiting.is_with_fellows && now.saturating_sub(waiting.queued) >= WAIT_FOR_FELLOWS;
+                let free = couriers.iter().filter(|courier| {
+                    !waiting.couriers.contains(courier)
+                        && has.get(courier).is_none_or(|has| *has < MAX_OF_ONE)
+                });
                 let free = free.filter(|courier| is_for_fellows || !self.fellows.is_here(**courier));
                 for courier in free.copied().take(COURIERS - waiting.couriers.len()).collect::<Vec<_>>() {
                     // Other nodes judge the letter by their clocks.
                     let agreed = self.agreed_now(now);
                     if waiting.letter.as_ref().is_none_or(|letter| !letter.is_valid(agreed)) {
                         let (ephemeral, prekey) = (self.fresh(), self.prekey_of(to, now));
-                        waiting.letter = Letter::seal(&self.identity, &noise, prekey, message, &ephemeral, agreed);
+                        waiting.letter =
+                            Letter::seal(&self.identity, &noise, prekey, message, &ephemeral, agreed);
                     }
                     let Some(letter) = &waiting.letter else { break };
                     if self.post(courier, letter, now) {
@@ -245,14 +269,26 @@ impl Node {
         let from = frame.sender;
         let is_favourite = self.mail.favourites.contains(&from);
         let of_them = self.mail.carried.iter().filter(|carried| carried.from == from).count();
-        let of_others = self.mail.carried.iter().filter(|carried| !self.mail.favourites.contains(&carried.from)).count();
+        let of_others =
+            self.mail.carried.iter().filter(|carried| !self.mail.favourites.contains(&carried.from)).count();
         let has_room = self.mail.carried.len() < MAX_CARRIED
             && of_them < if is_favourite { MAX_OF_FAVOURITE } else { MAX_OF_ONE }
             && (is_favourite || of_others < MAX_OF_OTHERS);
         let is_known = self.mail.carried.iter().any(|carried| carried.letter.ciphertext == letter.ciphertext);
         if has_room && !is_known {
-            let to = self.people.iter().find(|(_, known)| letter.is_for(&known.keys.noise, theirs)).map(|(peer, _)| *peer);
-            self.mail.carried.push(Carried { letter, from, to, given: BTreeSet::from([from]), tried: None, clock_offset });
+            let to = self
+                .people
+                .iter()
+                .find(|(_, known)| letter.is_for(&known.keys.noise, theirs))
+                .map(|(peer, _)| *peer);
+            self.mail.carried.push(Carried {
+                letter,
+                from,
+                to,
+                given: BTreeSet::from([from]),
+                tried: None,
+                clock_offset,
+            });
             self.mail.version += 1;
             if let Some(to) = to {
                 self.bring(to, now);
@@ -277,10 +313,14 @@ impl Node {
     pub(super) fn bring(&mut self, peer: PeerId, now: u64) {
         let Some(noise) = self.people.get(&peer).map(|known| known.keys.noise) else { return };
         let is_linked = self.link_to(peer).is_some();
-        let is_due = |carried: &Carried| is_linked || carried.tried.is_none_or(|at| now.saturating_sub(at) >= AGAIN);
+        let is_due =
+            |carried: &Carried| is_linked || carried.tried.is_none_or(|at| now.saturating_sub(at) >= AGAIN);
         let mut due = Vec::new();
         for carried in &mut self.mail.carried {
-            if is_due(carried) && (carried.to == Some(peer) || carried.letter.is_for(&noise, now.saturating_add_signed(carried.clock_offset))) {
+            if is_due(carried)
+                && (carried.to == Some(peer)
+                    || carried.letter.is_for(&noise, now.saturating_add_signed(carried.clock_offset)))
+            {
                 (carried.to, carried.tried) = (Some(peer), Some(now));
                 due.push(carried.letter.clone());
             }

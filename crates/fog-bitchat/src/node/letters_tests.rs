@@ -31,7 +31,11 @@ fn somebody_who_passes_by_brings_what_was_written_to_who_is_away() {
     air.run(2_000);
     air.nodes[ANNA].tell(cleo, "1".to_owned(), "by hand".to_owned(), air.now).unwrap();
     air.run(5_000);
-    assert_eq!((air.state(ANNA, "1"), air.nodes[BEN].letters()), (Some(Delivery::Queued), 0), "she may come yet");
+    assert_eq!(
+        (air.state(ANNA, "1"), air.nodes[BEN].letters()),
+        (Some(Delivery::Queued), 0),
+        "she may come yet"
+    );
     air.run(10_000);
     assert_eq!((air.state(ANNA, "1"), air.nodes[BEN].letters()), (Some(Delivery::Carried), 1));
     // Ben leaves Anna, restarts, and meets Cleo.
@@ -44,7 +48,9 @@ fn somebody_who_passes_by_brings_what_was_written_to_who_is_away() {
     air.wire(BEN, CLEO);
     air.run(10_000);
     assert_eq!(air.texts(CLEO), ["by hand"]);
-    let from = air.events[CLEO].iter().find_map(|event| if let Event::Private { from, .. } = event { Some(*from) } else { None });
+    let from = air.events[CLEO]
+        .iter()
+        .find_map(|event| if let Event::Private { from, .. } = event { Some(*from) } else { None });
     assert_eq!((from, air.nodes[BEN].letters()), (Some(air.me(ANNA)), 0));
     // When the two meet, the text is sent again, and Anna learns that it arrived.
     air.wire(ANNA, CLEO);
@@ -96,8 +102,10 @@ fn used_keys_are_replaced_before_there_are_none() {
     air.run(2_000);
     let offered = |air: &mut Air| {
         let now = air.now;
-        let keys: std::collections::BTreeSet<u32> =
-            (0..200).filter_map(|_| air.nodes[ANNA].prekey_of(identity(BEN as u8).peer(), now)).map(|(id, _)| id).collect();
+        let keys: std::collections::BTreeSet<u32> = (0..200)
+            .filter_map(|_| air.nodes[ANNA].prekey_of(identity(BEN as u8).peer(), now))
+            .map(|(id, _)| id)
+            .collect();
         keys
     };
     let first = offered(&mut air);
@@ -155,7 +163,8 @@ fn who_carries_gives_half_to_others_who_do_and_takes_little_from_one() {
     air.cut(BEN, CLEO);
     air.wire(CLEO, 3);
     air.run(5_000);
-    let copies = |n: usize| air.nodes[n].mail.carried.iter().map(|carried| carried.letter.copies).collect::<Vec<_>>();
+    let copies =
+        |n: usize| air.nodes[n].mail.carried.iter().map(|carried| carried.letter.copies).collect::<Vec<_>>();
     assert_eq!([BEN, CLEO, 3].map(copies), [[2, 2], [1, 1], [1, 1]]);
     // A day later nobody carries anything.
     for n in [BEN, CLEO, 3] {
@@ -170,15 +179,35 @@ fn a_favourite_may_leave_more_and_nobody_may_fill_it() {
     let mut air = Air::new(&["ben"]);
     let deposit = |air: &mut Air, from: u8, count: u8| {
         let sender = identity(from);
-        let announce =
-            crate::Announce { nickname: "x".to_owned(), keys: sender.keys(), capabilities: Some(Capabilities::PREKEYS), ..crate::Announce::default() };
+        let announce = crate::Announce {
+            nickname: "x".to_owned(),
+            keys: sender.keys(),
+            capabilities: Some(Capabilities::PREKEYS),
+            ..crate::Announce::default()
+        };
         air.nodes[0].handle_link_up(LinkId(u64::from(from)), 512, air.now);
-        let frame = Frame::new(Kind::ANNOUNCE, sender.peer(), air.now, announce.encode().unwrap()).signed(&sender);
+        let frame =
+            Frame::new(Kind::ANNOUNCE, sender.peer(), air.now, announce.encode().unwrap()).signed(&sender);
         air.nodes[0].handle_bytes(LinkId(u64::from(from)), &frame.encode(), air.now);
         for n in 0..count {
             let message = crate::MessageText { id: n.to_string(), text: "t".to_owned() };
-            let letter = crate::Letter::seal(&sender, &identity(140).keys().noise, None, &message, &[n + 1; 32], air.now).unwrap();
-            let frame = Frame::new(Kind::COURIER, sender.peer(), air.now + 1 + u64::from(n), letter.encode().unwrap()).to(air.nodes[0].me()).signed(&sender);
+            let letter = crate::Letter::seal(
+                &sender,
+                &identity(140).keys().noise,
+                None,
+                &message,
+                &[n + 1; 32],
+                air.now,
+            )
+            .unwrap();
+            let frame = Frame::new(
+                Kind::COURIER,
+                sender.peer(),
+                air.now + 1 + u64::from(n),
+                letter.encode().unwrap(),
+            )
+            .to(air.nodes[0].me())
+            .signed(&sender);
             air.nodes[0].handle_bytes(LinkId(u64::from(from)), &frame.encode(), air.now);
         }
     };
@@ -197,7 +226,9 @@ fn a_letter_in_somebody_elses_name_is_not_carried() {
     air.wire(ANNA, BEN);
     air.run(1_000);
     let message = crate::MessageText { id: "1".to_owned(), text: "t".to_owned() };
-    let letter = crate::Letter::seal(&identity(0), &identity(9).keys().noise, None, &message, &[5; 32], air.now).unwrap();
+    let letter =
+        crate::Letter::seal(&identity(0), &identity(9).keys().noise, None, &message, &[5; 32], air.now)
+            .unwrap();
     let unsigned = Frame::new(Kind::COURIER, air.me(ANNA), air.now, letter.encode().unwrap()).to(air.me(BEN));
     let forged = unsigned.clone().signed(&identity(7));
     for frame in [unsigned, forged] {

@@ -66,7 +66,19 @@ impl Node {
     pub fn handle_link_up(&mut self, link: LinkId, limit: usize, now: u64) {
         let limit = limit.clamp(64, 64 << 10);
         let (answered, pongs, beginnings) = (Vec::new(), Vec::new(), Vec::new());
-        self.links.insert(link, Link { limit, is_sure: false, peer: None, answered, pongs, beginnings, queue: VecDeque::new(), free_at: now });
+        self.links.insert(
+            link,
+            Link {
+                limit,
+                is_sure: false,
+                peer: None,
+                answered,
+                pongs,
+                beginnings,
+                queue: VecDeque::new(),
+                free_at: now,
+            },
+        );
         self.next_housekeeping = self.next_housekeeping.min(now + super::HOUSEKEEPING);
         // The announce goes first, because it tells the other side whose link it is.
         let announce = self.make_announce(now);
@@ -99,8 +111,15 @@ impl Node {
 
     /// Returns the next frame that is due on a link that can take one now; frames for the others wait in
     /// order.
-    pub fn poll_transmit_if(&mut self, now: u64, can_take: impl Fn(LinkId) -> bool) -> Option<(LinkId, Vec<u8>)> {
-        let (id, link) = self.links.iter_mut().find(|(id, link)| link.next_at().is_some_and(|at| at <= now) && can_take(**id))?;
+    pub fn poll_transmit_if(
+        &mut self,
+        now: u64,
+        can_take: impl Fn(LinkId) -> bool,
+    ) -> Option<(LinkId, Vec<u8>)> {
+        let (id, link) = self
+            .links
+            .iter_mut()
+            .find(|(id, link)| link.next_at().is_some_and(|at| at <= now) && can_take(**id))?;
         let (bytes, is_fragment) = link.queue.pop_front()?;
         link.free_at = if is_fragment { now + FRAGMENT_PAUSE } else { now };
         Some((*id, bytes))
@@ -141,13 +160,18 @@ impl Node {
 
     /// Best link to a peer, if there is one.
     pub(super) fn link_to(&self, peer: PeerId) -> Option<LinkId> {
-        self.links.iter().filter(|(_, link)| link.is_bound_to(peer)).max_by_key(|(_, link)| link.is_sure).map(|(id, _)| *id)
+        self.links
+            .iter()
+            .filter(|(_, link)| link.is_bound_to(peer))
+            .max_by_key(|(_, link)| link.is_sure)
+            .map(|(id, _)| *id)
     }
 
     /// One link for each neighbour, and those whose neighbour is not known yet. Two devices that found each
     /// other have two links.
     pub(super) fn ways(&self) -> Vec<LinkId> {
-        let is_best = |id: LinkId, link: &Link| link.peer.is_none_or(|(peer, _)| self.link_to(peer) == Some(id));
+        let is_best =
+            |id: LinkId, link: &Link| link.peer.is_none_or(|(peer, _)| self.link_to(peer) == Some(id));
         self.links.iter().filter(|(id, link)| is_best(**id, link)).map(|(id, _)| *id).collect()
     }
 
@@ -160,7 +184,8 @@ impl Node {
     /// Sends a frame to every neighbour once; an announce goes on every link, because it tells whose link
     /// it is.
     pub(super) fn send_everywhere(&mut self, frame: &Frame, now: u64) {
-        let links = if frame.kind == Kind::ANNOUNCE { self.links.keys().copied().collect() } else { self.ways() };
+        let links =
+            if frame.kind == Kind::ANNOUNCE { self.links.keys().copied().collect() } else { self.ways() };
         for link in links {
             self.send_on(link, frame, now);
         }

@@ -84,7 +84,12 @@ impl Node {
 
     pub(super) fn make_announce(&mut self, now: u64) -> Frame {
         let nickname = cut(&self.config.nickname, MAX_NICKNAME).to_owned();
-        let announce = Announce { nickname, keys: self.identity.keys(), capabilities: Some(self.config.capabilities), ..Announce::default() };
+        let announce = Announce {
+            nickname,
+            keys: self.identity.keys(),
+            capabilities: Some(self.config.capabilities),
+            ..Announce::default()
+        };
         // A nickname of 24 bytes fits.
         let payload = announce.encode().unwrap_or_default();
         self.frame(Kind::ANNOUNCE, payload, now).signed(&self.identity)
@@ -134,7 +139,8 @@ impl Node {
             believed: now,
         });
         let offset = frame.timestamp.cast_signed().wrapping_sub(now.cast_signed());
-        let is_put_right = known.clock_offset.unsigned_abs() > MAX_ANNOUNCE_SKEW_MS && offset.unsigned_abs() <= MAX_ANNOUNCE_SKEW_MS;
+        let is_put_right = known.clock_offset.unsigned_abs() > MAX_ANNOUNCE_SKEW_MS
+            && offset.unsigned_abs() <= MAX_ANNOUNCE_SKEW_MS;
         // An older announce may be a recording.
         if frame.timestamp >= known.announced_at || is_put_right {
             (known.clock_offset, known.announced_at) = (offset, frame.timestamp);
@@ -144,7 +150,10 @@ impl Node {
         if is_clock_other {
             known.told_offset = known.clock_off();
         }
-        let is_other = is_new || is_clock_other || known.nickname != announce.nickname || known.announced != capabilities;
+        let is_other = is_new
+            || is_clock_other
+            || known.nickname != announce.nickname
+            || known.announced != capabilities;
         known.nickname = announce.nickname;
         known.announced = capabilities;
         known.heard = now;
@@ -157,7 +166,9 @@ impl Node {
             self.person_changed(frame.sender);
         }
         if is_new {
-            if let Some(state) = self.early_states.remove(&frame.sender).filter(|_| self.sessions.has(frame.sender)) {
+            if let Some(state) =
+                self.early_states.remove(&frame.sender).filter(|_| self.sessions.has(frame.sender))
+            {
                 self.stated(frame.sender, state, now);
             }
             self.bring(frame.sender, now);
@@ -170,7 +181,11 @@ impl Node {
         // An old goodbye that is replayed does not count.
         let is_of = |now: u64| frame.timestamp.abs_diff(now) <= MAX_GOODBYE_SKEW;
         let is_new = is_of(now) || is_of(self.now_of(frame.sender, now));
-        let is_theirs = is_new && self.people.get(&frame.sender).is_some_and(|known| frame.timestamp > known.announced_at && frame.is_by(&known.keys));
+        let is_theirs = is_new
+            && self
+                .people
+                .get(&frame.sender)
+                .is_some_and(|known| frame.timestamp > known.announced_at && frame.is_by(&known.keys));
         if is_theirs && frame.payload().is_empty() {
             self.people.remove(&frame.sender);
             self.routes.forget(frame.sender);
@@ -194,7 +209,9 @@ impl Node {
     }
 
     pub(super) fn forget_the_silent(&mut self, now: u64) {
-        let silent = self.people.iter().filter(|(peer, known)| now.saturating_sub(known.heard) > SILENT && self.link_to(**peer).is_none());
+        let silent = self.people.iter().filter(|(peer, known)| {
+            now.saturating_sub(known.heard) > SILENT && self.link_to(**peer).is_none()
+        });
         for peer in silent.map(|(peer, _)| *peer).collect::<Vec<_>>() {
             self.people.remove(&peer);
             self.routes.forget(peer);
@@ -206,7 +223,10 @@ impl Node {
         if self.people.len() < MAX_PEOPLE {
             return;
         }
-        let silent = self.people.iter().filter(|(peer, _)| self.link_to(**peer).is_none() && !self.sessions.has(**peer));
+        let silent = self
+            .people
+            .iter()
+            .filter(|(peer, _)| self.link_to(**peer).is_none() && !self.sessions.has(**peer));
         if let Some(peer) = silent.min_by_key(|(_, known)| known.heard).map(|(peer, _)| *peer) {
             self.people.remove(&peer);
             self.routes.forget(peer);

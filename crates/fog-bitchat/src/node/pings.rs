@@ -55,7 +55,8 @@ impl Node {
     /// Handles an answer. It states the TTL that it started with, so the TTL left tells the number of hops.
     pub(super) fn ponged(&mut self, frame: &Frame, now: u64) {
         let Some((nonce, [origin])) = frame.payload().split_first_chunk::<8>() else { return };
-        let asked = self.asked_how_far.iter().position(|asked| asked.nonce == *nonce && asked.whom == frame.sender);
+        let asked =
+            self.asked_how_far.iter().position(|asked| asked.nonce == *nonce && asked.whom == frame.sender);
         let Some(asked) = asked.map(|place| self.asked_how_far.swap_remove(place)) else { return };
         let hops = origin.saturating_sub(frame.ttl).saturating_add(1);
         let way = self.way_to(asked.whom);
@@ -63,7 +64,11 @@ impl Node {
     }
 
     pub(super) fn give_up_pings(&mut self, now: u64) {
-        let late = self.asked_how_far.extract_if(.., |asked| now.saturating_sub(asked.at) >= PATIENCE).map(|asked| asked.whom).collect::<Vec<_>>();
+        let late = self
+            .asked_how_far
+            .extract_if(.., |asked| now.saturating_sub(asked.at) >= PATIENCE)
+            .map(|asked| asked.whom)
+            .collect::<Vec<_>>();
         for whom in late {
             self.say(Event::NoPong(whom));
         }

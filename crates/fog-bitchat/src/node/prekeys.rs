@@ -83,8 +83,15 @@ impl OneTimeKeys {
         match what {
             OWN_KEY => {
                 let mut reader = Reader(part);
-                let (Ok(id), Ok(secret), Ok(made), Ok(used)) = (reader.u32(), reader.array(), reader.u64(), reader.u64()) else { return };
-                self.own.insert(id, OwnKey { secret: Zeroizing::new(secret), made, used: (used > 0).then_some(used) });
+                let (Ok(id), Ok(secret), Ok(made), Ok(used)) =
+                    (reader.u32(), reader.array(), reader.u64(), reader.u64())
+                else {
+                    return;
+                };
+                self.own.insert(
+                    id,
+                    OwnKey { secret: Zeroizing::new(secret), made, used: (used > 0).then_some(used) },
+                );
             }
             BUNDLE => {
                 if let Ok(bundle) = Prekeys::decode(part)
@@ -130,17 +137,27 @@ impl Node {
         let is_short = unused(self) < FEW;
         while is_short && unused(self) < MAX_PREKEYS {
             let (id, secret) = (u32::from_be_bytes(self.fresh()), self.fresh());
-            self.mail.keys.own.entry(id).or_insert(OwnKey { secret: Zeroizing::new(secret), made: now, used: None });
+            self.mail.keys.own.entry(id).or_insert(OwnKey {
+                secret: Zeroizing::new(secret),
+                made: now,
+                used: None,
+            });
         }
         if is_short || self.mail.keys.own.len() != before {
             self.mail.version += 1;
         }
-        if is_short || self.mail.keys.offer.as_ref().is_none_or(|offer| now.abs_diff(offer.made) >= OFFER_LIFE) {
+        if is_short
+            || self.mail.keys.offer.as_ref().is_none_or(|offer| now.abs_diff(offer.made) >= OFFER_LIFE)
+        {
             let unused = self.mail.keys.own.iter().filter(|(_, key)| key.used.is_none());
-            let keys = unused.map(|(id, key)| (*id, PublicKey::from(&StaticSecret::from(*key.secret)).to_bytes())).collect();
+            let keys = unused
+                .map(|(id, key)| (*id, PublicKey::from(&StaticSecret::from(*key.secret)).to_bytes()))
+                .collect();
             self.mail.keys.offer = Some(Prekeys::offer(&self.identity, keys, now));
         }
-        let Some(payload) = self.mail.keys.offer.as_ref().and_then(|offer| offer.encode().ok()) else { return };
+        let Some(payload) = self.mail.keys.offer.as_ref().and_then(|offer| offer.encode().ok()) else {
+            return;
+        };
         let frame = self.frame(Kind::PREKEYS, payload, now).signed(&self.identity);
         if let Ok(raw) = Raw::decode(&frame.encode()) {
             self.kept.add(&raw, now, now);
@@ -164,7 +181,14 @@ impl Node {
 
     /// Any of the one-time keys that a peer offers.
     pub(super) fn prekey_of(&mut self, peer: PeerId, now: u64) -> Option<(u32, [u8; 32])> {
-        let keys = self.mail.keys.bundles.get(&peer).filter(|bundle| now.saturating_sub(bundle.made) < BUNDLE_LIFE)?.keys.clone();
+        let keys = self
+            .mail
+            .keys
+            .bundles
+            .get(&peer)
+            .filter(|bundle| now.saturating_sub(bundle.made) < BUNDLE_LIFE)?
+            .keys
+            .clone();
         let place = self.between((0, keys.len() as u64));
         keys.get(place as usize).copied()
     }
@@ -174,9 +198,15 @@ impl Node {
         let frame: &Frame = &raw.frame;
         let Ok(bundle) = Prekeys::decode(frame.payload()) else { return false };
         // Offers of known people who are away count too: their neighbours send them again.
-        let is_theirs = bundle.peer() == frame.sender && self.keys_of(frame.sender).is_some_and(|known| bundle.is_by(&known.signing) && frame.is_by(&known));
+        let is_theirs = bundle.peer() == frame.sender
+            && self
+                .keys_of(frame.sender)
+                .is_some_and(|known| bundle.is_by(&known.signing) && frame.is_by(&known));
         let Some(made) = self.made_in_time(frame, now) else { return false };
-        if !is_theirs || !frame.is_broadcast() || self.now_of(frame.sender, now).abs_diff(bundle.made) > BUNDLE_LIFE {
+        if !is_theirs
+            || !frame.is_broadcast()
+            || self.now_of(frame.sender, now).abs_diff(bundle.made) > BUNDLE_LIFE
+        {
             return false;
         }
         self.kept.add(raw, made, now);

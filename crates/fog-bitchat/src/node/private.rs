@@ -113,7 +113,16 @@ impl Node {
         if queue.len() >= MAX_QUEUED {
             return Err(SayError::Full);
         }
-        queue.push_back(Outgoing { id: id.clone(), inner, queued: now, sent: None, tries: 0, letter: None, couriers: Vec::new(), is_with_fellows: false });
+        queue.push_back(Outgoing {
+            id: id.clone(),
+            inner,
+            queued: now,
+            sent: None,
+            tries: 0,
+            letter: None,
+            couriers: Vec::new(),
+            is_with_fellows: false,
+        });
         self.say(Event::Delivery { to, id, state: Delivery::Queued });
         self.try_one(to, now);
         Ok(())
@@ -146,9 +155,11 @@ impl Node {
     /// Texts of this node to people who are not here, with the time at which each was queued.
     pub fn waiting(&self) -> impl Iterator<Item = (PeerId, &MessageText, u64)> {
         let away = self.outbox.iter().filter(|(to, _)| !self.people.contains_key(to));
-        away.flat_map(|(to, queue)| queue.iter().map(|waiting| (*to, waiting))).filter_map(|(to, waiting)| match &waiting.inner {
-            Inner::Text(message) => Some((to, message, waiting.queued)),
-            _ => None,
+        away.flat_map(|(to, queue)| queue.iter().map(|waiting| (*to, waiting))).filter_map(|(to, waiting)| {
+            match &waiting.inner {
+                Inner::Text(message) => Some((to, message, waiting.queued)),
+                _ => None,
+            }
         })
     }
 
@@ -172,7 +183,10 @@ impl Node {
 
     fn my_state(&self) -> PeerState {
         let fellow = if self.config.is_fellow { Capabilities::FELLOW } else { Capabilities::default() };
-        PeerState { capabilities: self.config.capabilities.and(fellow), signing: self.identity.keys().signing }
+        PeerState {
+            capabilities: self.config.capabilities.and(fellow),
+            signing: self.identity.keys().signing,
+        }
     }
 
     /// Sends a message in a session; returns whether there is one.
@@ -200,7 +214,11 @@ impl Node {
         self.unasked.retain(|begun| now.saturating_sub(begun.at) < MINUTE_MS);
         let of_one = self.unasked.iter().filter(|begun| begun.peer == peer).count();
         let of_link = self.unasked.iter().filter(|begun| begun.link == link).count();
-        if of_one >= UNASKED_OF_ONE || of_link >= UNASKED_OF_LINK || self.unasked.len() >= UNASKED_OF_ALL || self.sessions.is_beginning(peer) {
+        if of_one >= UNASKED_OF_ONE
+            || of_link >= UNASKED_OF_LINK
+            || self.unasked.len() >= UNASKED_OF_ALL
+            || self.sessions.is_beginning(peer)
+        {
             return;
         }
         self.unasked.push(Unasked { at: now, peer, link });
@@ -215,7 +233,8 @@ impl Node {
             return;
         }
         let ephemeral = self.fresh();
-        for event in self.sessions.handle(frame.sender, frame.payload(), &ephemeral, now).unwrap_or_default() {
+        for event in self.sessions.handle(frame.sender, frame.payload(), &ephemeral, now).unwrap_or_default()
+        {
             self.session_event(event, now);
         }
     }
@@ -293,7 +312,10 @@ impl Node {
             Inner::Response(answer, signature) => {
                 let is_proof = self.questions.get(&peer).is_some_and(|question| {
                     let is_theirs = self.sessions.noise_key(peer) == Some(question.noise);
-                    is_theirs && self.people.get(&peer).is_some_and(|known| question.is_answered_by(&answer, &signature, &known.keys.signing))
+                    is_theirs
+                        && self.people.get(&peer).is_some_and(|known| {
+                            question.is_answered_by(&answer, &signature, &known.keys.signing)
+                        })
                 });
                 if is_proof {
                     self.questions.remove(&peer);

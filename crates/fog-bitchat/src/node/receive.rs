@@ -73,10 +73,15 @@ impl Node {
             self.announced(&raw.frame, link, now);
         }
         // A copy from the same neighbour on its other link is no relay.
-        let is_other = |from: Option<LinkId>| from.zip(link).is_none_or(|(from, link)| !self.is_same_neighbour(from, link));
+        let is_other = |from: Option<LinkId>| {
+            from.zip(link).is_none_or(|(from, link)| !self.is_same_neighbour(from, link))
+        };
         let id = packet_id(&raw.frame);
-        let goes = |waiting: &Waiting| waiting.relay.may_cancel && packet_id(&waiting.raw.frame) == id && is_other(waiting.from);
-        let cancelled: Vec<usize> = (0..self.waiting.len()).filter(|place| goes(&self.waiting[*place])).collect();
+        let goes = |waiting: &Waiting| {
+            waiting.relay.may_cancel && packet_id(&waiting.raw.frame) == id && is_other(waiting.from)
+        };
+        let cancelled: Vec<usize> =
+            (0..self.waiting.len()).filter(|place| goes(&self.waiting[*place])).collect();
         for place in cancelled.into_iter().rev() {
             self.waiting.swap_remove(place);
         }
@@ -132,7 +137,9 @@ impl Node {
     fn piece(&mut self, sender: PeerId, fragment: Fragment, link: Option<LinkId>, now: u64) {
         let keys = self.people.get(&sender).map(|known| known.keys);
         let is_private = |frame: &Frame| frame.signature.is_none();
-        let whole = self.assembler.handle(sender, fragment, now, |frame| is_private(frame) || keys.is_some_and(|keys| frame.is_by(&keys)));
+        let whole = self.assembler.handle(sender, fragment, now, |frame| {
+            is_private(frame) || keys.is_some_and(|keys| frame.is_by(&keys))
+        });
         if let Some(raw) = whole {
             self.received(raw, link, now);
         }
@@ -156,15 +163,18 @@ impl Node {
 
     /// Relays the packets that are due.
     pub(super) fn pass_on(&mut self, now: u64) {
-        let (due, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.at <= now);
+        let (due, waiting) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.at <= now);
         self.waiting = waiting;
         let due: Vec<Waiting> = due;
         self.spool.retain(|(until, _)| *until > now);
         for waiting in due {
             let Waiting { raw, relay, from, .. } = &waiting;
             let author = raw.frame.sender;
-            let is_back =
-                |id: LinkId| from.is_some_and(|from| self.is_same_neighbour(from, id)) || self.links.get(&id).is_some_and(|link| link.is_bound_to(author));
+            let is_back = |id: LinkId| {
+                from.is_some_and(|from| self.is_same_neighbour(from, id))
+                    || self.links.get(&id).is_some_and(|link| link.is_bound_to(author))
+            };
             let others: Vec<LinkId> = self.ways().into_iter().filter(|id| !is_back(*id)).collect();
             let chosen = match relay.next.and_then(|next| self.link_to(next)) {
                 Some(link) => vec![link],
@@ -177,7 +187,10 @@ impl Node {
             for link in &chosen {
                 self.pass_to(*link, raw, relay.ttl, now);
             }
-            if chosen.is_empty() && matches!(raw.frame.kind, Kind::HANDSHAKE | Kind::ENCRYPTED) && self.spool.len() < MAX_SPOOLED {
+            if chosen.is_empty()
+                && matches!(raw.frame.kind, Kind::HANDSHAKE | Kind::ENCRYPTED)
+                && self.spool.len() < MAX_SPOOLED
+            {
                 self.spool.push_back((now + SPOOL_LIFE, waiting));
             }
         }
@@ -196,10 +209,12 @@ impl Node {
     /// The peer of a link is known: spooled packets go there, except back to where they came from.
     pub(super) fn pass_on_spooled(&mut self, link: LinkId, now: u64) {
         let Some((peer, _)) = self.links.get(&link).and_then(|link| link.peer) else { return };
-        let (kept, goes): (Spool, Spool) = std::mem::take(&mut self.spool).into_iter().partition(|(until, waiting)| {
-            let is_back = waiting.raw.frame.sender == peer || waiting.from.is_some_and(|from| self.is_same_neighbour(from, link));
-            *until <= now || is_back
-        });
+        let (kept, goes): (Spool, Spool) =
+            std::mem::take(&mut self.spool).into_iter().partition(|(until, waiting)| {
+                let is_back = waiting.raw.frame.sender == peer
+                    || waiting.from.is_some_and(|from| self.is_same_neighbour(from, link));
+                *until <= now || is_back
+            });
         self.spool = kept;
         for (_, waiting) in goes {
             self.pass_to(link, &waiting.raw, waiting.relay.ttl, now);

@@ -55,9 +55,13 @@ impl Kept {
     /// Keeps a packet that was made at `made` by this clock.
     pub(super) fn add(&mut self, raw: &Raw, made: u64, now: u64) {
         // Of announces and offers, only the last one of each sender is kept.
-        let is_before =
-            |kept: &Frame| matches!(raw.frame.kind, Kind::ANNOUNCE | Kind::PREKEYS) && kept.kind == raw.frame.kind && kept.sender == raw.frame.sender;
-        self.messages.retain(|kept| is_fresh(kept.raw.frame.kind, kept.made, now) && !is_before(&kept.raw.frame));
+        let is_before = |kept: &Frame| {
+            matches!(raw.frame.kind, Kind::ANNOUNCE | Kind::PREKEYS)
+                && kept.kind == raw.frame.kind
+                && kept.sender == raw.frame.sender
+        };
+        self.messages
+            .retain(|kept| is_fresh(kept.raw.frame.kind, kept.made, now) && !is_before(&kept.raw.frame));
         let limit = match raw.frame.kind {
             Kind::FILE => MAX_FILES,
             Kind::GROUP_MESSAGE => MAX_GROUP_TEXTS,
@@ -125,7 +129,8 @@ impl Node {
     /// # Errors
     /// [`SayError::FileTooLarge`] when the file has more than 100 KiB.
     pub fn give_to_all(&mut self, file: &FilePacket, now: u64) -> Result<[u8; 16], SayError> {
-        let payload = file.encode().ok().filter(|_| file.content.len() <= MAX_FILE).ok_or(SayError::FileTooLarge)?;
+        let payload =
+            file.encode().ok().filter(|_| file.content.len() <= MAX_FILE).ok_or(SayError::FileTooLarge)?;
         let mut frame = self.frame(Kind::FILE, payload, now);
         frame.version = 2;
         let frame = frame.signed(&self.identity);
@@ -149,18 +154,27 @@ impl Node {
     pub(super) fn said(&mut self, raw: &Raw, now: u64) -> bool {
         let frame = &raw.frame;
         let is_theirs = self.people.get(&frame.sender).is_some_and(|known| frame.is_by(&known.keys));
-        let (Ok(text), Some(made)) = (std::str::from_utf8(frame.payload()), self.made_in_time(frame, now)) else { return false };
+        let (Ok(text), Some(made)) = (std::str::from_utf8(frame.payload()), self.made_in_time(frame, now))
+        else {
+            return false;
+        };
         if !is_theirs || !frame.is_broadcast() || text.len() > MAX_TEXT {
             return false;
         }
         self.kept.add(raw, made, now);
-        self.say(Event::Room { from: frame.sender, text: text.to_owned(), at: frame.timestamp, id: packet_id(frame) });
+        self.say(Event::Room {
+            from: frame.sender,
+            text: text.to_owned(),
+            at: frame.timestamp,
+            id: packet_id(frame),
+        });
         true
     }
 
     /// Packets that neighbours may request now, with their ids. The board removes expired items itself.
     fn kept_for_others(&self, now: u64) -> impl Iterator<Item = (&Raw, &[u8; 16])> {
-        let fresh = self.kept.messages.iter().filter(move |kept| is_fresh(kept.raw.frame.kind, kept.made, now));
+        let fresh =
+            self.kept.messages.iter().filter(move |kept| is_fresh(kept.raw.frame.kind, kept.made, now));
         fresh.map(|kept| (&kept.raw, &kept.id)).chain(self.board.packets())
     }
 
@@ -177,11 +191,13 @@ impl Node {
     }
 
     fn ask_for(&mut self, kinds: u64, now: u64) {
-        let mut request = SyncRequest { filter: Filter::of(&[]), kinds: Some(kinds), since: None, fragments: Vec::new() };
+        let mut request =
+            SyncRequest { filter: Filter::of(&[]), kinds: Some(kinds), since: None, fragments: Vec::new() };
         let here = self.kept_for_others(now).filter(|(raw, _)| request.wants(raw.frame.kind));
         request.filter = Filter::of(&here.map(|(_, id)| *id).collect::<Vec<_>>());
         let Ok(payload) = request.encode() else { return };
-        let neighbours: Vec<(LinkId, PeerId)> = self.links.iter().filter_map(|(id, link)| Some((*id, link.peer?.0))).collect();
+        let neighbours: Vec<(LinkId, PeerId)> =
+            self.links.iter().filter_map(|(id, link)| Some((*id, link.peer?.0))).collect();
         let mut asked = Vec::new();
         for (link, peer) in neighbours {
             if asked.contains(&peer) {
@@ -200,7 +216,11 @@ impl Node {
     pub(super) fn asked_what_is_missing(&mut self, frame: &Frame, link: LinkId, now: u64) {
         let is_for_me = frame.is_broadcast() || frame.recipient == Some(self.me);
         let Some(known) = self.links.get_mut(&link) else { return };
-        if frame.ttl != 0 || !is_for_me || !known.is_bound_to(frame.sender) || !Link::may(&mut known.answered, ANSWERS, 30_000, now) {
+        if frame.ttl != 0
+            || !is_for_me
+            || !known.is_bound_to(frame.sender)
+            || !Link::may(&mut known.answered, ANSWERS, 30_000, now)
+        {
             return;
         }
         let Ok(request) = SyncRequest::decode(frame.payload()) else { return };
@@ -210,8 +230,10 @@ impl Node {
             request.wants(raw.frame.kind) && raw.frame.sender != frame.sender && !is_old && !has(id)
         };
         // Announces go first: without them the other packets cannot be verified.
-        let missing = self.kept_for_others(now).filter(|(raw, id)| is_missing(raw, id)).map(|(raw, _)| raw.clone());
-        let (announces, others): (Vec<Raw>, Vec<Raw>) = missing.partition(|raw| raw.frame.kind == Kind::ANNOUNCE);
+        let missing =
+            self.kept_for_others(now).filter(|(raw, id)| is_missing(raw, id)).map(|(raw, _)| raw.clone());
+        let (announces, others): (Vec<Raw>, Vec<Raw>) =
+            missing.partition(|raw| raw.frame.kind == Kind::ANNOUNCE);
         let limit = self.limit_of(link);
         for raw in announces.into_iter().chain(others.into_iter().rev()) {
             let bytes = raw.as_answer();

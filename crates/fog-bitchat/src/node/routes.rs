@@ -60,7 +60,9 @@ impl Routes {
     pub(super) fn handle_timeout(&mut self, now: u64) {
         self.claims.retain(|_, claim| now.saturating_sub(claim.at) < CLAIM_LIFE);
         self.failed.retain(|_, until| *until > now);
-        for (peer, _) in self.unconfirmed.extract_if(.., |_, since| now.saturating_sub(*since) >= CONFIRMED_IN) {
+        for (peer, _) in
+            self.unconfirmed.extract_if(.., |_, since| now.saturating_sub(*since) >= CONFIRMED_IN)
+        {
             self.failed.insert(peer, now + NOT_AGAIN);
         }
     }
@@ -71,7 +73,13 @@ impl Routes {
 
     /// Shortest route over edges that both ends announce and hops that are fit. Contains neither this node
     /// nor the recipient.
-    fn find(&self, me: PeerId, linked: &[PeerId], to: PeerId, is_fit: impl Fn(PeerId) -> bool) -> Option<Vec<PeerId>> {
+    fn find(
+        &self,
+        me: PeerId,
+        linked: &[PeerId],
+        to: PeerId,
+        is_fit: impl Fn(PeerId) -> bool,
+    ) -> Option<Vec<PeerId>> {
         let first = linked.iter().copied().filter(|peer| is_fit(*peer) && self.claims(*peer, me));
         let mut ways: VecDeque<Vec<PeerId>> = first.map(|peer| vec![peer]).collect();
         let mut seen: BTreeSet<PeerId> = linked.iter().copied().chain([me]).collect();
@@ -97,7 +105,9 @@ impl Node {
     /// Route to a peer that is not linked, if one is known. Only for unsigned packets: a signature would
     /// cover the route.
     pub(super) fn choose_way(&mut self, to: PeerId, frame: &Frame, now: u64) -> Option<Vec<PeerId>> {
-        let is_fit = frame.sender == self.me && frame.signature.is_none() && matches!(frame.kind, Kind::HANDSHAKE | Kind::ENCRYPTED);
+        let is_fit = frame.sender == self.me
+            && frame.signature.is_none()
+            && matches!(frame.kind, Kind::HANDSHAKE | Kind::ENCRYPTED);
         if !is_fit || self.routes.failed.contains_key(&to) {
             return None;
         }
@@ -112,7 +122,11 @@ impl Node {
 
     /// Nodes between this node and a peer, as those on the way announce; empty when there is a link.
     pub(super) fn way_to(&self, to: PeerId) -> Option<Vec<PeerId>> {
-        if self.link_to(to).is_some() { Some(Vec::new()) } else { self.routes.find(self.me, &self.linked(), to, |_| true) }
+        if self.link_to(to).is_some() {
+            Some(Vec::new())
+        } else {
+            self.routes.find(self.me, &self.linked(), to, |_| true)
+        }
     }
 }
 
@@ -129,7 +143,9 @@ mod tests {
         let mut routes = Routes::default();
         let everybody: BTreeSet<u8> = edges.iter().flat_map(|(a, b)| [*a, *b]).collect();
         for one in everybody {
-            let of = edges.iter().filter_map(|(a, b)| if *a == one { Some(*b) } else { (*b == one).then_some(*a) });
+            let of = edges
+                .iter()
+                .filter_map(|(a, b)| if *a == one { Some(*b) } else { (*b == one).then_some(*a) });
             routes.claimed(peer(one), of.map(peer).collect(), now);
             routes.modern.insert(peer(one));
         }
@@ -141,7 +157,9 @@ mod tests {
         let edges = [(0, 1), (1, 2), (2, 3), (3, 9), (1, 4), (4, 9)];
         let mut routes = claimed(&edges, 1);
         let linked = [peer(1)];
-        let find = |routes: &Routes, to: u8| routes.find(peer(0), &linked, peer(to), |hop| routes.modern.contains(&hop));
+        let find = |routes: &Routes, to: u8| {
+            routes.find(peer(0), &linked, peer(to), |hop| routes.modern.contains(&hop))
+        };
         assert_eq!(find(&routes, 9), Some(vec![peer(1), peer(4)]));
         // One end does not announce the edge any more: the longer route is taken.
         routes.claimed(peer(4), vec![peer(1)], 2);
@@ -149,7 +167,11 @@ mod tests {
         // A node that was never heard in version 2 is no hop.
         routes.modern.remove(&peer(3));
         assert_eq!(find(&routes, 9), None);
-        assert_eq!(find(&claimed(&[(1, 2), (2, 9)], 1), 9), None, "the first hop does not say that it is linked");
+        assert_eq!(
+            find(&claimed(&[(1, 2), (2, 9)], 1), 9),
+            None,
+            "the first hop does not say that it is linked"
+        );
         let long: Vec<(u8, u8)> = (0..7).map(|n| (n, n + 1)).collect();
         assert_eq!(find(&claimed(&long, 1), 5).map(|way| way.len()), Some(4));
         assert_eq!(find(&claimed(&long, 1), 6), None, "too far");

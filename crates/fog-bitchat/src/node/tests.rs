@@ -40,11 +40,24 @@ impl Air {
     fn new(names: &[&str]) -> Self {
         let node = |(n, name): (usize, &&str)| {
             let capabilities = Capabilities::PRIVATE_MEDIA;
-            Node::new(identity(n as u8), Config { nickname: (*name).to_owned(), capabilities, is_fellow: false }, [n as u8; 32])
+            Node::new(
+                identity(n as u8),
+                Config { nickname: (*name).to_owned(), capabilities, is_fellow: false },
+                [n as u8; 32],
+            )
         };
         let nodes: Vec<Node> = names.iter().enumerate().map(node).collect();
         let events = nodes.iter().map(|_| Vec::new()).collect();
-        Self { nodes, wires: Vec::new(), now: START, events, sent: 0, longest: 0, forgets: false, skew: vec![0; names.len()] }
+        Self {
+            nodes,
+            wires: Vec::new(),
+            now: START,
+            events,
+            sent: 0,
+            longest: 0,
+            forgets: false,
+            skew: vec![0; names.len()],
+        }
     }
 
     /// Time shown by the clock of a node.
@@ -96,7 +109,11 @@ impl Air {
             for (n, (node, events)) in self.nodes.iter_mut().zip(&mut self.events).enumerate() {
                 for event in std::iter::from_fn(|| node.poll_event()).collect::<Vec<_>>() {
                     match &event {
-                        Event::Private { from, id, .. } | Event::File { from, id: Some(id), .. } if !self.forgets => node.took(*from, id.clone(), times[n]),
+                        Event::Private { from, id, .. } | Event::File { from, id: Some(id), .. }
+                            if !self.forgets =>
+                        {
+                            node.took(*from, id.clone(), times[n])
+                        }
                         _ => {}
                     }
                     events.push(event);
@@ -106,7 +123,9 @@ impl Air {
     }
 
     fn texts(&self, n: usize) -> Vec<&str> {
-        let text = |event: &'_ Event| if let Event::Room { .. } | Event::Private { .. } = event { Some(()) } else { None };
+        let text = |event: &'_ Event| {
+            if let Event::Room { .. } | Event::Private { .. } = event { Some(()) } else { None }
+        };
         let events = self.events[n].iter().filter(|event| text(event).is_some());
         events
             .map(|event| match event {
@@ -121,8 +140,13 @@ impl Air {
     }
 
     fn state(&self, n: usize, wanted: &str) -> Option<Delivery> {
-        let states =
-            self.events[n].iter().filter_map(|event| if let Event::Delivery { id, state, .. } = event { (id == wanted).then_some(*state) } else { None });
+        let states = self.events[n].iter().filter_map(|event| {
+            if let Event::Delivery { id, state, .. } = event {
+                (id == wanted).then_some(*state)
+            } else {
+                None
+            }
+        });
         states.max()
     }
 }
@@ -302,7 +326,8 @@ fn a_message_is_said_again_to_somebody_who_lost_the_session() {
     air.run(1_000);
     // Ben's device restarts with the same keys.
     air.cut(0, 1);
-    air.nodes[1] = Node::new(identity(1), Config { nickname: "ben".to_owned(), ..Config::default() }, [99; 32]);
+    air.nodes[1] =
+        Node::new(identity(1), Config { nickname: "ben".to_owned(), ..Config::default() }, [99; 32]);
     air.wire(0, 1);
     air.run(1_000);
     let now = air.now;
@@ -326,7 +351,9 @@ fn a_picture_arrives_whole_through_a_relay_in_frames_that_fit() {
     let now = air.now;
     air.nodes[0].give(cleo, "file".to_owned(), file.clone(), now).unwrap();
     air.run(10_000);
-    let got = air.events[2].iter().find_map(|event| if let Event::File { file, id: Some(_), .. } = event { Some(file) } else { None });
+    let got = air.events[2]
+        .iter()
+        .find_map(|event| if let Event::File { file, id: Some(_), .. } = event { Some(file) } else { None });
     assert_eq!(got, Some(&file));
     assert_eq!(air.state(0, "file"), Some(Delivery::Delivered));
     assert!(air.longest <= 512);
@@ -387,14 +414,24 @@ fn a_flood_of_strangers_keeps_to_its_bounds() {
         let mut secret = [5; 32];
         secret[..4].copy_from_slice(&n.to_be_bytes());
         let stranger = Identity::new(secret, secret);
-        let announce = crate::Announce { nickname: format!("stranger {n}"), keys: stranger.keys(), ..crate::Announce::default() };
-        let frame = Frame::new(Kind::ANNOUNCE, stranger.peer(), air.now, announce.encode().unwrap()).signed(&stranger);
+        let announce = crate::Announce {
+            nickname: format!("stranger {n}"),
+            keys: stranger.keys(),
+            ..crate::Announce::default()
+        };
+        let frame = Frame::new(Kind::ANNOUNCE, stranger.peer(), air.now, announce.encode().unwrap())
+            .signed(&stranger);
         let mut bytes = frame.encode();
         bytes[2] = 5;
         air.nodes[0].handle_bytes(LinkId(1), &bytes, air.now);
     }
     let node = &air.nodes[0];
-    assert!(node.people.len() <= 500 && node.waiting.len() <= 512, "{} people, {} waiting", node.people.len(), node.waiting.len());
+    assert!(
+        node.people.len() <= 500 && node.waiting.len() <= 512,
+        "{} people, {} waiting",
+        node.people.len(),
+        node.waiting.len()
+    );
     assert!(node.people.contains_key(&air.nodes[1].me()), "who is linked stays");
 }
 
@@ -424,7 +461,11 @@ fn frames_of_made_up_senders_cost_little() {
         let frame = Frame::new(kind, sender, air.now, vec![9; if n % 2 == 0 { 60 } else { 32 }]).to(anna);
         air.nodes[0].handle_bytes(LinkId(1), &frame.encode(), air.now);
     }
-    assert!(air.nodes[0].unasked.is_empty() && air.nodes[0].sessions.peers() <= 20, "{} peers", air.nodes[0].sessions.peers());
+    assert!(
+        air.nodes[0].unasked.is_empty() && air.nodes[0].sessions.peers() <= 20,
+        "{} peers",
+        air.nodes[0].sessions.peers()
+    );
     air.run(2_000);
     assert!(air.sent - before < 100, "{} frames", air.sent - before);
     // Ids that were announced cost little either: they are answered seldom.
@@ -433,8 +474,13 @@ fn frames_of_made_up_senders_cost_little() {
         let mut secret = [7; 32];
         secret[..4].copy_from_slice(&n.to_be_bytes());
         let stranger = Identity::new(secret, secret);
-        let announce = crate::Announce { nickname: format!("stranger {n}"), keys: stranger.keys(), ..crate::Announce::default() };
-        let announce = Frame::new(Kind::ANNOUNCE, stranger.peer(), air.now, announce.encode().unwrap()).signed(&stranger);
+        let announce = crate::Announce {
+            nickname: format!("stranger {n}"),
+            keys: stranger.keys(),
+            ..crate::Announce::default()
+        };
+        let announce = Frame::new(Kind::ANNOUNCE, stranger.peer(), air.now, announce.encode().unwrap())
+            .signed(&stranger);
         let mut bytes = announce.encode();
         bytes[2] = 5;
         air.nodes[0].handle_bytes(LinkId(1), &bytes, air.now);
@@ -460,7 +506,9 @@ fn what_is_passed_on_keeps_its_bytes() {
     air.run(2_000);
     let now = air.now;
     // Compressed by another encoder than ours, of an unknown kind.
-    let frame = Frame::new(Kind(0x53), PeerId([9; 8]), now, b"again and again and again and again ".repeat(6)).compressed();
+    let frame =
+        Frame::new(Kind(0x53), PeerId([9; 8]), now, b"again and again and again and again ".repeat(6))
+            .compressed();
     let raw = Raw::decode(&frame.encode()).unwrap();
     air.nodes[1].handle_bytes(LinkId(0), raw.bytes(), now);
     let mut passed = Vec::new();
@@ -503,8 +551,17 @@ fn a_way_is_chosen_over_those_who_say_that_they_are_linked_and_flooded_when_nobo
     let me = air.me(0);
     let announce = |air: &mut Air, who: &Identity, link: u64, ttl: u8, neighbours: Vec<PeerId>| {
         air.now += 1;
-        let announce = crate::Announce { nickname: "x".to_owned(), keys: who.keys(), neighbours, ..crate::Announce::default() };
-        let frame = Frame { version: 2, ttl, ..Frame::new(Kind::ANNOUNCE, who.peer(), air.now, announce.encode().unwrap()) };
+        let announce = crate::Announce {
+            nickname: "x".to_owned(),
+            keys: who.keys(),
+            neighbours,
+            ..crate::Announce::default()
+        };
+        let frame = Frame {
+            version: 2,
+            ttl,
+            ..Frame::new(Kind::ANNOUNCE, who.peer(), air.now, announce.encode().unwrap())
+        };
         air.nodes[0].handle_bytes(LinkId(link), &frame.signed(who).encode(), air.now);
     };
     for link in [50, 52] {
@@ -538,7 +595,10 @@ fn a_way_is_chosen_over_those_who_say_that_they_are_linked_and_flooded_when_nobo
         air.nodes[0].handle_timeout(now);
         seen.extend(sent(&mut air));
     }
-    assert!(seen.iter().any(|(link, version, route)| (*link, *version, route.is_none()) == (52, 1, true)), "{seen:?}");
+    assert!(
+        seen.iter().any(|(link, version, route)| (*link, *version, route.is_none()) == (52, 1, true)),
+        "{seen:?}"
+    );
 }
 
 #[test]
@@ -555,7 +615,9 @@ fn how_far_somebody_is_and_that_they_do_not_answer() {
     air.run(1_000);
     let far = |air: &Air, whom| {
         air.events[0].iter().find_map(|event| match event {
-            Event::Pong { from, hops, way, millis } if *from == whom && *millis < 1_000 => Some((*hops, way.clone())),
+            Event::Pong { from, hops, way, millis } if *from == whom && *millis < 1_000 => {
+                Some((*hops, way.clone()))
+            }
             _ => None,
         })
     };
@@ -584,7 +646,10 @@ fn a_file_for_everybody_reaches_everybody() {
     air.wire(2, 3);
     air.run(70_000);
     for n in [1, 2, 3] {
-        let got = air.events[n].iter().filter(|event| matches!(event, Event::File { id: None, file: got, .. } if *got == file)).count();
+        let got = air.events[n]
+            .iter()
+            .filter(|event| matches!(event, Event::File { id: None, file: got, .. } if *got == file))
+            .count();
         assert_eq!(got, 1, "{n}");
     }
     let large = FilePacket { content: vec![0; (100 << 10) + 1], ..file };

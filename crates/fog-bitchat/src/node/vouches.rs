@@ -59,13 +59,18 @@ impl Node {
         self.vouches.told.retain(|peer, _| self.people.contains_key(peer));
         let due = |peer: &PeerId| {
             let stated = self.people.get(peer).and_then(|known| known.stated).unwrap_or_default();
-            self.vouches.told.get(peer) != Some(&turn) && stated.has(Capabilities::VOUCH) && self.sessions.has(*peer) && self.is_verified(*peer)
+            self.vouches.told.get(peer) != Some(&turn)
+                && stated.has(Capabilities::VOUCH)
+                && self.sessions.has(*peer)
+                && self.is_verified(*peer)
         };
         for peer in self.vouches.verified.keys().copied().filter(due).collect::<Vec<_>>() {
             self.vouches.told.insert(peer, turn);
-            let mut others: Vec<(PeerKeys, u64)> = self.vouches.verified.values().filter(|(keys, _)| keys.peer() != peer).copied().collect();
+            let mut others: Vec<(PeerKeys, u64)> =
+                self.vouches.verified.values().filter(|(keys, _)| keys.peer() != peer).copied().collect();
             others.sort_unstable_by_key(|(_, turn)| std::cmp::Reverse(*turn));
-            let vouches: Vec<Vouch> = others.iter().take(MAX_TOLD).map(|(keys, _)| Vouch::of(keys, &self.identity, now)).collect();
+            let vouches: Vec<Vouch> =
+                others.iter().take(MAX_TOLD).map(|(keys, _)| Vouch::of(keys, &self.identity, now)).collect();
             for list in vouches.chunks(MAX_LISTED) {
                 self.whisper(peer, &Inner::Vouches(list.to_vec()), now);
             }
@@ -74,9 +79,17 @@ impl Node {
 
     /// Handles the vouches of a peer.
     pub(super) fn vouched(&mut self, by: PeerId, mut whom: Vec<Vouch>, now: u64) {
-        let Some(keys) = self.people.get(&by).filter(|known| known.stated.is_some()).map(|known| known.keys) else { return };
+        let Some(keys) = self.people.get(&by).filter(|known| known.stated.is_some()).map(|known| known.keys)
+        else {
+            return;
+        };
         let theirs = self.now_of(by, now);
-        whom.retain(|vouch| (vouch.is_in_time(now) || vouch.is_in_time(theirs)) && vouch.is_by(&keys.signing) && vouch.peer() != by && vouch.peer() != self.me);
+        whom.retain(|vouch| {
+            (vouch.is_in_time(now) || vouch.is_in_time(theirs))
+                && vouch.is_by(&keys.signing)
+                && vouch.peer() != by
+                && vouch.peer() != self.me
+        });
         if whom.is_empty() {
             return;
         }

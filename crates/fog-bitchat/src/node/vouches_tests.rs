@@ -7,7 +7,9 @@ const CLEO: u8 = 7;
 /// Anna and Ben in a session; both understand vouches.
 fn met() -> Air {
     let mut air = Air::new(&["anna", "ben"]);
-    air.nodes.iter_mut().for_each(|node| node.config.capabilities = Capabilities::VOUCH.and(Capabilities::PRIVATE_MEDIA));
+    air.nodes
+        .iter_mut()
+        .for_each(|node| node.config.capabilities = Capabilities::VOUCH.and(Capabilities::PRIVATE_MEDIA));
     air.wire(ANNA, BEN);
     air.run(1_000);
     let (now, ben) = (air.now, air.me(BEN));
@@ -23,7 +25,9 @@ fn verify(air: &mut Air, who: usize, whom: u8) {
 
 /// Peers that others vouched for, as reported on a node.
 fn heard(air: &Air, n: usize) -> Vec<PeerId> {
-    let lists = air.events[n].iter().filter_map(|event| if let Event::Vouched { whom, .. } = event { Some(whom) } else { None });
+    let lists = air.events[n]
+        .iter()
+        .filter_map(|event| if let Event::Vouched { whom, .. } = event { Some(whom) } else { None });
     lists.flatten().map(crate::Vouch::peer).collect()
 }
 
@@ -37,8 +41,16 @@ fn who_is_verified_by_both_is_told_and_believed() {
     verify(&mut air, ANNA, CLEO);
     air.run(3_000);
     assert_eq!(heard(&air, BEN), [identity(CLEO).peer()]);
-    let Some(Event::Vouched { by, whom }) = air.events[BEN].iter().find(|event| matches!(event, Event::Vouched { .. })) else { panic!("it is there") };
-    assert!(*by == air.me(ANNA) && whom[0].is_for(&identity(CLEO).keys()) && !whom[0].is_for(&identity(CLEO + 1).keys()));
+    let Some(Event::Vouched { by, whom }) =
+        air.events[BEN].iter().find(|event| matches!(event, Event::Vouched { .. }))
+    else {
+        panic!("it is there")
+    };
+    assert!(
+        *by == air.me(ANNA)
+            && whom[0].is_for(&identity(CLEO).keys())
+            && !whom[0].is_for(&identity(CLEO + 1).keys())
+    );
     // Vouches are sent once in a session, and not while nothing changes.
     air.run(120_000);
     assert_eq!(heard(&air, BEN).len(), 1);
@@ -47,7 +59,9 @@ fn who_is_verified_by_both_is_told_and_believed() {
     air.events[BEN].clear();
     air.run(3_000);
     assert_eq!((heard(&air, BEN).len(), air.longest <= 512), (64, true));
-    assert!(heard(&air, BEN).contains(&identity(99).peer()) && !heard(&air, BEN).contains(&identity(20).peer()));
+    assert!(
+        heard(&air, BEN).contains(&identity(99).peer()) && !heard(&air, BEN).contains(&identity(20).peer())
+    );
 }
 
 #[test]

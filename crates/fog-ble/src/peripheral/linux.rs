@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bluer::adv::{Advertisement, AdvertisementHandle};
 use bluer::gatt::local::{
-    Application, ApplicationHandle, Characteristic, CharacteristicNotifier, CharacteristicNotify, CharacteristicNotifyMethod, CharacteristicRead,
-    CharacteristicWrite, CharacteristicWriteMethod, CharacteristicWriteRequest, ReqError, Service,
+    Application, ApplicationHandle, Characteristic, CharacteristicNotifier, CharacteristicNotify,
+    CharacteristicNotifyMethod, CharacteristicRead, CharacteristicWrite, CharacteristicWriteMethod,
+    CharacteristicWriteRequest, ReqError, Service,
 };
 use bluer::{Adapter, Address};
 use btleplug::api::Peripheral as _;
@@ -14,7 +15,10 @@ use btleplug::platform::Peripheral;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{interval, sleep, timeout};
 
-use super::{ADVERTISE_AGAIN, LOOK_AT_LINKS, Links, Notifier, Outgoing, Refusal, SETTING_UP, Writers, refused, send_each};
+use super::{
+    ADVERTISE_AGAIN, LOOK_AT_LINKS, Links, Notifier, Outgoing, Refusal, SETTING_UP, Writers, refused,
+    send_each,
+};
 use crate::central::{CHARACTERISTIC, SERVICE};
 use crate::{News, limit_of};
 
@@ -50,7 +54,11 @@ fn advertisement() -> Advertisement {
 impl Server {
     /// # Errors
     /// A message that tells why others cannot find this device.
-    pub(crate) async fn start(adapter: &str, news: mpsc::Sender<News>, writers: Writers<DeviceId>) -> Result<Self, String> {
+    pub(crate) async fn start(
+        adapter: &str,
+        news: mpsc::Sender<News>,
+        writers: Writers<DeviceId>,
+    ) -> Result<Self, String> {
         let session = bluer::Session::new().await.map_err(refused)?;
         let adapter = session.adapter(adapter).map_err(refused)?;
         end_leftovers(&adapter).await;
@@ -93,7 +101,12 @@ async fn end_leftovers(adapter: &Adapter) {
         let Ok(device) = adapter.device(address) else { continue };
         let is_ours = async || {
             let has_service = device.uuids().await?.is_some_and(|services| services.contains(&SERVICE));
-            bluer::Result::Ok(has_service && device.is_connected().await? && !device.is_paired().await? && !device.is_trusted().await?)
+            bluer::Result::Ok(
+                has_service
+                    && device.is_connected().await?
+                    && !device.is_paired().await?
+                    && !device.is_trusted().await?,
+            )
         };
         if is_ours().await.unwrap_or(false) {
             tracing::debug!(?address, "a link of before is ended");
@@ -109,11 +122,17 @@ fn application(state: &Arc<State>) -> Application {
     let characteristic = Characteristic {
         uuid: CHARACTERISTIC,
         // Reads carry no data, but phones expect them.
-        read: Some(CharacteristicRead { read: true, fun: Box::new(|_| Box::pin(async { Ok(Vec::new()) })), ..CharacteristicRead::default() }),
+        read: Some(CharacteristicRead {
+            read: true,
+            fun: Box::new(|_| Box::pin(async { Ok(Vec::new()) })),
+            ..CharacteristicRead::default()
+        }),
         write: Some(CharacteristicWrite {
             write: true,
             write_without_response: true,
-            method: CharacteristicWriteMethod::Fun(Box::new(move |packet, request| Box::pin(written(writes.clone(), packet, request)))),
+            method: CharacteristicWriteMethod::Fun(Box::new(move |packet, request| {
+                Box::pin(written(writes.clone(), packet, request))
+            })),
             ..CharacteristicWrite::default()
         }),
         notify: Some(CharacteristicNotify {
@@ -129,12 +148,20 @@ fn application(state: &Arc<State>) -> Application {
         }),
         ..Characteristic::default()
     };
-    let service = Service { uuid: SERVICE, primary: true, characteristics: vec![characteristic], ..Service::default() };
+    let service =
+        Service { uuid: SERVICE, primary: true, characteristics: vec![characteristic], ..Service::default() };
     Application { services: vec![service], ..Application::default() }
 }
 
-async fn written(state: Arc<State>, packet: Vec<u8>, request: CharacteristicWriteRequest) -> Result<(), ReqError> {
-    let taken = state.links.written(&request.device_address, limit_of(request.mtu), request.offset.into(), packet).await;
+async fn written(
+    state: Arc<State>,
+    packet: Vec<u8>,
+    request: CharacteristicWriteRequest,
+) -> Result<(), ReqError> {
+    let taken = state
+        .links
+        .written(&request.device_address, limit_of(request.mtu), request.offset.into(), packet)
+        .await;
     taken.map_err(|refusal| match refusal {
         Refusal::NotAPacket => ReqError::InvalidOffset,
         Refusal::Busy => ReqError::Failed,

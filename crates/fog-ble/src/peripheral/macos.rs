@@ -16,10 +16,13 @@ use objc2::rc::Retained;
 use objc2::runtime::{AnyObject, ProtocolObject};
 use objc2::{AnyThread, DefinedClass, define_class, msg_send};
 use objc2_core_bluetooth::{
-    CBATTError, CBATTRequest, CBAdvertisementDataServiceUUIDsKey, CBAttributePermissions, CBCentral, CBCharacteristic, CBCharacteristicProperties,
-    CBManagerState, CBMutableCharacteristic, CBMutableService, CBPeripheralManager, CBPeripheralManagerDelegate, CBService, CBUUID,
+    CBATTError, CBATTRequest, CBAdvertisementDataServiceUUIDsKey, CBAttributePermissions, CBCentral,
+    CBCharacteristic, CBCharacteristicProperties, CBManagerState, CBMutableCharacteristic, CBMutableService,
+    CBPeripheralManager, CBPeripheralManagerDelegate, CBService, CBUUID,
 };
-use objc2_foundation::{NSArray, NSData, NSDictionary, NSError, NSObject, NSObjectProtocol, NSString, NSUUID};
+use objc2_foundation::{
+    NSArray, NSData, NSDictionary, NSError, NSObject, NSObjectProtocol, NSString, NSUUID,
+};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
@@ -138,10 +141,11 @@ define_class!(
                 // SAFETY: both are live; a request is answered once.
                 unsafe { manager.respondToRequest_withResult(answer.get(), error) };
             };
-            let writes = match put_together(requests.iter().map(|request| piece(request)).collect(), OnQueue(first)) {
-                Ok(writes) => writes,
-                Err(answer) => return refuse(&answer, CBATTError::InvalidOffset),
-            };
+            let writes =
+                match put_together(requests.iter().map(|request| piece(request)).collect(), OnQueue(first)) {
+                    Ok(writes) => writes,
+                    Err(answer) => return refuse(&answer, CBATTError::InvalidOffset),
+                };
             for write in writes {
                 if let Err(error) = self.ivars().told.try_send(Told::Write(write))
                     && let Told::Write(Write { answer: Some(answer), .. }) = error.into_inner()
@@ -177,7 +181,13 @@ fn piece(request: &CBATTRequest) -> Write<DeviceId, Answer> {
         // A notification is three bytes shorter than the MTU.
         let mtu = u16::try_from(central.maximumUpdateValueLength().saturating_add(3)).unwrap_or(u16::MAX);
         let packet = request.value().map(|value| value.to_vec()).unwrap_or_default();
-        Write { device: id_of(&central), limit: limit_of(mtu), offset: request.offset(), packet, answer: None }
+        Write {
+            device: id_of(&central),
+            limit: limit_of(mtu),
+            offset: request.offset(),
+            packet,
+            answer: None,
+        }
     }
 }
 
@@ -208,7 +218,14 @@ impl Radio {
         let (power, powered) = watch::channel(CBManagerState::Unknown);
         let ((add, added), (advertise, advertised)) = (watch::channel(Ok(())), watch::channel(Ok(())));
         let (room, subscribers) = (Arc::<Notify>::default(), Arc::<Mutex<HashSet<DeviceId>>>::default());
-        let delegate = Delegate::new(Callbacks { told, power, added: add, advertised: advertise, room: room.clone(), subscribers: subscribers.clone() });
+        let delegate = Delegate::new(Callbacks {
+            told,
+            power,
+            added: add,
+            advertised: advertise,
+            room: room.clone(),
+            subscribers: subscribers.clone(),
+        });
         let queue = DispatchQueue::new("network.fog.ble", None);
         // SAFETY: the delegate has the right type and lives as long as the manager, the queue is serial,
         // and a characteristic without a value of its own may be writable.
@@ -224,10 +241,15 @@ impl Radio {
                 None,
                 CBAttributePermissions::Readable | CBAttributePermissions::Writeable,
             );
-            let service = CBMutableService::initWithType_primary(CBMutableService::alloc(), &uuid_of(SERVICE), true);
+            let service =
+                CBMutableService::initWithType_primary(CBMutableService::alloc(), &uuid_of(SERVICE), true);
             let held: &CBCharacteristic = &characteristic;
             service.setCharacteristics(Some(&NSArray::from_slice(&[held])));
-            let manager = CBPeripheralManager::initWithDelegate_queue(CBPeripheralManager::alloc(), Some(ProtocolObject::from_ref(&*delegate)), Some(&queue));
+            let manager = CBPeripheralManager::initWithDelegate_queue(
+                CBPeripheralManager::alloc(),
+                Some(ProtocolObject::from_ref(&*delegate)),
+                Some(&queue),
+            );
             (manager, characteristic, service)
         };
         let parts = Arc::new(OnQueue(Parts { manager, characteristic, service, _delegate: delegate }));
@@ -235,7 +257,10 @@ impl Radio {
     }
 
     /// Runs `work` on the queue; `None` if the queue is gone.
-    async fn on_queue<T: Send + 'static>(&self, work: impl FnOnce(&Parts) -> T + Send + 'static) -> Option<T> {
+    async fn on_queue<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Parts) -> T + Send + 'static,
+    ) -> Option<T> {
         let ((done, result), parts) = (oneshot::channel(), self.parts.clone());
         self.queue.exec_async(move || {
             // A closed channel is fine.
@@ -262,7 +287,10 @@ impl Radio {
                 // Only the service: no name.
                 let services = NSArray::from_retained_slice(&[uuid_of(SERVICE)]);
                 let value: &AnyObject = &services;
-                let what = NSDictionary::<NSString, AnyObject>::from_slices(&[CBAdvertisementDataServiceUUIDsKey], &[value]);
+                let what = NSDictionary::<NSString, AnyObject>::from_slices(
+                    &[CBAdvertisementDataServiceUUIDsKey],
+                    &[value],
+                );
                 parts.manager.startAdvertising(Some(&what));
                 false
             }
@@ -308,7 +336,11 @@ impl Notifier for Radio {
                 let value = packet.clone();
                 // SAFETY: all are live, and the characteristic is the manager's.
                 let sent = self.on_queue(move |parts| unsafe {
-                    parts.manager.updateValue_forCharacteristic_onSubscribedCentrals(&NSData::with_bytes(&value), &parts.characteristic, None)
+                    parts.manager.updateValue_forCharacteristic_onSubscribedCentrals(
+                        &NSData::with_bytes(&value),
+                        &parts.characteristic,
+                        None,
+                    )
                 });
                 if sent.await != Some(false) {
                     return;
@@ -362,16 +394,24 @@ pub(crate) struct Server {
 impl Server {
     /// # Errors
     /// A message that tells why others cannot find this device.
-    pub(crate) async fn start(_adapter: &str, news: mpsc::Sender<News>, writers: Writers<DeviceId>) -> Result<Self, String> {
+    pub(crate) async fn start(
+        _adapter: &str,
+        news: mpsc::Sender<News>,
+        writers: Writers<DeviceId>,
+    ) -> Result<Self, String> {
         let (links, outgoing) = Links::new(news, writers);
         let (tell, told) = mpsc::channel(QUEUE);
         let (radio, mut powered) = Radio::new(tell);
         // A service that is added before the radio is on is ignored.
-        let is_settled = |state: &CBManagerState| ![CBManagerState::Unknown, CBManagerState::Resetting].contains(state);
+        let is_settled =
+            |state: &CBManagerState| ![CBManagerState::Unknown, CBManagerState::Resetting].contains(state);
         match timeout(SETTLING, powered.wait_for(is_settled)).await.map(|state| state.map(|state| *state)) {
             Ok(Ok(CBManagerState::PoweredOn)) => {}
             Ok(Ok(CBManagerState::Unauthorized)) => {
-                return Err("this app may not use Bluetooth; allow it in the system's settings, under privacy".to_owned());
+                return Err(
+                    "this app may not use Bluetooth; allow it in the system's settings, under privacy"
+                        .to_owned(),
+                );
             }
             Ok(Ok(CBManagerState::Unsupported)) => return Err(refused("it cannot be a peripheral")),
             Ok(Ok(_)) => return Err(refused("it is off")),

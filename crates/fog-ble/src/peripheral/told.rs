@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep, timeout};
 
-use super::{ADVERTISE_AGAIN, Device, LOOK_AT_LINKS, Links, Notifier, Outgoing, Refusal, SETTING_UP, send_each};
+use super::{
+    ADVERTISE_AGAIN, Device, LOOK_AT_LINKS, Links, Notifier, Outgoing, Refusal, SETTING_UP, send_each,
+};
 
 /// Capacity of the event queue. Callbacks do not wait: an event that finds it full is refused.
 pub(super) const QUEUE: usize = 64;
@@ -52,7 +54,12 @@ pub(super) trait Radio: Notifier {
 }
 
 /// Serves until the events end.
-pub(super) async fn serve<R: Radio>(radio: &R, links: &Links<R::Id>, outgoing: Outgoing, told: mpsc::Receiver<Told<R::Id, R::Answer>>) {
+pub(super) async fn serve<R: Radio>(
+    radio: &R,
+    links: &Links<R::Id>,
+    outgoing: Outgoing,
+    told: mpsc::Receiver<Told<R::Id, R::Answer>>,
+) {
     tokio::select! {
         () = hear(radio, links, told) => {}
         () = keep_advertising(radio, links) => {}
@@ -102,14 +109,21 @@ async fn keep_advertising<R: Radio>(radio: &R, links: &Links<R::Id>) {
 /// Joins the parts of long writes that came at once, each with its offset. The answer goes with the last
 /// packet; it is returned as the error when the parts do not fit.
 #[cfg(any(target_os = "macos", test))]
-pub(super) fn put_together<Id: Device, Answer>(pieces: Vec<Write<Id, Answer>>, answer: Answer) -> Result<Vec<Write<Id, Answer>>, Answer> {
+pub(super) fn put_together<Id: Device, Answer>(
+    pieces: Vec<Write<Id, Answer>>,
+    answer: Answer,
+) -> Result<Vec<Write<Id, Answer>>, Answer> {
     /// Maximum size of an attribute, in bytes.
     const LONGEST: usize = 512;
     let mut packets: Vec<Write<Id, Answer>> = Vec::new();
     for piece in pieces {
         match packets.last_mut() {
             _ if piece.offset == 0 => packets.push(piece),
-            Some(begun) if begun.device == piece.device && begun.packet.len() == piece.offset && piece.offset + piece.packet.len() <= LONGEST => {
+            Some(begun)
+                if begun.device == piece.device
+                    && begun.packet.len() == piece.offset
+                    && piece.offset + piece.packet.len() <= LONGEST =>
+            {
                 begun.packet.extend(piece.packet);
             }
             _ => return Err(answer),
@@ -186,7 +200,16 @@ mod tests {
 
         async fn write(&self, device: u32, offset: usize, packet: &[u8]) -> Answered {
             let (answer, answered) = oneshot::channel();
-            self.told.send(Told::Write(Write { device, limit: 100, offset, packet: packet.to_vec(), answer: Some(answer) })).await.unwrap();
+            self.told
+                .send(Told::Write(Write {
+                    device,
+                    limit: 100,
+                    offset,
+                    packet: packet.to_vec(),
+                    answer: Some(answer),
+                }))
+                .await
+                .unwrap();
             answered.await.unwrap()
         }
 
@@ -219,7 +242,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn pieces_too_many_links_and_links_nobody_reads_are_refused() {
         let mut world = World::new();
-        assert_eq!((world.write(1, 7, b"x").await, world.write(1, 0, b"").await), (Err(Refusal::NotAPacket), Err(Refusal::NotAPacket)));
+        assert_eq!(
+            (world.write(1, 7, b"x").await, world.write(1, 0, b"").await),
+            (Err(Refusal::NotAPacket), Err(Refusal::NotAPacket))
+        );
         let mut links = Vec::new();
         for device in 0..MAX_LINKS as u32 {
             links.push(world.link(device).await);
@@ -237,7 +263,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_link_ends_with_its_device_or_when_nothing_is_heard_or_here() {
         let mut world = World::new();
-        let (mut goes, mut quiet, mut stays, closed) = (world.link(1).await, world.link(2).await, world.link(3).await, world.link(4).await);
+        let (mut goes, mut quiet, mut stays, closed) =
+            (world.link(1).await, world.link(2).await, world.link(3).await, world.link(4).await);
         world.radio.subscribers.lock().unwrap().extend([1, 3]);
         world.told.send(Told::Gone(1)).await.unwrap();
         assert_eq!(goes.inbound.recv().await, None);
@@ -246,17 +273,33 @@ mod tests {
         let Some(News::Link(mut again)) = world.news.recv().await else { panic!("no second link") };
         assert_eq!(again.inbound.recv().await, Some(b"again".to_vec()));
         assert_eq!(*world.writers.lock().unwrap(), [2, 3, 4].into());
-        assert_eq!(timeout(UNHEARD * 2, quiet.inbound.recv()).await, Ok(None), "it did not subscribe, and says nothing");
+        assert_eq!(
+            timeout(UNHEARD * 2, quiet.inbound.recv()).await,
+            Ok(None),
+            "it did not subscribe, and says nothing"
+        );
         assert!(timeout(Duration::from_secs(10), stays.inbound.recv()).await.is_err());
     }
 
     #[test]
     fn pieces_are_put_together_when_they_fit() {
-        let piece = |device: u32, offset, bytes: &[u8]| Write { device, limit: 20, offset, packet: bytes.to_vec(), answer: None };
+        let piece = |device: u32, offset, bytes: &[u8]| Write {
+            device,
+            limit: 20,
+            offset,
+            packet: bytes.to_vec(),
+            answer: None,
+        };
         let whole = put_together(vec![piece(1, 0, b"ab"), piece(1, 2, b"cd"), piece(1, 0, b"e")], 9).unwrap();
-        let told: Vec<(&[u8], Option<i32>)> = whole.iter().map(|write| (write.packet.as_slice(), write.answer)).collect();
+        let told: Vec<(&[u8], Option<i32>)> =
+            whole.iter().map(|write| (write.packet.as_slice(), write.answer)).collect();
         assert_eq!(told, [(b"abcd".as_slice(), None), (b"e", Some(9))]);
-        for wrong in [vec![], vec![piece(1, 1, b"a")], vec![piece(1, 0, b"a"), piece(2, 1, b"b")], vec![piece(1, 0, b"a"), piece(1, 2, b"b")]] {
+        for wrong in [
+            vec![],
+            vec![piece(1, 1, b"a")],
+            vec![piece(1, 0, b"a"), piece(2, 1, b"b")],
+            vec![piece(1, 0, b"a"), piece(1, 2, b"b")],
+        ] {
             assert_eq!(put_together(wrong, 9), Err(9));
         }
         let long = [0; 300];

@@ -10,9 +10,11 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use uuid::Uuid;
 use windows::Devices::Bluetooth::GenericAttributeProfile::{
-    GattCharacteristicProperties, GattLocalCharacteristic, GattLocalCharacteristicParameters, GattLocalCharacteristicResult, GattProtectionLevel,
-    GattProtocolError, GattReadRequestedEventArgs, GattServiceProvider, GattServiceProviderAdvertisementStatus, GattServiceProviderAdvertisingParameters,
-    GattSession, GattSessionStatus, GattSubscribedClient, GattWriteOption, GattWriteRequest, GattWriteRequestedEventArgs,
+    GattCharacteristicProperties, GattLocalCharacteristic, GattLocalCharacteristicParameters,
+    GattLocalCharacteristicResult, GattProtectionLevel, GattProtocolError, GattReadRequestedEventArgs,
+    GattServiceProvider, GattServiceProviderAdvertisementStatus, GattServiceProviderAdvertisingParameters,
+    GattSession, GattSessionStatus, GattSubscribedClient, GattWriteOption, GattWriteRequest,
+    GattWriteRequestedEventArgs,
 };
 use windows::Devices::Bluetooth::{BluetoothAdapter, BluetoothError};
 use windows::Foundation::{Deferral, TypedEventHandler};
@@ -48,8 +50,12 @@ impl Drop for Answer {
             if self.request.Option()? == GattWriteOption::WriteWithResponse {
                 match self.taken {
                     Ok(()) => self.request.Respond()?,
-                    Err(Refusal::NotAPacket) => self.request.RespondWithProtocolError(GattProtocolError::InvalidOffset()?)?,
-                    Err(Refusal::Busy) => self.request.RespondWithProtocolError(GattProtocolError::InsufficientResources()?)?,
+                    Err(Refusal::NotAPacket) => {
+                        self.request.RespondWithProtocolError(GattProtocolError::InvalidOffset()?)?
+                    }
+                    Err(Refusal::Busy) => {
+                        self.request.RespondWithProtocolError(GattProtocolError::InsufficientResources()?)?
+                    }
                 }
             }
             Ok(())
@@ -97,7 +103,8 @@ impl Radio {
         if !adapter.IsPeripheralRoleSupported().map_err(refused)? {
             return Err(refused("it cannot be a peripheral"));
         }
-        let made = GattServiceProvider::CreateAsync(guid(SERVICE)).map_err(refused)?.await.map_err(refused)?;
+        let made =
+            GattServiceProvider::CreateAsync(guid(SERVICE)).map_err(refused)?.await.map_err(refused)?;
         match made.Error().map_err(refused)? {
             BluetoothError::Success => {}
             error => return Err(refused(format!("the service: {}", error.0))),
@@ -117,7 +124,8 @@ impl Radio {
         // Stopping first could take the service away from connected devices, so running advertising is left
         // alone.
         match self.provider.AdvertisementStatus()? {
-            GattServiceProviderAdvertisementStatus::Started | GattServiceProviderAdvertisementStatus::StartedWithoutAllAdvertisementData => return Ok(()),
+            GattServiceProviderAdvertisementStatus::Started
+            | GattServiceProviderAdvertisementStatus::StartedWithoutAllAdvertisementData => return Ok(()),
             GattServiceProviderAdvertisementStatus::Aborted => self.provider.StopAdvertising()?,
             _ => {}
         }
@@ -144,36 +152,45 @@ fn begin(provider: &GattServiceProvider) -> WinResult<IAsyncOperation<GattLocalC
 
 /// Registers the handlers; Windows calls them on its own threads, which may block.
 fn listen(characteristic: &GattLocalCharacteristic, tell: &Tell) -> WinResult<[i64; 3]> {
-    let reads = characteristic.ReadRequested(&TypedEventHandler::new(|_, args: Ref<GattReadRequestedEventArgs>| {
-        let args = args.ok()?;
-        let deferral = args.GetDeferral()?;
-        let answered = args.GetRequestAsync().and_then(|request| request.join()).and_then(|request| request.RespondWithValue(&buffer_of(&[])?));
-        answered.and(deferral.Complete())
-    }))?;
+    let reads = characteristic.ReadRequested(&TypedEventHandler::new(
+        |_, args: Ref<GattReadRequestedEventArgs>| {
+            let args = args.ok()?;
+            let deferral = args.GetDeferral()?;
+            let answered = args
+                .GetRequestAsync()
+                .and_then(|request| request.join())
+                .and_then(|request| request.RespondWithValue(&buffer_of(&[])?));
+            answered.and(deferral.Complete())
+        },
+    ))?;
     let to = tell.clone();
-    let writes = characteristic.WriteRequested(&TypedEventHandler::new(move |_, args: Ref<GattWriteRequestedEventArgs>| {
-        let args = args.ok()?;
-        let deferral = args.GetDeferral()?;
-        match args.GetRequestAsync().and_then(|request| request.join()) {
-            // Dropping the answer refuses the write and completes the deferral, also where the session cannot be had.
-            Ok(request) => {
-                let answer = Answer { request, deferral, taken: Err(Refusal::Busy) };
-                written(&args.Session()?, answer, &to)
+    let writes = characteristic.WriteRequested(&TypedEventHandler::new(
+        move |_, args: Ref<GattWriteRequestedEventArgs>| {
+            let args = args.ok()?;
+            let deferral = args.GetDeferral()?;
+            match args.GetRequestAsync().and_then(|request| request.join()) {
+                // Dropping the answer refuses the write and completes the deferral, also where the session cannot be had.
+                Ok(request) => {
+                    let answer = Answer { request, deferral, taken: Err(Refusal::Busy) };
+                    written(&args.Session()?, answer, &to)
+                }
+                Err(error) => deferral.Complete().and(Err(error)),
             }
-            Err(error) => deferral.Complete().and(Err(error)),
-        }
-    }))?;
+        },
+    ))?;
     let (to, before) = (tell.clone(), Mutex::new(HashSet::new()));
-    let subscribers = characteristic.SubscribedClientsChanged(&TypedEventHandler::new(move |characteristic: Ref<GattLocalCharacteristic>, _| {
-        let now = subscribers_of(characteristic.ok()?)?;
-        let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
-        for device in before.difference(&now) {
-            // If the queue is full, the link is closed later because of its silence.
-            let _ = to.try_send(Told::Gone(*device));
-        }
-        *before = now;
-        Ok(())
-    }))?;
+    let subscribers = characteristic.SubscribedClientsChanged(&TypedEventHandler::new(
+        move |characteristic: Ref<GattLocalCharacteristic>, _| {
+            let now = subscribers_of(characteristic.ok()?)?;
+            let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
+            for device in before.difference(&now) {
+                // If the queue is full, the link is closed later because of its silence.
+                let _ = to.try_send(Told::Gone(*device));
+            }
+            *before = now;
+            Ok(())
+        },
+    ))?;
     Ok([reads, writes, subscribers])
 }
 
@@ -189,8 +206,15 @@ fn written(session: &GattSession, answer: Answer, tell: &Tell) -> WinResult<()> 
 
 /// Devices that are subscribed and connected; one that vanished may stay in the system's list.
 fn subscribers_of(characteristic: &GattLocalCharacteristic) -> WinResult<HashSet<DeviceId>> {
-    let session = |client: GattSubscribedClient| client.Session().ok().filter(|session| session.SessionStatus() == Ok(GattSessionStatus::Active));
-    Ok(characteristic.SubscribedClients()?.into_iter().filter_map(session).filter_map(|session| device_of(&session)).collect())
+    let session = |client: GattSubscribedClient| {
+        client.Session().ok().filter(|session| session.SessionStatus() == Ok(GattSessionStatus::Active))
+    };
+    Ok(characteristic
+        .SubscribedClients()?
+        .into_iter()
+        .filter_map(session)
+        .filter_map(|session| device_of(&session))
+        .collect())
 }
 
 impl Drop for Radio {
@@ -250,10 +274,15 @@ pub(crate) struct Server {
 impl Server {
     /// # Errors
     /// A message that tells why others cannot find this device.
-    pub(crate) async fn start(_adapter: &str, news: mpsc::Sender<News>, writers: Writers<DeviceId>) -> Result<Self, String> {
+    pub(crate) async fn start(
+        _adapter: &str,
+        news: mpsc::Sender<News>,
+        writers: Writers<DeviceId>,
+    ) -> Result<Self, String> {
         let (links, outgoing) = Links::new(news, writers);
         let (tell, told) = mpsc::channel(QUEUE);
-        let radio = timeout(PATIENCE, Radio::new(&tell)).await.map_err(|_| refused("it does not answer"))??;
+        let radio =
+            timeout(PATIENCE, Radio::new(&tell)).await.map_err(|_| refused("it does not answer"))??;
         radio.begin_to_advertise().map_err(refused)?;
         Ok(Self { radio, links, outgoing, told })
     }

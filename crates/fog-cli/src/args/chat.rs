@@ -76,7 +76,9 @@ pub enum ChatVerb {
     #[command(after_help = "Examples:\n  fog chat tail\n  fog chat tail --json    # one event a line")]
     Tail,
     /// Show earlier messages, the newest last
-    #[command(after_help = "Examples:\n  fog chat log\n  fog chat log --to anna --search hut --limit 20\n  fog chat log --to anna -o anna.txt")]
+    #[command(
+        after_help = "Examples:\n  fog chat log\n  fog chat log --to anna --search hut --limit 20\n  fog chat log --to anna -o anna.txt"
+    )]
     Log {
         /// Person or group of the conversation (default: the room)
         #[arg(long, value_name = "PEER")]
@@ -105,7 +107,9 @@ pub enum ChatVerb {
     People,
     /// Show this device's code, or verify a person by the text of a scanned code or a fingerprint compared
     /// by eye
-    #[command(after_help = "Examples:\n  fog chat verify    # this device's code\n  fog chat verify --who anna --fingerprint 3F0C…")]
+    #[command(
+        after_help = "Examples:\n  fog chat verify    # this device's code\n  fog chat verify --who anna --fingerprint 3F0C…"
+    )]
     Verify {
         /// Text of the scanned code; bitchat://verify?…
         #[arg(conflicts_with_all = ["who", "fingerprint"])]
@@ -134,7 +138,9 @@ pub enum ChatVerb {
     },
     /// Move your identity to another device: save it to a file protected by a passphrase, or take it over
     /// from one
-    #[command(after_help = "Examples:\n  fog chat identity save anna.json\n  fog chat identity take anna.json")]
+    #[command(
+        after_help = "Examples:\n  fog chat identity save anna.json\n  fog chat identity take anna.json"
+    )]
     Identity {
         /// Command to run
         #[command(subcommand)]

@@ -25,7 +25,9 @@ pub(super) async fn board(context: &Context, verb: BoardVerb) -> Result<ExitCode
             }
         }
         BoardVerb::Post { urgent, hours, text } => {
-            let posted = client.call(Command::Chat(ChatCommand::Post { text: text.join(" "), is_urgent: urgent, hours })).await?;
+            let posted = client
+                .call(Command::Chat(ChatCommand::Post { text: text.join(" "), is_urgent: urgent, hours }))
+                .await?;
             let Reply::Text(id) = posted else { return Err(Failure::bug("no answer of its kind")) };
             if context.json {
                 print_json(&json!({ "id": id }))?;
@@ -50,9 +52,15 @@ fn shown(context: &Context, note: &NoteView) -> String {
     let words = context.words(None);
     let name = if note.is_mine { "you".to_owned() } else { clean(&note.name) };
     let stranger = if note.author.is_empty() && !note.is_mine { " (not met yet)" } else { "" };
-    let until = jiff::Timestamp::from_millisecond(note.until_ms).map(|at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%a %H:%M").to_string());
+    let until = jiff::Timestamp::from_millisecond(note.until_ms)
+        .map(|at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%a %H:%M").to_string());
     let urgent = if note.is_urgent { "urgent, " } else { "" };
     let id = note.id.get(..8).unwrap_or_default();
     let text: Vec<String> = note.text.lines().map(|line| format!("    {}", clean(line))).collect();
-    format!("{id}  {name}{stranger}, {}, {urgent}until {}\n{}", words.ago(note.at_ms, now_ms()), until.unwrap_or_default(), text.join("\n"))
+    format!(
+        "{id}  {name}{stranger}, {}, {urgent}until {}\n{}",
+        words.ago(note.at_ms, now_ms()),
+        until.unwrap_or_default(),
+        text.join("\n")
+    )
 }

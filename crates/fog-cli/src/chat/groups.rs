@@ -37,7 +37,9 @@ pub(super) async fn group(context: &Context, verb: GroupVerb) -> Result<ExitCode
             "This device is not in the group any more. What was said in it stays; `fog chat log --to` and its id show it.".to_owned(),
         ),
     };
-    let Reply::Text(id) = client.call(Command::Chat(ChatCommand::Group(change))).await? else { return Err(Failure::bug("no answer of its kind")) };
+    let Reply::Text(id) = client.call(Command::Chat(ChatCommand::Group(change))).await? else {
+        return Err(Failure::bug("no answer of its kind"));
+    };
     if context.json {
         print_json(&json!({ "id": id }))?;
     } else {
@@ -54,8 +56,11 @@ fn groups_of(context: &Context, groups: &[GroupView]) -> Result<ExitCode, Failur
     } else {
         let mut rows = vec![["name", "made by", "members", "id"].map(str::to_owned).to_vec()];
         for group in groups {
-            let called = |member: &fog_api::MemberView| if member.is_me { "you".to_owned() } else { member.nickname.clone() };
-            let creator = group.members.iter().find(|member| member.is_creator).map(called).unwrap_or_default();
+            let called = |member: &fog_api::MemberView| {
+                if member.is_me { "you".to_owned() } else { member.nickname.clone() }
+            };
+            let creator =
+                group.members.iter().find(|member| member.is_creator).map(called).unwrap_or_default();
             let members: Vec<String> = group.members.iter().map(called).collect();
             rows.push(vec![group.name.clone(), creator, members.join(", "), group.id.clone()]);
         }

@@ -19,21 +19,30 @@ pub(super) async fn identity(context: &Context, verb: IdentityVerb) -> Result<Ex
             if context.json {
                 print_json(&json!({ "file": path }))?;
             } else {
-                print_text(&format!("Saved to {path}. `fog chat identity take` on the other device takes it over; then `fog chat wipe` here."));
+                print_text(&format!(
+                    "Saved to {path}. `fog chat identity take` on the other device takes it over; then `fog chat wipe` here."
+                ));
             }
         }
         IdentityVerb::Take { file, yes } => {
             if !yes {
-                ask("Delete who this device is in the mesh, for ever? Its messages stay.", "this deletes who this device is in the mesh; say --yes")?;
+                ask(
+                    "Delete who this device is in the mesh, for ever? Its messages stay.",
+                    "this deletes who this device is in the mesh; say --yes",
+                )?;
             }
             let (path, passphrase) = (absolute(&file)?.display().to_string(), passphrase(false)?);
-            let Reply::Text(id) = context.call(Command::Chat(ChatCommand::MoveIn { path, passphrase })).await? else {
+            let Reply::Text(id) =
+                context.call(Command::Chat(ChatCommand::MoveIn { path, passphrase })).await?
+            else {
                 return Err(Failure::bug("no answer of its kind"));
             };
             if context.json {
                 print_json(&json!({ "id": id }))?;
             } else {
-                print_text(&format!("This device is {id} now. Wipe chat on the other one: two devices of one identity confuse others."));
+                print_text(&format!(
+                    "This device is {id} now. Wipe chat on the other one: two devices of one identity confuse others."
+                ));
             }
         }
     }
@@ -43,7 +52,8 @@ pub(super) async fn identity(context: &Context, verb: IdentityVerb) -> Result<Ex
 /// Reads the passphrase from the keyboard without echo, twice when it is new; or from the first line of
 /// standard input.
 fn passphrase(is_new: bool) -> Result<Secret, Failure> {
-    let unreadable = |error: std::io::Error| Failure::input(format!("the passphrase cannot be read: {error}"));
+    let unreadable =
+        |error: std::io::Error| Failure::input(format!("the passphrase cannot be read: {error}"));
     if !std::io::stdin().is_terminal() {
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).map_err(unreadable)?;

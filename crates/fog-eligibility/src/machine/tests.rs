@@ -59,14 +59,23 @@ fn every_failing_rule_is_named_with_value_limit_and_end() {
     ] {
         readings.set(key, value).unwrap();
     }
-    let mut policy = Policy { stop_when_metered: true, energy_max: Some(20.0), snoozed_until: Some(Moment(500_000)), ..Policy::default() };
+    let mut policy = Policy {
+        stop_when_metered: true,
+        energy_max: Some(20.0),
+        snoozed_until: Some(Moment(500_000)),
+        ..Policy::default()
+    };
     policy.profiles[0].fan_rpm_max = Some(2_000);
     let verdict = Eligibility::dry_run(policy.clone(), &readings, Moment(100_000));
     assert_eq!(verdict.duty, Percent::ZERO);
     let mut seen = rules(&verdict);
     seen.extend([Rule::Charger, Rule::Schedule]);
     seen.sort_unstable();
-    assert_eq!(seen, Rule::ALL, "every rule but the schedule and the charger, which cannot fail together with the fan and the battery");
+    assert_eq!(
+        seen,
+        Rule::ALL,
+        "every rule but the schedule and the charger, which cannot fail together with the fan and the battery"
+    );
     policy.week = [OFF_CELL; 168];
     let verdict = Eligibility::dry_run(policy, &readings, Moment(100_000));
     assert!(rules(&verdict).contains(&Rule::Schedule));
@@ -78,7 +87,12 @@ fn every_failing_rule_is_named_with_value_limit_and_end() {
 #[test]
 fn the_charge_must_reach_the_upper_threshold_before_work_resumes() {
     let mut machine = Eligibility::new(on());
-    let at = |percent: f32| Readings { battery_present: Some(true), charging: Some(true), battery: Some(percent), ..quiet_desktop() };
+    let at = |percent: f32| Readings {
+        battery_present: Some(true),
+        charging: Some(true),
+        battery: Some(percent),
+        ..quiet_desktop()
+    };
     machine.handle_readings(at(39.0), Moment(0));
     assert_eq!(machine.verdict().duty, Percent::ZERO);
     machine.handle_readings(at(59.0), Moment(400_000));
@@ -114,7 +128,10 @@ fn the_systems_judgement_of_heat_slows_in_its_steps() {
         machine.verdict().duty.get()
     };
     use ThermalPressure::{Critical, Fair, Nominal, Serious};
-    assert_eq!([Nominal, Fair, Serious, Critical].map(|pressure| duty_at(pressure, pressure as u64)), [100, 50, 10, 0]);
+    assert_eq!(
+        [Nominal, Fair, Serious, Critical].map(|pressure| duty_at(pressure, pressure as u64)),
+        [100, 50, 10, 0]
+    );
     assert_eq!(duty_at(Nominal, 30_002), 0, "30 s in each step on the way back");
     assert_eq!([30_003, 60_003, 90_002, 90_003].map(|millis| duty_at(Nominal, millis)), [10, 50, 50, 100]);
 }
@@ -122,7 +139,13 @@ fn the_systems_judgement_of_heat_slows_in_its_steps() {
 #[test]
 fn a_charger_of_another_kind_is_as_none_and_the_hold_is_the_users() {
     let policy = Policy { weakest_charger: Charger::Usb, hold: 5_000, ..on() };
-    let on_charger = |charger| Readings { battery_present: Some(true), charging: Some(true), battery: Some(90.0), charger, ..quiet_desktop() };
+    let on_charger = |charger| Readings {
+        battery_present: Some(true),
+        charging: Some(true),
+        battery: Some(90.0),
+        charger,
+        ..quiet_desktop()
+    };
     let mut machine = Eligibility::new(policy);
     machine.handle_readings(on_charger(Some(Charger::Usb)), Moment(0));
     assert_eq!(machine.verdict().duty, Percent::FULL);
@@ -178,7 +201,8 @@ fn a_battery_that_nobody_answers_for_stops_work_when_it_shall() {
 fn a_load_spike_does_not_stop_but_a_load_does() {
     let mut machine = Eligibility::new(on());
     let mut at = |load: f32, second: u64| {
-        machine.handle_readings(Readings { other_cpu: Some(load), ..quiet_desktop() }, Moment(second * 1_000));
+        machine
+            .handle_readings(Readings { other_cpu: Some(load), ..quiet_desktop() }, Moment(second * 1_000));
         machine.verdict().duty.get()
     };
     for second in 0..60 {
@@ -246,7 +270,13 @@ fn any_readings() -> impl Strategy<Value = Readings> {
         disk_free: b.2,
         fan_rpm: b.3,
         minute_of_week: b.4,
-        thermal: [None, Some(ThermalPressure::Nominal), Some(ThermalPressure::Fair), Some(ThermalPressure::Serious), Some(ThermalPressure::Critical)][b.5],
+        thermal: [
+            None,
+            Some(ThermalPressure::Nominal),
+            Some(ThermalPressure::Fair),
+            Some(ThermalPressure::Serious),
+            Some(ThermalPressure::Critical),
+        ][b.5],
         ..Readings::default()
     })
 }

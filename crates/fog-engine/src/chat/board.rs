@@ -21,7 +21,10 @@ fn note_id(id: &[u8; 16], author: &[u8; 32]) -> String {
 
 /// Id of a note's author, or the beginning of the signing key if the author was not met yet.
 fn author_id(note: &Note, author: Option<&PersonView>) -> String {
-    author.map_or_else(|| note.author[..8].iter().map(|byte| format!("{byte:02x}")).collect(), |author| author.id.clone())
+    author.map_or_else(
+        || note.author[..8].iter().map(|byte| format!("{byte:02x}")).collect(),
+        |author| author.id.clone(),
+    )
 }
 
 impl Chat {
@@ -31,7 +34,10 @@ impl Chat {
 
     /// Author of a note, if known.
     fn author_of(&self, note: &Note) -> Option<&PersonView> {
-        self.people.values().find(|known| known.keys.is_some_and(|keys| keys.signing == note.author)).map(|known| &known.view)
+        self.people
+            .values()
+            .find(|known| known.keys.is_some_and(|keys| keys.signing == note.author))
+            .map(|known| &known.view)
     }
 
     pub(crate) fn note_views(&self, ctx: &Context) -> Vec<NoteView> {
@@ -39,7 +45,8 @@ impl Chat {
             return Vec::new();
         }
         let now = ctx.clock.unix().0.max(0) as u64;
-        let known: BTreeMap<[u8; 32], &PersonView> = self.people.values().filter_map(|known| Some((known.keys?.signing, &known.view))).collect();
+        let known: BTreeMap<[u8; 32], &PersonView> =
+            self.people.values().filter_map(|known| Some((known.keys?.signing, &known.view))).collect();
         let is_blocked = |note: &Note| known.get(&note.author).is_some_and(|author| author.is_blocked);
         let shown = self.board.iter().filter(|note| note.expires > now && !is_blocked(note));
         let view = |note: &Note| NoteView {
@@ -59,7 +66,13 @@ impl Chat {
         shown.map(view).collect()
     }
 
-    pub(crate) fn chat_post(&mut self, ctx: &mut Context, text: &str, is_urgent: bool, hours: u32) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_post(
+        &mut self,
+        ctx: &mut Context,
+        text: &str,
+        is_urgent: bool,
+        hours: u32,
+    ) -> Result<Reply, ApiError> {
         self.needs_chat()?;
         let text = text.trim();
         if text.is_empty() || text.len() > MAX_NOTE {
@@ -70,7 +83,9 @@ impl Chat {
             return Err(ChatError::BadNoteLife.into());
         }
         let now = ctx.clock.unix().0.max(0) as u64;
-        if self.board.iter().filter(|note| self.is_my_note(note) && note.expires > now).count() >= MAX_NOTES_OF_ONE {
+        if self.board.iter().filter(|note| self.is_my_note(note) && note.expires > now).count()
+            >= MAX_NOTES_OF_ONE
+        {
             return Err(ChatError::TooManyNotes { most: MAX_NOTES_OF_ONE }.into());
         }
         let id: [u8; 16] = ctx.rng().random();
@@ -81,7 +96,11 @@ impl Chat {
     pub(crate) fn chat_take_down(&mut self, id: &str) -> Result<Reply, ApiError> {
         self.needs_chat()?;
         let id = id.trim().to_lowercase();
-        let fits: Vec<&Note> = self.board.iter().filter(|note| !id.is_empty() && note_id(&note.id, &note.author).starts_with(&id)).collect();
+        let fits: Vec<&Note> = self
+            .board
+            .iter()
+            .filter(|note| !id.is_empty() && note_id(&note.id, &note.author).starts_with(&id))
+            .collect();
         let note = match fits[..] {
             [note] if self.is_my_note(note) => note,
             [note] => return Err(ChatError::ForeignNote { author: clean_name(&note.nickname) }.into()),

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use base64::Engine as _;
 use fog_api::settings::keys;
-use fog_api::{ApiError, ChatCommand, ChatMessage, EventBody, MessageState, PersonChange, PersonLink, PersonView, Reply};
+use fog_api::{
+    ApiError, ChatCommand, ChatMessage, EventBody, MessageState, PersonChange, PersonLink, PersonView, Reply,
+};
 use fog_bitchat::{COMMANDS, Card, FilePacket, PeerId, cut_text, pieces};
 use fog_store::{NewChat, WipeStep};
 use fog_types::text::clean_name;
@@ -33,7 +35,9 @@ impl Chat {
     pub(crate) fn command(&mut self, ctx: &mut Context, command: ChatCommand, answer: Answer) {
         let reply = match command {
             ChatCommand::Show => Ok(Reply::Chat(Box::new(self.chat_view(ctx)))),
-            ChatCommand::Thread { with, before, limit, search } => self.chat_thread(ctx, &with, before, limit, &search),
+            ChatCommand::Thread { with, before, limit, search } => {
+                self.chat_thread(ctx, &with, before, limit, &search)
+            }
             ChatCommand::Say { text, .. } if is_ping(&text) => return self.chat_ping(ctx, &text, answer),
             ChatCommand::Say { to, text } => self.chat_say(ctx, &to, &text),
             ChatCommand::Give { to, name, base64 } => self.chat_give(ctx, &to, name, &base64),
@@ -45,8 +49,12 @@ impl Chat {
             ChatCommand::Group(change) => self.chat_group(ctx, change),
             ChatCommand::Post { text, is_urgent, hours } => self.chat_post(ctx, &text, is_urgent, hours),
             ChatCommand::TakeDown { id } => self.chat_take_down(&id),
-            ChatCommand::MoveOut { path, passphrase } => return self.chat_move_out(ctx, path.into(), passphrase, answer),
-            ChatCommand::MoveIn { path, passphrase } => return self.chat_move_in(ctx, path.into(), passphrase, answer),
+            ChatCommand::MoveOut { path, passphrase } => {
+                return self.chat_move_out(ctx, path.into(), passphrase, answer);
+            }
+            ChatCommand::MoveIn { path, passphrase } => {
+                return self.chat_move_in(ctx, path.into(), passphrase, answer);
+            }
             ChatCommand::Card => self.chat_card(ctx),
             ChatCommand::Scan { card } => self.chat_scan(ctx, &card),
             ChatCommand::Export { with, path } => self.chat_export(ctx, &with, path.as_ref()),
@@ -70,9 +78,14 @@ impl Chat {
         }
         let (name, digits) = who.rsplit_once('#').map_or((who, ""), |(name, digits)| (name, digits));
         let fits = |person: &&PersonView| {
-            person.nickname == who || person.label == who || (!digits.is_empty() && person.nickname == name && person.id.starts_with(&digits.to_lowercase()))
+            person.nickname == who
+                || person.label == who
+                || (!digits.is_empty()
+                    && person.nickname == name
+                    && person.id.starts_with(&digits.to_lowercase()))
         };
-        let mut found: Vec<&PersonView> = self.people.values().map(|known| &known.view).filter(fits).collect();
+        let mut found: Vec<&PersonView> =
+            self.people.values().map(|known| &known.view).filter(fits).collect();
         // Among people of one name the only verified one is meant. Presence does not count, since anybody
         // may take a name.
         if found.len() > 1 && found.iter().filter(|person| person.is_verified).count() == 1 {
@@ -111,7 +124,13 @@ impl Chat {
     }
 
     /// Like [`Self::order`], for a stored message: the message fails if the order is not accepted.
-    pub(crate) fn order_or_fail(&mut self, ctx: &mut Context, thread: &str, mid: &str, order: ServiceCommand) -> Result<(), ApiError> {
+    pub(crate) fn order_or_fail(
+        &mut self,
+        ctx: &mut Context,
+        thread: &str,
+        mid: &str,
+        order: ServiceCommand,
+    ) -> Result<(), ApiError> {
         let ordered = self.order(order);
         if ordered.is_err() {
             self.got_further(ctx, thread, mid, MessageState::Failed).map_err(to_api)?;
@@ -119,18 +138,30 @@ impl Chat {
         ordered
     }
 
-    pub(crate) fn chat_thread(&self, ctx: &Context, with: &str, before: Option<i64>, limit: u32, search: &str) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_thread(
+        &self,
+        ctx: &Context,
+        with: &str,
+        before: Option<i64>,
+        limit: u32,
+        search: &str,
+    ) -> Result<Reply, ApiError> {
         let (thread, limit) = (self.thread_of(with)?, limit.clamp(1, 500));
         let wanted = search.trim().to_lowercase();
         let mut found: Vec<ChatMessage> = Vec::new();
         let mut before = before;
         loop {
-            let rows = ctx.store.chat_thread(&thread, before, if wanted.is_empty() { limit } else { SEARCHED }).map_err(to_api)?;
+            let rows = ctx
+                .store
+                .chat_thread(&thread, before, if wanted.is_empty() { limit } else { SEARCHED })
+                .map_err(to_api)?;
             let is_end = wanted.is_empty() || rows.len() < SEARCHED as usize;
             before = rows.last().map(|row| row.id);
             // Stored messages are sealed, so each is opened for the search.
             let views = rows.iter().map(|row| self.message_view(row));
-            found.extend(views.filter(|message| wanted.is_empty() || message.text.to_lowercase().contains(&wanted)));
+            found.extend(
+                views.filter(|message| wanted.is_empty() || message.text.to_lowercase().contains(&wanted)),
+            );
             if is_end || found.len() >= limit as usize {
                 found.truncate(limit as usize);
                 return Ok(Reply::ChatMessages(found));
@@ -174,8 +205,20 @@ impl Chat {
         let mut messages = Vec::new();
         for piece in pieces(text, MAX_PRIVATE) {
             let mid = new_mid();
-            messages.extend(self.store_mine(ctx, thread, piece.to_owned(), None, MessageState::Queued, &mid)?);
-            self.order_or_fail(ctx, thread, &mid.clone(), ServiceCommand::Tell { to, mid, text: piece.to_owned() })?;
+            messages.extend(self.store_mine(
+                ctx,
+                thread,
+                piece.to_owned(),
+                None,
+                MessageState::Queued,
+                &mid,
+            )?);
+            self.order_or_fail(
+                ctx,
+                thread,
+                &mid.clone(),
+                ServiceCommand::Tell { to, mid, text: piece.to_owned() },
+            )?;
         }
         Ok(messages)
     }
@@ -191,7 +234,11 @@ impl Chat {
     ) -> Result<Option<ChatMessage>, ApiError> {
         let name = self.nickname(ctx);
         let Some(vault) = &self.vault else { return Ok(None) };
-        let about = file.map(|file| fog_api::ChatFileView { name: file_name(file), mime: file.mime.clone(), size: file.content.len() as u64 });
+        let about = file.map(|file| fog_api::ChatFileView {
+            name: file_name(file),
+            mime: file.mime.clone(),
+            size: file.content.len() as u64,
+        });
         let new = NewChat {
             thread: thread.to_owned(),
             is_mine: true,
@@ -205,7 +252,13 @@ impl Chat {
         self.add_message(ctx, &new).map_err(to_api)
     }
 
-    pub(crate) fn chat_give(&mut self, ctx: &mut Context, to: &str, name: String, base64: &str) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_give(
+        &mut self,
+        ctx: &mut Context,
+        to: &str,
+        name: String,
+        base64: &str,
+    ) -> Result<Reply, ApiError> {
         self.needs_chat()?;
         let thread = self.thread_of(to)?;
         let to = PeerId::parse(&thread);
@@ -215,11 +268,17 @@ impl Chat {
         if base64.len() > MAX_FILE * 4 / 3 + 8 {
             return Err(ChatError::FileTooLarge { most: ByteCount(MAX_FILE as u64) }.into());
         }
-        let content = base64::engine::general_purpose::STANDARD.decode(base64).map_err(|error| ApiError::new(ErrorKind::BadInput, error))?;
+        let content = base64::engine::general_purpose::STANDARD
+            .decode(base64)
+            .map_err(|error| ApiError::new(ErrorKind::BadInput, error))?;
         if content.is_empty() || content.len() > MAX_FILE {
             return Err(ChatError::BadFileSize { most: ByteCount(MAX_FILE as u64) }.into());
         }
-        if self.people.get(&thread).is_some_and(|known| known.view.link != PersonLink::Gone && !known.view.takes_files) {
+        if self
+            .people
+            .get(&thread)
+            .is_some_and(|known| known.view.link != PersonLink::Gone && !known.view.takes_files)
+        {
             return Err(ChatError::NoPrivateFiles.into());
         }
         let mime = mime_of(&name, &content).to_owned();
@@ -241,20 +300,31 @@ impl Chat {
         let gone = || ChatError::NoFile { row: row.to_string() };
         let found = ctx.store.chat_message(row).map_err(to_api)?.ok_or_else(gone)?;
         let sealed = ctx.store.chat_file(row).map_err(to_api)?.ok_or_else(gone)?;
-        let content = self.vault.as_ref().and_then(|vault| vault.open(found.mid.as_bytes(), &sealed)).ok_or_else(gone)?;
+        let content = self
+            .vault
+            .as_ref()
+            .and_then(|vault| vault.open(found.mid.as_bytes(), &sealed))
+            .ok_or_else(gone)?;
         Ok((self.message_view(&found).file.unwrap_or_default(), content))
     }
 
     pub(crate) fn chat_file(&self, ctx: &Context, row: i64) -> Result<Reply, ApiError> {
         let (file, content) = self.attachment(ctx, row)?;
-        Ok(Reply::Bytes { mime: file.mime, base64: base64::engine::general_purpose::STANDARD.encode(content) })
+        Ok(Reply::Bytes {
+            mime: file.mime,
+            base64: base64::engine::general_purpose::STANDARD.encode(content),
+        })
     }
 
     pub(crate) fn chat_save(&self, ctx: &Context, row: i64, folder: &Path) -> Result<Reply, ApiError> {
         let (file, content) = self.attachment(ctx, row)?;
         for name in free_names(&file.name) {
             let path = folder.join(name);
-            let written = std::fs::File::options().write(true).create_new(true).open(&path).and_then(|mut file| std::io::Write::write_all(&mut file, &content));
+            let written = std::fs::File::options()
+                .write(true)
+                .create_new(true)
+                .open(&path)
+                .and_then(|mut file| std::io::Write::write_all(&mut file, &content));
             match written {
                 Ok(()) => return Ok(Reply::exported(vec![path.display().to_string()])),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -273,7 +343,10 @@ impl Chat {
         if let Some(from) = PeerId::parse(&thread).filter(|_| ctx.settings.flag(keys::CHAT_RECEIPTS)) {
             for row in seen.iter().filter(|row| !row.is_mine) {
                 // A lost read receipt does no harm.
-                let _ = self.order(ServiceCommand::Saw { from, mid: row.mid.split('#').next().unwrap_or_default().to_owned() });
+                let _ = self.order(ServiceCommand::Saw {
+                    from,
+                    mid: row.mid.split('#').next().unwrap_or_default().to_owned(),
+                });
             }
         }
         self.announce_chat();
@@ -287,7 +360,8 @@ impl Chat {
         if found.state != MessageState::Failed.word() {
             return Err(ChatError::NotGivenUp.into());
         }
-        let begins = if PeerId::parse(&found.thread).is_some() { MessageState::Queued } else { MessageState::Sent };
+        let begins =
+            if PeerId::parse(&found.thread).is_some() { MessageState::Queued } else { MessageState::Sent };
         ctx.store.set_chat_state(&found.thread, &found.mid, begins.word()).map_err(to_api)?;
         if !self.order_again(ctx, &found).map_err(to_api)? {
             self.got_further(ctx, &found.thread, &found.mid, MessageState::Failed).map_err(to_api)?;
@@ -296,7 +370,12 @@ impl Chat {
         Ok(Reply::Done)
     }
 
-    pub(crate) fn chat_person(&mut self, ctx: &mut Context, who: &str, change: PersonChange) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_person(
+        &mut self,
+        ctx: &mut Context,
+        who: &str,
+        change: PersonChange,
+    ) -> Result<Reply, ApiError> {
         let id = self.resolve(who)?;
         if !self.people.contains_key(&id) {
             return Err(ChatError::NotMet { id }.into());
@@ -307,7 +386,9 @@ impl Chat {
             PersonChange::Verified(on) => person.is_verified = on,
         })
         .map_err(to_api)?;
-        if let (Some(peer), PersonChange::Favourite(on), Some(driver)) = (PeerId::parse(&id), change, &self.driver) {
+        if let (Some(peer), PersonChange::Favourite(on), Some(driver)) =
+            (PeerId::parse(&id), change, &self.driver)
+        {
             driver.order(ServiceCommand::Favour(peer, on));
             // The apps tell each other about favourites this way. It is not a message, so its loss does no
             // harm.
@@ -316,7 +397,14 @@ impl Chat {
         }
         if let (Some(peer), PersonChange::Blocked(true)) = (PeerId::parse(&id), change) {
             // Messages that wait for a blocked person are not sent, neither now nor after a restart.
-            for row in ctx.store.chat_waiting().map_err(to_api)?.into_iter().map(|(_, row)| row).filter(|row| row.thread == id) {
+            for row in ctx
+                .store
+                .chat_waiting()
+                .map_err(to_api)?
+                .into_iter()
+                .map(|(_, row)| row)
+                .filter(|row| row.thread == id)
+            {
                 self.got_further(ctx, &id, &row.mid, MessageState::Failed).map_err(to_api)?;
             }
             if let Some(driver) = &self.driver {
@@ -330,7 +418,8 @@ impl Chat {
         self.needs_chat()?;
         let device = ctx.key.as_ref().map(crate::chat::Vault::of_device);
         let sealed = ctx.store.chat_keys().map_err(to_api)?;
-        let secrets = device.zip(sealed).and_then(|(device, sealed)| crate::chat::Secrets::open(&device, &sealed));
+        let secrets =
+            device.zip(sealed).and_then(|(device, sealed)| crate::chat::Secrets::open(&device, &sealed));
         let secrets = secrets.ok_or(ChatError::KeysUnreadable)?;
         let seconds = ctx.clock.unix().0.max(0) as u64 / 1_000;
         Ok(Reply::Text(fog_bitchat::card(&secrets.identity(), &self.nickname(ctx), seconds, rand::random())))
@@ -365,7 +454,8 @@ impl Chat {
         };
         // A pipe would block the engine until something reads from it.
         let written = fog_runtime::replace_file(path, text.as_bytes());
-        written.map_err(|error| ChatError::CannotWrite { path: path.to_path_buf(), why: error.to_string() })?;
+        written
+            .map_err(|error| ChatError::CannotWrite { path: path.to_path_buf(), why: error.to_string() })?;
         Ok(Reply::exported(vec![path.display().to_string()]))
     }
 
@@ -392,21 +482,37 @@ impl Chat {
         Ok(Reply::Done)
     }
 
-    fn slash(&mut self, ctx: &mut Context, to: &str, command: fog_bitchat::Command) -> Result<Reply, ApiError> {
+    fn slash(
+        &mut self,
+        ctx: &mut Context,
+        to: &str,
+        command: fog_bitchat::Command,
+    ) -> Result<Reply, ApiError> {
         use fog_bitchat::Command as C;
         let note = |note: String| Ok(Reply::ChatSaid { messages: Vec::new(), note });
         match command {
             C::Message { to, text } => {
                 let thread = self.resolve(&to)?;
                 match text {
-                    Some(text) => Ok(Reply::ChatSaid { messages: self.say_in(ctx, &thread, &text)?, note: String::new() }),
+                    Some(text) => Ok(Reply::ChatSaid {
+                        messages: self.say_in(ctx, &thread, &text)?,
+                        note: String::new(),
+                    }),
                     None => note(format!("open the chat with {to} to write to them")),
                 }
             }
             C::Who => {
-                let here = self.people.values().map(|known| &known.view).filter(|person| person.link != PersonLink::Gone);
+                let here = self
+                    .people
+                    .values()
+                    .map(|known| &known.view)
+                    .filter(|person| person.link != PersonLink::Gone);
                 let names: Vec<&str> = here.map(|person| person.label.as_str()).collect();
-                note(if names.is_empty() { "nobody else is here".to_owned() } else { format!("here: {}", names.join(", ")) })
+                note(if names.is_empty() {
+                    "nobody else is here".to_owned()
+                } else {
+                    format!("here: {}", names.join(", "))
+                })
             }
             C::Clear => {
                 self.chat_clear(ctx, to)?;
@@ -415,26 +521,51 @@ impl Chat {
             C::Hug(whom) => self.gesture(ctx, to, &whom, fog_bitchat::hug),
             C::Slap(whom) => self.gesture(ctx, to, &whom, fog_bitchat::slap),
             C::Block(None) => {
-                let names: Vec<&str> = self.people.values().filter(|known| known.view.is_blocked).map(|known| known.view.label.as_str()).collect();
-                note(if names.is_empty() { "nobody is blocked".to_owned() } else { format!("blocked: {}", names.join(", ")) })
+                let names: Vec<&str> = self
+                    .people
+                    .values()
+                    .filter(|known| known.view.is_blocked)
+                    .map(|known| known.view.label.as_str())
+                    .collect();
+                note(if names.is_empty() {
+                    "nobody is blocked".to_owned()
+                } else {
+                    format!("blocked: {}", names.join(", "))
+                })
             }
-            C::Block(Some(who)) => self.mark(ctx, &who, PersonChange::Blocked(true), "is blocked; what they say is not shown"),
+            C::Block(Some(who)) => {
+                self.mark(ctx, &who, PersonChange::Blocked(true), "is blocked; what they say is not shown")
+            }
             C::Unblock(who) => self.mark(ctx, &who, PersonChange::Blocked(false), "is not blocked any more"),
             C::Favourite(who) => self.mark(ctx, &who, PersonChange::Favourite(true), "is a favourite"),
-            C::NoFavourite(who) => self.mark(ctx, &who, PersonChange::Favourite(false), "is no favourite any more"),
+            C::NoFavourite(who) => {
+                self.mark(ctx, &who, PersonChange::Favourite(false), "is no favourite any more")
+            }
             C::Help => note(COMMANDS.map(|(usage, what)| format!("{usage}: {what}")).join("\n")),
             C::Group(verb) => self.group_command(ctx, to, verb),
             C::Ping(_) | C::Trace(_) => Err(ApiError::new(ErrorKind::Bug, "this is answered elsewhere")),
         }
     }
 
-    fn gesture(&mut self, ctx: &mut Context, to: &str, whom: &str, words: fn(&str, &str) -> String) -> Result<Reply, ApiError> {
+    fn gesture(
+        &mut self,
+        ctx: &mut Context,
+        to: &str,
+        whom: &str,
+        words: fn(&str, &str) -> String,
+    ) -> Result<Reply, ApiError> {
         let thread = self.thread_of(to)?;
         let text = words(&self.nickname(ctx), whom);
         Ok(Reply::ChatSaid { messages: self.say_in(ctx, &thread, &text)?, note: String::new() })
     }
 
-    fn mark(&mut self, ctx: &mut Context, who: &str, change: PersonChange, what: &str) -> Result<Reply, ApiError> {
+    fn mark(
+        &mut self,
+        ctx: &mut Context,
+        who: &str,
+        change: PersonChange,
+        what: &str,
+    ) -> Result<Reply, ApiError> {
         self.chat_person(ctx, who, change)?;
         Ok(Reply::ChatSaid { messages: Vec::new(), note: format!("{who} {what}") })
     }
@@ -442,7 +573,9 @@ impl Chat {
 
 /// Candidate names for a file: its own name, then `map 2.png`, `map 3.png` and so on.
 fn free_names(name: &str) -> impl Iterator<Item = String> {
-    let (stem, ending) = name.rsplit_once('.').map_or((name.to_owned(), String::new()), |(stem, ending)| (stem.to_owned(), format!(".{ending}")));
+    let (stem, ending) = name
+        .rsplit_once('.')
+        .map_or((name.to_owned(), String::new()), |(stem, ending)| (stem.to_owned(), format!(".{ending}")));
     let others = (2..1000).map(move |n| format!("{stem} {n}{ending}"));
     std::iter::once(name.to_owned()).chain(others)
 }
@@ -454,8 +587,14 @@ pub(crate) fn new_mid() -> String {
 }
 
 fn export_line(message: &ChatMessage) -> String {
-    let at = jiff::Timestamp::from_millisecond(message.at_ms).map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default();
-    let file = message.file.as_ref().map(|file| format!(" [file {}, {} bytes]", file.mime, file.size)).unwrap_or_default();
+    let at = jiff::Timestamp::from_millisecond(message.at_ms)
+        .map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
+        .unwrap_or_default();
+    let file = message
+        .file
+        .as_ref()
+        .map(|file| format!(" [file {}, {} bytes]", file.mime, file.size))
+        .unwrap_or_default();
     // Further lines of a text are indented, so that none looks like another person's message.
     format!("{at} {}: {}{file}\n", message.name, message.text.replace(['\r', '\n'], "\n    "))
 }
@@ -492,14 +631,24 @@ mod tests {
 
     #[test]
     fn a_name_that_is_taken_gets_a_number() {
-        assert_eq!(free_names("map.v2.png").take(3).collect::<Vec<_>>(), ["map.v2.png", "map.v2 2.png", "map.v2 3.png"]);
+        assert_eq!(
+            free_names("map.v2.png").take(3).collect::<Vec<_>>(),
+            ["map.v2.png", "map.v2 2.png", "map.v2 3.png"]
+        );
         assert_eq!(free_names("file").nth(1).as_deref(), Some("file 2"));
     }
 
     #[test]
     fn a_line_of_an_export_says_when_who_and_what() {
-        let file = Some(fog_api::ChatFileView { name: "a.png".to_owned(), mime: "image/png".to_owned(), size: 9 });
-        let message = ChatMessage { at_ms: 0, name: "anna".to_owned(), text: "a.png".to_owned(), file, ..ChatMessage::default() };
+        let file =
+            Some(fog_api::ChatFileView { name: "a.png".to_owned(), mime: "image/png".to_owned(), size: 9 });
+        let message = ChatMessage {
+            at_ms: 0,
+            name: "anna".to_owned(),
+            text: "a.png".to_owned(),
+            file,
+            ..ChatMessage::default()
+        };
         assert_eq!(export_line(&message), "1970-01-01 00:00:00 anna: a.png [file image/png, 9 bytes]\n");
         let ids = [new_mid(), new_mid()];
         assert!(ids[0] != ids[1] && ids[0].len() == 36);

@@ -75,7 +75,12 @@ impl Chat {
         }
     }
 
-    pub(crate) fn person_is_there(&mut self, ctx: &mut Context, person: fog_bitchat::Person, link: PersonLink) -> Result<(), StoreError> {
+    pub(crate) fn person_is_there(
+        &mut self,
+        ctx: &mut Context,
+        person: fog_bitchat::Person,
+        link: PersonLink,
+    ) -> Result<(), StoreError> {
         let id = person.peer.to_string();
         let now = ctx.clock.unix().0;
         let known = self.people.entry(id.clone()).or_default();
@@ -112,7 +117,12 @@ impl Chat {
     }
 
     /// Stores a person; one who is not stored yet only if `is_new_too`.
-    pub(crate) fn remember(&mut self, ctx: &mut Context, id: &str, is_new_too: bool) -> Result<(), StoreError> {
+    pub(crate) fn remember(
+        &mut self,
+        ctx: &mut Context,
+        id: &str,
+        is_new_too: bool,
+    ) -> Result<(), StoreError> {
         let (Some(vault), Some(known)) = (&self.vault, self.people.get_mut(id)) else { return Ok(()) };
         let Some(keys) = known.keys else { return Ok(()) };
         let person = ContactRecord {
@@ -130,7 +140,10 @@ impl Chat {
         if !is_due {
             return Ok(());
         }
-        let is_other = known.stored.as_ref().is_none_or(|(stored, _)| (stored.noise, stored.signing) != (person.noise, person.signing));
+        let is_other = known
+            .stored
+            .as_ref()
+            .is_none_or(|(stored, _)| (stored.noise, stored.signing) != (person.noise, person.signing));
         known.stored = Some((person.clone(), ctx.now()));
         let (sealed, seen) = (vault.seal_value(id, &person), UnixMillis(known.view.seen_ms));
         let is_marked = person.is_verified || person.is_favourite || person.is_blocked;
@@ -150,9 +163,17 @@ impl Chat {
         if too_many < PEOPLE_SLACK {
             return;
         }
-        let may_go = |view: &PersonView| view.link == PersonLink::Gone && !(view.is_verified || view.is_favourite || view.is_blocked) && view.id != except;
-        let mut old: Vec<(i64, String)> =
-            self.people.values().filter(|known| may_go(&known.view)).map(|known| (known.view.seen_ms, known.view.id.clone())).collect();
+        let may_go = |view: &PersonView| {
+            view.link == PersonLink::Gone
+                && !(view.is_verified || view.is_favourite || view.is_blocked)
+                && view.id != except
+        };
+        let mut old: Vec<(i64, String)> = self
+            .people
+            .values()
+            .filter(|known| may_go(&known.view))
+            .map(|known| (known.view.seen_ms, known.view.id.clone()))
+            .collect();
         old.sort_unstable();
         for (_, id) in old.into_iter().take(too_many) {
             self.people.remove(&id);
@@ -161,7 +182,12 @@ impl Chat {
         }
     }
 
-    pub(crate) fn change_person(&mut self, ctx: &mut Context, id: &str, change: impl FnOnce(&mut PersonView)) -> Result<(), StoreError> {
+    pub(crate) fn change_person(
+        &mut self,
+        ctx: &mut Context,
+        id: &str,
+        change: impl FnOnce(&mut PersonView),
+    ) -> Result<(), StoreError> {
         let Some(known) = self.people.get_mut(id) else { return Ok(()) };
         let (was_verified, was_blocked) = (known.view.is_verified, known.view.is_blocked);
         change(&mut known.view);
@@ -181,11 +207,20 @@ impl Chat {
     }
 
     /// Handles statements of a verified person about the people whom they verified.
-    pub(crate) fn vouched(&mut self, ctx: &mut Context, by: PeerId, whom: &[Vouch]) -> Result<(), StoreError> {
+    pub(crate) fn vouched(
+        &mut self,
+        ctx: &mut Context,
+        by: PeerId,
+        whom: &[Vouch],
+    ) -> Result<(), StoreError> {
         let about: Vec<String> = whom.iter().map(|vouch| vouch.peer().to_string()).collect();
         let words = self.words.entry(by.to_string()).or_default();
         for vouch in whom {
-            let word = KnownVouch { fingerprint: vouch.fingerprint_text(), signing: vouch.signing, until: vouch.until() };
+            let word = KnownVouch {
+                fingerprint: vouch.fingerprint_text(),
+                signing: vouch.signing,
+                until: vouch.until(),
+            };
             words.retain(|known| known.fingerprint != word.fingerprint);
             words.push(word);
         }
@@ -193,7 +228,11 @@ impl Chat {
         words.drain(..too_many);
         while self.words.values().map(Vec::len).sum::<usize>() > MAX_WORDS {
             let ends_first = |words: &Vec<KnownVouch>| words.iter().map(|word| word.until).min();
-            let Some(by) = self.words.iter().min_by_key(|(_, words)| ends_first(words)).map(|(by, _)| by.clone()) else { break };
+            let Some(by) =
+                self.words.iter().min_by_key(|(_, words)| ends_first(words)).map(|(by, _)| by.clone())
+            else {
+                break;
+            };
             self.words.remove(&by);
         }
         self.write_words(ctx)?;
@@ -215,10 +254,20 @@ impl Chat {
     /// Labels of the people who verified this person and whom the user verified.
     pub(crate) fn vouched_by(&self, ctx: &Context, id: &str) -> Vec<String> {
         let now = ctx.clock.unix().0.max(0) as u64;
-        let Some((person, keys)) = self.people.get(id).and_then(|known| Some((&known.view, known.keys?))) else { return Vec::new() };
-        let says_so = |word: &KnownVouch| word.until > now && word.fingerprint == person.fingerprint && word.signing == keys.signing;
+        let Some((person, keys)) = self.people.get(id).and_then(|known| Some((&known.view, known.keys?)))
+        else {
+            return Vec::new();
+        };
+        let says_so = |word: &KnownVouch| {
+            word.until > now && word.fingerprint == person.fingerprint && word.signing == keys.signing
+        };
         let givers = self.words.iter().filter(|(_, words)| words.iter().any(says_so));
-        let trusted = |by: &str| self.people.get(by).map(|known| &known.view).filter(|giver| giver.is_verified && !giver.is_blocked);
+        let trusted = |by: &str| {
+            self.people
+                .get(by)
+                .map(|known| &known.view)
+                .filter(|giver| giver.is_verified && !giver.is_blocked)
+        };
         givers.filter_map(|(by, _)| trusted(by)).map(|giver| giver.label.clone()).collect()
     }
 
@@ -226,7 +275,10 @@ impl Chat {
     pub(crate) fn look_at_words(&mut self, ctx: &mut Context, about: Vec<String>) {
         for id in about {
             let vouched_by = self.vouched_by(ctx, &id);
-            let Some(known) = self.people.get_mut(&id).filter(|known| known.view.vouched_by != vouched_by) else { continue };
+            let Some(known) = self.people.get_mut(&id).filter(|known| known.view.vouched_by != vouched_by)
+            else {
+                continue;
+            };
             known.view.vouched_by = vouched_by;
             let view = known.view.clone();
             ctx.announce(EventBody::ChatPerson(Box::new(view)));
@@ -248,7 +300,8 @@ impl Chat {
     pub(crate) fn forget_old_words(&mut self, ctx: &mut Context) {
         let now = ctx.clock.lived().0.max(0) as u64;
         let late = self.words.values().flatten().filter(|word| word.until <= now);
-        let about: Vec<String> = late.filter_map(|word| word.fingerprint.get(..16).map(str::to_owned)).collect();
+        let about: Vec<String> =
+            late.filter_map(|word| word.fingerprint.get(..16).map(str::to_owned)).collect();
         if about.is_empty() {
             return;
         }

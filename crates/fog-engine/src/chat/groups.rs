@@ -1,7 +1,11 @@
 //! Private groups: commands of the user and events of the mesh.
 
-use fog_api::{ApiError, ChatMessage, EventBody, GroupChange, GroupView, MemberView, MessageState, Notice, Reply};
-use fog_bitchat::{Group, GroupVerb, MAX_GROUP_TEXT, MAX_GROUPS, MAX_MEMBERS, MAX_NAME, Member, PeerId, pieces};
+use fog_api::{
+    ApiError, ChatMessage, EventBody, GroupChange, GroupView, MemberView, MessageState, Notice, Reply,
+};
+use fog_bitchat::{
+    Group, GroupVerb, MAX_GROUP_TEXT, MAX_GROUPS, MAX_MEMBERS, MAX_NAME, Member, PeerId, pieces,
+};
 use fog_store::StoreError;
 use fog_types::text::clean_name;
 use rand::RngExt as _;
@@ -36,7 +40,8 @@ impl Chat {
             return Ok(Some(who.to_owned()));
         }
         let name = who.strip_prefix('#').unwrap_or(who);
-        let named: Vec<&Group> = self.groups.iter().filter(|group| by_name && clean_name(&group.name) == name).collect();
+        let named: Vec<&Group> =
+            self.groups.iter().filter(|group| by_name && clean_name(&group.name) == name).collect();
         match named[..] {
             [] if who.starts_with('#') => Err(ChatError::NotInGroup { name: name.to_owned() }.into()),
             [] => Ok(None),
@@ -50,7 +55,8 @@ impl Chat {
 
     fn group(&self, who: &str) -> Result<Group, ApiError> {
         let missing = || ChatError::NotInGroup { name: who.to_owned() };
-        let id = self.group_named(who.trim(), true)?.and_then(|thread| group_id(&thread)).ok_or_else(missing)?;
+        let id =
+            self.group_named(who.trim(), true)?.and_then(|thread| group_id(&thread)).ok_or_else(missing)?;
         self.groups.iter().find(|group| group.id == id).cloned().ok_or_else(|| missing().into())
     }
 
@@ -60,7 +66,12 @@ impl Chat {
         if self.is_mine(&group) {
             return Ok(group);
         }
-        let creator = group.members.iter().find(|member| member.fingerprint == group.creator).map(|member| clean_name(&member.nickname)).unwrap_or_default();
+        let creator = group
+            .members
+            .iter()
+            .find(|member| member.fingerprint == group.creator)
+            .map(|member| clean_name(&member.nickname))
+            .unwrap_or_default();
         Err(ChatError::NotGroupCreator { creator, group: clean_name(&group.name) }.into())
     }
 
@@ -101,12 +112,18 @@ impl Chat {
             GroupChange::Remove { group, who } => {
                 let group = self.my_group(&group)?;
                 let who = who.trim().trim_start_matches('@');
-                let fits = |member: &&Member| member.peer().to_string() == who || clean_name(&member.nickname) == who;
+                let fits = |member: &&Member| {
+                    member.peer().to_string() == who || clean_name(&member.nickname) == who
+                };
                 let mut found: Vec<PeerId> = group.members.iter().filter(fits).map(Member::peer).collect();
                 found.retain(|peer| self.me.is_none_or(|me| me.peer() != *peer));
                 let [peer] = found[..] else {
                     let name = who.to_owned();
-                    let why = if found.is_empty() { ChatError::NotMember { name } } else { ChatError::SeveralMembers { name } };
+                    let why = if found.is_empty() {
+                        ChatError::NotMember { name }
+                    } else {
+                        ChatError::SeveralMembers { name }
+                    };
                     return Err(why.into());
                 };
                 self.order_change(Change::RemoveFromGroup { group: group.id, peer })?;
@@ -121,7 +138,12 @@ impl Chat {
         Ok(Reply::Text(thread_of(id)))
     }
 
-    fn create_group(&mut self, ctx: &mut Context, name: &str, members: &[String]) -> Result<[u8; 16], ApiError> {
+    fn create_group(
+        &mut self,
+        ctx: &mut Context,
+        name: &str,
+        members: &[String],
+    ) -> Result<[u8; 16], ApiError> {
         let name = clean_name(name.trim().trim_start_matches('#'));
         if name.is_empty() || name.len() > MAX_NAME {
             return Err(ChatError::BadGroupName { most: MAX_NAME }.into());
@@ -148,15 +170,28 @@ impl Chat {
     }
 
     /// Carries out a `/group …` command that was typed in the thread `to`.
-    pub(crate) fn group_command(&mut self, ctx: &mut Context, to: &str, verb: GroupVerb) -> Result<Reply, ApiError> {
+    pub(crate) fn group_command(
+        &mut self,
+        ctx: &mut Context,
+        to: &str,
+        verb: GroupVerb,
+    ) -> Result<Reply, ApiError> {
         let here = || match self.resolve(to) {
             Ok(thread) if group_id(&thread).is_some() => Ok(thread),
             _ => Err(ChatError::OutsideGroup),
         };
         let (change, note) = match verb {
             GroupVerb::List => {
-                let names: Vec<String> = self.groups.iter().map(|group| format!("#{} ({})", clean_name(&group.name), group.members.len())).collect();
-                let note = if names.is_empty() { "this device is in no group; /group create hikers makes one".to_owned() } else { names.join("\n") };
+                let names: Vec<String> = self
+                    .groups
+                    .iter()
+                    .map(|group| format!("#{} ({})", clean_name(&group.name), group.members.len()))
+                    .collect();
+                let note = if names.is_empty() {
+                    "this device is in no group; /group create hikers makes one".to_owned()
+                } else {
+                    names.join("\n")
+                };
                 return Ok(Reply::ChatSaid { messages: Vec::new(), note });
             }
             GroupVerb::Create(name) => {
@@ -171,22 +206,42 @@ impl Chat {
                 let note = format!("{who} is taken out and reads nothing from now on");
                 (GroupChange::Remove { group: here()?, who }, note)
             }
-            GroupVerb::Leave => (GroupChange::Leave { group: here()? }, "this device is not in the group any more".to_owned()),
+            GroupVerb::Leave => {
+                (GroupChange::Leave { group: here()? }, "this device is not in the group any more".to_owned())
+            }
         };
         self.chat_group(ctx, change)?;
         Ok(Reply::ChatSaid { messages: Vec::new(), note })
     }
 
     /// Stores a text of this device and sends it to a group.
-    pub(crate) fn say_in_group(&mut self, ctx: &mut Context, group: [u8; 16], thread: &str, text: &str) -> Result<Vec<ChatMessage>, ApiError> {
+    pub(crate) fn say_in_group(
+        &mut self,
+        ctx: &mut Context,
+        group: [u8; 16],
+        thread: &str,
+        text: &str,
+    ) -> Result<Vec<ChatMessage>, ApiError> {
         if !self.groups.iter().any(|known| known.id == group) {
             return Err(ChatError::LeftGroup.into());
         }
         let mut messages = Vec::new();
         for piece in pieces(text, MAX_GROUP_TEXT) {
             let mid = new_mid();
-            messages.extend(self.store_mine(ctx, thread, piece.to_owned(), None, MessageState::Sent, &mid)?);
-            self.order_or_fail(ctx, thread, &mid.clone(), ServiceCommand::SayInGroup { group, mid, text: piece.to_owned() })?;
+            messages.extend(self.store_mine(
+                ctx,
+                thread,
+                piece.to_owned(),
+                None,
+                MessageState::Sent,
+                &mid,
+            )?);
+            self.order_or_fail(
+                ctx,
+                thread,
+                &mid.clone(),
+                ServiceCommand::SayInGroup { group, mid, text: piece.to_owned() },
+            )?;
         }
         Ok(messages)
     }
@@ -194,19 +249,37 @@ impl Chat {
     /// Nickname of a member at the time when they joined the group.
     pub(crate) fn name_in_group(&self, thread: &str, from: &str) -> Option<String> {
         let group = self.groups.iter().find(|group| thread_of(group.id) == thread)?;
-        group.members.iter().find(|member| member.peer().to_string() == from).map(|member| clean_name(&member.nickname))
+        group
+            .members
+            .iter()
+            .find(|member| member.peer().to_string() == from)
+            .map(|member| clean_name(&member.nickname))
     }
 
     /// Stores a message of a group; `nickname` is the name that its author uses.
-    pub(crate) fn heard_in_group(&mut self, ctx: &mut Context, nickname: &str, received: Received<'_>) -> Result<(), StoreError> {
+    pub(crate) fn heard_in_group(
+        &mut self,
+        ctx: &mut Context,
+        nickname: &str,
+        received: Received<'_>,
+    ) -> Result<(), StoreError> {
         let thread = received.thread.to_owned();
         if !self.try_spend_quota(ctx.now(), received.from, received.text.len()) {
             return Ok(());
         }
         if let Some(message) = self.store_received(ctx, received)? {
             let name = if message.name.is_empty() { clean_name(nickname) } else { message.name };
-            let group = self.groups.iter().find(|known| thread_of(known.id) == thread).map(|group| clean_name(&group.name)).unwrap_or_default();
-            ctx.announce(EventBody::Notice(Notice::ChatMessage { with: thread, name: format!("{name} · {group}"), text: message.text }));
+            let group = self
+                .groups
+                .iter()
+                .find(|known| thread_of(known.id) == thread)
+                .map(|group| clean_name(&group.name))
+                .unwrap_or_default();
+            ctx.announce(EventBody::Notice(Notice::ChatMessage {
+                with: thread,
+                name: format!("{name} · {group}"),
+                text: message.text,
+            }));
         }
         Ok(())
     }
@@ -220,7 +293,11 @@ impl Chat {
             return;
         }
         let inviter = self.people.get(&from).map(|known| known.view.label.clone()).unwrap_or_default();
-        ctx.announce(EventBody::Notice(Notice::ChatInvited { with: thread_of(group), group: clean_name(name), name: inviter }));
+        ctx.announce(EventBody::Notice(Notice::ChatInvited {
+            with: thread_of(group),
+            group: clean_name(name),
+            name: inviter,
+        }));
     }
 
     /// Keeps the names of groups that this device is no longer in. Returns whether the stored names change.
@@ -247,11 +324,20 @@ impl Chat {
             };
             let mut members: Vec<MemberView> = group.members.iter().map(member).collect();
             members.sort_by_key(|member| !member.is_creator);
-            GroupView { id: thread_of(group.id), name: clean_name(&group.name), members, is_mine: self.is_mine(group) }
+            GroupView {
+                id: thread_of(group.id),
+                name: clean_name(&group.name),
+                members,
+                is_mine: self.is_mine(group),
+            }
         };
         let mut views: Vec<GroupView> = self.groups.iter().map(view).collect();
         views.sort_by(|a, b| (a.name.to_lowercase(), &a.id).cmp(&(b.name.to_lowercase(), &b.id)));
-        views.extend(self.left.iter().map(|(id, name)| GroupView { id: id.clone(), name: name.clone(), ..GroupView::default() }));
+        views.extend(self.left.iter().map(|(id, name)| GroupView {
+            id: id.clone(),
+            name: name.clone(),
+            ..GroupView::default()
+        }));
         views
     }
 }

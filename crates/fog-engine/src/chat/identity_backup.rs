@@ -50,15 +50,28 @@ struct Sealed {
     sealed: String,
 }
 
-fn key_of(passphrase: &str, salt: &[u8], (memory, passes, lanes): (u32, u32, u32)) -> Result<Vault, argon2::Error> {
+fn key_of(
+    passphrase: &str,
+    salt: &[u8],
+    (memory, passes, lanes): (u32, u32, u32),
+) -> Result<Vault, argon2::Error> {
     let mut key = Zeroizing::new([0; 32]);
     let params = Params::new(memory, passes, lanes, Some(32))?;
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(passphrase.as_bytes(), salt, &mut *key)?;
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(
+        passphrase.as_bytes(),
+        salt,
+        &mut *key,
+    )?;
     Ok(Vault::new(&key))
 }
 
 impl IdentityBackup {
-    pub(crate) fn pack(identity: &fog_bitchat::Identity, nickname: String, people: Vec<ContactRecord>, groups: &[u8]) -> Self {
+    pub(crate) fn pack(
+        identity: &fog_bitchat::Identity,
+        nickname: String,
+        people: Vec<ContactRecord>,
+        groups: &[u8],
+    ) -> Self {
         let secrets = Zeroizing::new(STANDARD.encode(*identity.to_secrets()));
         Self { secrets, nickname, people, groups: Zeroizing::new(STANDARD.encode(groups)) }
     }
@@ -85,7 +98,14 @@ impl IdentityBackup {
         let open = Zeroizing::new(serde_json::to_vec(self).map_err(|error| bug(&error))?);
         let sealed = key_of(passphrase, &salt, COST).map_err(|error| bug(&error))?.seal(ABOUT, &open);
         let (memory_kib, passes, lanes) = COST;
-        let file = Sealed { fog_identity: VERSION, memory_kib, passes, lanes, salt: STANDARD.encode(salt), sealed: STANDARD.encode(sealed) };
+        let file = Sealed {
+            fog_identity: VERSION,
+            memory_kib,
+            passes,
+            lanes,
+            salt: STANDARD.encode(salt),
+            sealed: STANDARD.encode(sealed),
+        };
         let text = serde_json::to_string_pretty(&file).map_err(|error| bug(&error))?;
         let mut options = File::options();
         options.write(true).create_new(true);
@@ -110,10 +130,15 @@ impl IdentityBackup {
     /// it.
     pub(crate) fn read(path: &Path, passphrase: &str) -> Result<Self, ApiError> {
         let mut text = Vec::new();
-        let read = fog_runtime::open_regular(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut text));
+        let read =
+            fog_runtime::open_regular(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut text));
         read.map_err(|error| {
             let (path, why) = (path.to_path_buf(), error.to_string());
-            if error.kind() == std::io::ErrorKind::NotFound { ChatError::FileMissing { path, why } } else { ChatError::FileUnreadable { path, why } }
+            if error.kind() == std::io::ErrorKind::NotFound {
+                ChatError::FileMissing { path, why }
+            } else {
+                ChatError::FileUnreadable { path, why }
+            }
         })?;
         let other = || ChatError::NoIdentity { path: path.to_path_buf() };
         let file: Sealed = serde_json::from_slice(&text).map_err(|_| other())?;
@@ -123,8 +148,11 @@ impl IdentityBackup {
         if file.memory_kib > MAX_COST.0 || file.passes > MAX_COST.1 || file.lanes > MAX_COST.2 {
             return Err(other().into());
         }
-        let (Ok(salt), Ok(sealed)) = (STANDARD.decode(&file.salt), STANDARD.decode(&file.sealed)) else { return Err(other().into()) };
-        let key = key_of(passphrase, &salt, (file.memory_kib, file.passes, file.lanes)).map_err(|_| other())?;
+        let (Ok(salt), Ok(sealed)) = (STANDARD.decode(&file.salt), STANDARD.decode(&file.sealed)) else {
+            return Err(other().into());
+        };
+        let key =
+            key_of(passphrase, &salt, (file.memory_kib, file.passes, file.lanes)).map_err(|_| other())?;
         let open = key.open(ABOUT, &sealed).map(Zeroizing::new);
         let open = open.ok_or(ChatError::WrongPassphrase)?;
         serde_json::from_slice(&open).map_err(|_| other().into())
@@ -151,12 +179,19 @@ mod tests {
         // Base64 cannot contain these names by chance.
         assert!(!text.contains("Zoë") && !text.contains("Bernd am"), "{text}");
         #[cfg(unix)]
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions()) & 0o777,
+            0o600
+        );
         assert_eq!(backup.write(&path, "another passphrase").unwrap_err().kind, ErrorKind::Conflict);
         let read = IdentityBackup::read(&path, "correct horse battery").unwrap();
-        assert_eq!((read.nickname.as_str(), read.people[0].nickname.as_str(), read.groups()), ("Zoë Müller", "Bernd am Hang", b"groups".to_vec()));
+        assert_eq!(
+            (read.nickname.as_str(), read.people[0].nickname.as_str(), read.groups()),
+            ("Zoë Müller", "Bernd am Hang", b"groups".to_vec())
+        );
         assert_eq!(*read.secrets().unwrap(), *identity.to_secrets());
-        let kind = |path: &Path, passphrase| IdentityBackup::read(path, passphrase).err().map(|error| error.kind);
+        let kind =
+            |path: &Path, passphrase| IdentityBackup::read(path, passphrase).err().map(|error| error.kind);
         assert_eq!(kind(&path, "correct horse batterz"), Some(ErrorKind::BadInput));
         // A file that asks for too much memory, one of a later version, and one that is no JSON.
         for (from, to, expected) in [

@@ -24,7 +24,9 @@ impl Chat {
             Err(error) => return drop(answer.send(Err(error))),
         };
         tokio::task::spawn_blocking(move || {
-            let written = backup.write(&path, &passphrase.0).map(|()| Reply::exported(vec![path.display().to_string()]));
+            let written = backup
+                .write(&path, &passphrase.0)
+                .map(|()| Reply::exported(vec![path.display().to_string()]));
             let _ = answer.send(written);
         });
     }
@@ -32,7 +34,9 @@ impl Chat {
     fn secrets_of_chat(&self, ctx: &Context) -> Result<(Vault, Secrets), ApiError> {
         let device = ctx.key.as_ref().map(Vault::of_device);
         let sealed = ctx.store.chat_keys().map_err(to_api)?;
-        let opened = device.zip(sealed).and_then(|(device, sealed)| Secrets::open(&device, &sealed).map(|secrets| (device, secrets)));
+        let opened = device
+            .zip(sealed)
+            .and_then(|(device, sealed)| Secrets::open(&device, &sealed).map(|secrets| (device, secrets)));
         opened.ok_or_else(|| ChatError::KeysUnreadable.into())
     }
 
@@ -43,7 +47,12 @@ impl Chat {
         let (_, secrets) = self.secrets_of_chat(ctx)?;
         let remembered = |known: &Contact| known.stored.as_ref().map(|(person, _)| person.clone());
         let people = self.people.values().filter_map(remembered).collect();
-        Ok(IdentityBackup::pack(&secrets.identity(), self.nickname(ctx), people, &self.written(ctx, GROUPS).map_err(to_api)?))
+        Ok(IdentityBackup::pack(
+            &secrets.identity(),
+            self.nickname(ctx),
+            people,
+            &self.written(ctx, GROUPS).map_err(to_api)?,
+        ))
     }
 
     /// Reads an identity from a file on another thread, to take it over.
@@ -57,7 +66,11 @@ impl Chat {
     }
 
     /// Takes over the identity in one step. Messages of this device stay.
-    pub(crate) fn moved_in(&mut self, ctx: &mut Context, backup: Result<IdentityBackup, ApiError>) -> Result<Reply, ApiError> {
+    pub(crate) fn moved_in(
+        &mut self,
+        ctx: &mut Context,
+        backup: Result<IdentityBackup, ApiError>,
+    ) -> Result<Reply, ApiError> {
         let backup = backup?;
         let secrets = backup.secrets().ok_or(ChatError::NoKeysInFile)?;
         let (mut noise, mut signing) = ([0; 32], [0; 32]);
@@ -71,14 +84,21 @@ impl Chat {
         let vault = own.vault();
         let now = ctx.clock.unix();
         let person = |person: &ContactRecord| {
-            let id = fog_bitchat::PeerKeys { noise: person.noise, signing: person.signing }.peer().to_string();
+            let id =
+                fog_bitchat::PeerKeys { noise: person.noise, signing: person.signing }.peer().to_string();
             let sealed = vault.seal_value(&id, person);
             (id, sealed, UnixMillis(now.0), person.is_verified || person.is_favourite || person.is_blocked)
         };
         let people: Vec<_> = backup.people.iter().map(person).collect();
         // Letters and bundles for the previous identity are useless to the new one.
         let empty = |name: &'static str| (name, vault.seal(name.as_bytes(), &[]));
-        let states = [empty(LETTERS), empty(BUNDLES), empty(RATCHET), empty(LEFT), (GROUPS, vault.seal(GROUPS.as_bytes(), &backup.groups()))];
+        let states = [
+            empty(LETTERS),
+            empty(BUNDLES),
+            empty(RATCHET),
+            empty(LEFT),
+            (GROUPS, vault.seal(GROUPS.as_bytes(), &backup.groups())),
+        ];
         let keys = own.with_identity(&secrets).seal(&device);
         // The previous identity says goodbye first.
         self.forget_chat(ctx);

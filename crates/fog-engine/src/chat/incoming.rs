@@ -55,7 +55,12 @@ pub(crate) struct Received<'a> {
 }
 
 impl Chat {
-    pub(crate) fn chat_news(&mut self, ctx: &mut Context, driver: u64, news: ChatEvent) -> Result<(), StoreError> {
+    pub(crate) fn chat_news(
+        &mut self,
+        ctx: &mut Context,
+        driver: u64,
+        news: ChatEvent,
+    ) -> Result<(), StoreError> {
         // Late news of an earlier driver belong to another identity.
         if self.driver.as_ref().is_none_or(|running| running.number() != driver) {
             return Ok(());
@@ -131,12 +136,19 @@ impl Chat {
                 if !self.try_spend_quota(ctx.now(), &from, text.len()) {
                     return Ok(());
                 }
-                let mid = blake3::Hash::from_bytes([id, [0; 16]].concat().try_into().unwrap_or_default()).to_hex()[..32].to_owned();
+                let mid = blake3::Hash::from_bytes([id, [0; 16]].concat().try_into().unwrap_or_default())
+                    .to_hex()[..32]
+                    .to_owned();
                 let is_for_me = text.contains(&format!("@{}", self.nickname(ctx)));
-                if let Some(message) = self.store_received(ctx, Received { thread: "", from: &from, text, at, mid, file: None })?
+                if let Some(message) =
+                    self.store_received(ctx, Received { thread: "", from: &from, text, at, mid, file: None })?
                     && is_for_me
                 {
-                    ctx.announce(EventBody::Notice(Notice::ChatMessage { with: String::new(), name: message.name, text: message.text }));
+                    ctx.announce(EventBody::Notice(Notice::ChatMessage {
+                        with: String::new(),
+                        name: message.name,
+                        text: message.text,
+                    }));
                 }
             }
             Event::Private { from, id, text, at } => {
@@ -152,30 +164,54 @@ impl Chat {
             }
             Event::File { from, id, file, at } => {
                 let author = from.to_string();
-                if !self.people.contains_key(&author) || !self.try_spend_quota(ctx.now(), &author, file.content.len()) {
+                if !self.people.contains_key(&author)
+                    || !self.try_spend_quota(ctx.now(), &author, file.content.len())
+                {
                     return Ok(());
                 }
                 let thread = if id.is_some() { author.clone() } else { String::new() };
                 // The protocol derives its id from the file name only, but two pictures may share a name.
                 let hash = blake3::hash(&file.content).to_hex();
                 let mid = format!("{}#{}", id.clone().unwrap_or_else(|| file.safe_name()), &hash[..16]);
-                let message = self.store_received(ctx, Received { thread: &thread, from: &author, text: file_name(&file), at, mid, file: Some(file) })?;
+                let message = self.store_received(
+                    ctx,
+                    Received {
+                        thread: &thread,
+                        from: &author,
+                        text: file_name(&file),
+                        at,
+                        mid,
+                        file: Some(file),
+                    },
+                )?;
                 if let (Some(driver), Some(mid)) = (&self.driver, id) {
                     driver.order(ServiceCommand::Took { from, mid });
                 }
                 if let Some(message) = message.filter(|_| !thread.is_empty()) {
-                    ctx.announce(EventBody::Notice(Notice::ChatMessage { with: thread, name: message.name, text: message.text }));
+                    ctx.announce(EventBody::Notice(Notice::ChatMessage {
+                        with: thread,
+                        name: message.name,
+                        text: message.text,
+                    }));
                 }
             }
             Event::GroupText { group, from, nickname, text, at, id } => {
                 let (thread, from) = (thread_of(group), from.to_string());
-                self.heard_in_group(ctx, &nickname, Received { thread: &thread, from: &from, text, at, mid: id, file: None })?;
+                self.heard_in_group(
+                    ctx,
+                    &nickname,
+                    Received { thread: &thread, from: &from, text, at, mid: id, file: None },
+                )?;
             }
             Event::Invited { group, name, from } => self.invited(ctx, group, &name, from),
-            Event::Delivery { to, id, state } => self.got_further(ctx, &to.to_string(), &id, state_of(state))?,
+            Event::Delivery { to, id, state } => {
+                self.got_further(ctx, &to.to_string(), &id, state_of(state))?
+            }
             Event::Pong { from, hops, millis, way } => self.pinged(ctx, from, Some((hops, millis, way))),
             Event::NoPong(whom) => self.pinged(ctx, whom, None),
-            Event::Verified(peer) => self.change_person(ctx, &peer.to_string(), |person| person.is_verified = true)?,
+            Event::Verified(peer) => {
+                self.change_person(ctx, &peer.to_string(), |person| person.is_verified = true)?
+            }
             Event::Vouched { by, whom } => self.vouched(ctx, by, &whom)?,
             Event::Note(note) => self.noticed(ctx, &note),
             Event::ClockOff { millis, peers } => {
@@ -187,7 +223,14 @@ impl Chat {
     }
 
     /// Handles a private text. Returns whether it is stored, now or before.
-    fn heard_alone(&mut self, ctx: &mut Context, from: PeerId, text: String, at: u64, mid: String) -> Result<bool, StoreError> {
+    fn heard_alone(
+        &mut self,
+        ctx: &mut Context,
+        from: PeerId,
+        text: String,
+        at: u64,
+        mid: String,
+    ) -> Result<bool, StoreError> {
         let may = self.try_spend_quota(ctx.now(), &from.to_string(), text.len());
         if may {
             self.store_alone(ctx, from, text, at, mid)?;
@@ -195,18 +238,37 @@ impl Chat {
         Ok(may)
     }
 
-    fn store_alone(&mut self, ctx: &mut Context, from: PeerId, text: String, at: u64, mid: String) -> Result<(), StoreError> {
+    fn store_alone(
+        &mut self,
+        ctx: &mut Context,
+        from: PeerId,
+        text: String,
+        at: u64,
+        mid: String,
+    ) -> Result<(), StoreError> {
         let thread = from.to_string();
         let is_sign = text.starts_with("[FAVORITED]") || text.starts_with("[UNFAVORITED]");
-        let message = if is_sign { None } else { self.store_received(ctx, Received { thread: &thread, from: &thread, text, at, mid, file: None })? };
+        let message = if is_sign {
+            None
+        } else {
+            self.store_received(ctx, Received { thread: &thread, from: &thread, text, at, mid, file: None })?
+        };
         if let Some(message) = message {
-            ctx.announce(EventBody::Notice(Notice::ChatMessage { with: thread, name: message.name, text: message.text }));
+            ctx.announce(EventBody::Notice(Notice::ChatMessage {
+                with: thread,
+                name: message.name,
+                text: message.text,
+            }));
         }
         Ok(())
     }
 
     /// Handles a message from a bundle. Its author was present once and may not be remembered.
-    pub(crate) fn store_carried(&mut self, ctx: &mut Context, carried: CarriedMessage) -> Result<(), StoreError> {
+    pub(crate) fn store_carried(
+        &mut self,
+        ctx: &mut Context,
+        carried: CarriedMessage,
+    ) -> Result<(), StoreError> {
         let CarriedMessage { keys, name, mid, text, at, bundle } = carried;
         let from = keys.peer();
         let id = from.to_string();
@@ -214,7 +276,13 @@ impl Chat {
         let is_stored = self.try_spend_quota(ctx.now(), &id, text.len()) && {
             if !self.people.contains_key(&id) {
                 let (nickname, fingerprint) = (clean_name(&name), fog_bitchat::fingerprint_text(&keys.noise));
-                let view = PersonView { id: id.clone(), nickname, fingerprint, seen_ms: ctx.clock.unix().0, ..PersonView::default() };
+                let view = PersonView {
+                    id: id.clone(),
+                    nickname,
+                    fingerprint,
+                    seen_ms: ctx.clock.unix().0,
+                    ..PersonView::default()
+                };
                 let nickname = view.nickname.clone();
                 self.people.insert(id.clone(), Contact { view, keys: Some(keys), stored: None });
                 self.set_nickname(ctx, &id, &nickname);
@@ -252,13 +320,16 @@ impl Chat {
     fn take_credit(&mut self, now: Instant, from: &str, price: f64, times: f64) -> bool {
         if self.credit.len() >= MAX_CREDITS && !self.credit.contains_key(from) {
             // People whose credit is full again need not be tracked.
-            self.credit.retain(|_, (credit, last)| *credit + now.saturating_duration_since(*last).as_secs_f64() * PER_SECOND < BURST);
+            self.credit.retain(|_, (credit, last)| {
+                *credit + now.saturating_duration_since(*last).as_secs_f64() * PER_SECOND < BURST
+            });
             if self.credit.len() >= MAX_CREDITS {
                 return false;
             }
         }
         let (credit, last) = self.credit.entry(from.to_owned()).or_insert((BURST * times, now));
-        *credit = (*credit + now.saturating_duration_since(*last).as_secs_f64() * PER_SECOND * times).min(BURST * times);
+        *credit = (*credit + now.saturating_duration_since(*last).as_secs_f64() * PER_SECOND * times)
+            .min(BURST * times);
         *last = now;
         let may = *credit >= price;
         if may {
@@ -268,12 +339,25 @@ impl Chat {
     }
 
     /// Stores a message that was received; `None` when it is known already.
-    pub(crate) fn store_received(&mut self, ctx: &mut Context, received: Received<'_>) -> Result<Option<ChatMessage>, StoreError> {
+    pub(crate) fn store_received(
+        &mut self,
+        ctx: &mut Context,
+        received: Received<'_>,
+    ) -> Result<Option<ChatMessage>, StoreError> {
         let Received { thread, from, text, at, mid, file } = received;
         let (at, stated_ms) = self.when(ctx, from, at);
         let Some(vault) = &self.vault else { return Ok(None) };
-        let name = self.people.get(from).map(|known| known.view.nickname.clone()).or_else(|| self.name_in_group(thread, from)).unwrap_or_default();
-        let about = file.as_ref().map(|file| ChatFileView { name: file_name(file), mime: clean(&file.mime), size: file.content.len() as u64 });
+        let name = self
+            .people
+            .get(from)
+            .map(|known| known.view.nickname.clone())
+            .or_else(|| self.name_in_group(thread, from))
+            .unwrap_or_default();
+        let about = file.as_ref().map(|file| ChatFileView {
+            name: file_name(file),
+            mime: clean(&file.mime),
+            size: file.content.len() as u64,
+        });
         let body = Body { from: from.to_owned(), name, text, file: about, stated_ms };
         let new = NewChat {
             thread: thread.to_owned(),
@@ -303,7 +387,11 @@ impl Chat {
     }
 
     /// Stores a message and announces it.
-    pub(crate) fn add_message(&mut self, ctx: &mut Context, new: &NewChat) -> Result<Option<ChatMessage>, StoreError> {
+    pub(crate) fn add_message(
+        &mut self,
+        ctx: &mut Context,
+        new: &NewChat,
+    ) -> Result<Option<ChatMessage>, StoreError> {
         let Some(id) = ctx.store.add_chat(new, ctx.clock.unix())? else { return Ok(None) };
         self.stored += CHAT_ROW_BYTES + (new.sealed.len() + new.file.as_ref().map_or(0, Vec::len)) as u64;
         if self.stored >= chat_caps(ctx.settings.storage_cap()).1 {
@@ -315,16 +403,26 @@ impl Chat {
     /// Trims chat to its caps: messages of strangers go first, those of people whom the user marked last.
     pub(crate) fn cut_chats(&mut self, ctx: &mut Context) -> Result<usize, StoreError> {
         self.stored = 0;
-        let is_marked = |known: &&Contact| (known.view.is_verified || known.view.is_favourite) && !known.view.is_blocked;
+        let is_marked =
+            |known: &&Contact| (known.view.is_verified || known.view.is_favourite) && !known.view.is_blocked;
         let marked = self.people.values().filter(is_marked).map(|known| known.view.id.clone()).collect();
         let gone = ctx.store.cut_chats(chat_caps(ctx.settings.storage_cap()).0, &marked)?;
         if gone > 0 {
-            tracing::info!(gone, "the oldest messages were removed: chat takes no more than its share of the disk");
+            tracing::info!(
+                gone,
+                "the oldest messages were removed: chat takes no more than its share of the disk"
+            );
         }
         Ok(gone)
     }
 
-    pub(crate) fn got_further(&mut self, ctx: &mut Context, thread: &str, mid: &str, state: MessageState) -> Result<(), StoreError> {
+    pub(crate) fn got_further(
+        &mut self,
+        ctx: &mut Context,
+        thread: &str,
+        mid: &str,
+        state: MessageState,
+    ) -> Result<(), StoreError> {
         if let Some(row) = ctx.store.set_chat_state(thread, mid, state.word())? {
             self.announce_message(ctx, &row);
         }
@@ -350,8 +448,16 @@ mod tests {
         for storage in [ByteCount(100_000_000), ByteCount(1 << 30), ByteCount(10 << 30), ByteCount(1 << 40)] {
             let (caps, unseen) = chat_caps(storage);
             let used = DiskUse { chat: caps.of_all + unseen, ..DiskUse::default() };
-            assert!(used.room(storage.0) >= storage.0 / 3 * 2, "{storage}: room for {}", used.room(storage.0));
-            assert!(caps.of_thread <= caps.of_all / 2 && caps.of_all <= CHAT_CAPS.of_all && unseen <= LOOK_AT_CAPS_BYTES);
+            assert!(
+                used.room(storage.0) >= storage.0 / 3 * 2,
+                "{storage}: room for {}",
+                used.room(storage.0)
+            );
+            assert!(
+                caps.of_thread <= caps.of_all / 2
+                    && caps.of_all <= CHAT_CAPS.of_all
+                    && unseen <= LOOK_AT_CAPS_BYTES
+            );
         }
         assert_eq!(chat_caps(ByteCount(10 << 30)).0, CHAT_CAPS);
     }

@@ -12,7 +12,10 @@ use fog_types::text::clean_name;
 use crate::chat::errors::ChatError;
 use crate::chat::groups::group_id;
 use crate::chat::saved_states::{BOARD, BUNDLES, GROUPS, LEFT, LETTERS, RATCHET, WORDS};
-use crate::chat::{Body, Chat, ChatService, Contact, Moved, PinnedContact, SavedState, Secrets, ServiceCommand, Vault, state_from};
+use crate::chat::{
+    Body, Chat, ChatService, Contact, Moved, PinnedContact, SavedState, Secrets, ServiceCommand, Vault,
+    state_from,
+};
 use crate::context::Context;
 use crate::names::Names;
 
@@ -42,7 +45,13 @@ impl Chat {
             self.start_chat(ctx)?;
         }
         let nickname = self.nickname(ctx);
-        let adapter = ctx.config.chat.adapter.clone().or_else(|| Some(ctx.settings.text(keys::CHAT_ADAPTER).trim().to_owned())).filter(|name| !name.is_empty());
+        let adapter = ctx
+            .config
+            .chat
+            .adapter
+            .clone()
+            .or_else(|| Some(ctx.settings.text(keys::CHAT_ADAPTER).trim().to_owned()))
+            .filter(|name| !name.is_empty());
         let radio = (ctx.settings.flag(keys::CHAT_BLUETOOTH) || ctx.config.chat.bluetooth).then_some(adapter);
         let wish = (nickname, radio);
         if let Some(driver) = &self.driver
@@ -119,7 +128,14 @@ impl Chat {
         };
         let nickname = self.nickname(ctx);
         self.told = (nickname.clone(), None);
-        match ChatService::start(identity, nickname, before, ctx.config.chat.phone.clone(), ctx.clock.source(), ctx.to_self.clone()) {
+        match ChatService::start(
+            identity,
+            nickname,
+            before,
+            ctx.config.chat.phone.clone(),
+            ctx.clock.source(),
+            ctx.to_self.clone(),
+        ) {
             Ok(driver) => {
                 self.moved = 0;
                 self.driver = Some(driver);
@@ -146,7 +162,11 @@ impl Chat {
     fn say_again_what_waits(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
         let now = ctx.clock.lived().0;
         for (stored, row) in ctx.store.chat_waiting()? {
-            let life = if state_from(&row.state) == MessageState::Carried { CARRIED_LIFE_MS } else { OUTBOX_LIFE_MS };
+            let life = if state_from(&row.state) == MessageState::Carried {
+                CARRIED_LIFE_MS
+            } else {
+                OUTBOX_LIFE_MS
+            };
             let is_late = now.saturating_sub(stored.0) > life || self.is_blocked(&row.thread);
             if is_late || !self.order_again(ctx, &row)? {
                 ctx.store.set_chat_state(&row.thread, &row.mid, MessageState::Failed.word())?;
@@ -167,10 +187,17 @@ impl Chat {
                 (None, Some(group)) => ServiceCommand::SayInGroup { group, mid, text: body.text },
                 (None, None) => ServiceCommand::Say(body.text),
             }),
-            Some(file) => match ctx.store.chat_file(row.id)?.and_then(|sealed| vault.open(row.mid.as_bytes(), &sealed)) {
-                Some(content) => driver.order(ServiceCommand::Give { to, mid, file: FilePacket { name: file.name, mime: file.mime, content } }),
-                None => false,
-            },
+            Some(file) => {
+                match ctx.store.chat_file(row.id)?.and_then(|sealed| vault.open(row.mid.as_bytes(), &sealed))
+                {
+                    Some(content) => driver.order(ServiceCommand::Give {
+                        to,
+                        mid,
+                        file: FilePacket { name: file.name, mime: file.mime, content },
+                    }),
+                    None => false,
+                }
+            }
         })
     }
 

@@ -31,10 +31,18 @@ impl Chat {
     /// one.
     pub(crate) fn link_chat(&mut self, ctx: &mut Context) {
         let Some(me) = ctx.me() else { return };
-        let peers: Vec<NodeId> = ctx.directory.peers.iter().filter(|(_, peer)| peer.route.is_some()).map(|(node, _)| *node).collect();
+        let peers: Vec<NodeId> = ctx
+            .directory
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.route.is_some())
+            .map(|(node, _)| *node)
+            .collect();
         for node in peers {
             let waits = match self.linked.get(&node) {
-                Some(known) => ctx.since(known.at) < LINK_AGAIN || known.links.iter().any(|link| link.strong_count() > 0),
+                Some(known) => {
+                    ctx.since(known.at) < LINK_AGAIN || known.links.iter().any(|link| link.strong_count() > 0)
+                }
                 None if me > node => {
                     self.linked.insert(node, Linked { at: ctx.now(), links: VecDeque::new() });
                     true

@@ -46,9 +46,15 @@ impl Chat {
     }
 
     /// Answers the requests for a person, who replied or did not.
-    pub(crate) fn pinged(&mut self, ctx: &mut Context, whom: PeerId, found: Option<(u8, u64, Option<Vec<PeerId>>)>) {
+    pub(crate) fn pinged(
+        &mut self,
+        ctx: &mut Context,
+        whom: PeerId,
+        found: Option<(u8, u64, Option<Vec<PeerId>>)>,
+    ) {
         let name = self.name_of(whom);
-        let (theirs, others): (Vec<Asker>, Vec<Asker>) = std::mem::take(&mut self.pings).into_iter().partition(|asker| asker.whom == whom);
+        let (theirs, others): (Vec<Asker>, Vec<Asker>) =
+            std::mem::take(&mut self.pings).into_iter().partition(|asker| asker.whom == whom);
         self.pings = others;
         for Asker { is_trace, answer, .. } in theirs {
             let reply = match &found {
@@ -58,12 +64,17 @@ impl Chat {
                     let way = match way {
                         _ if !is_trace => String::new(),
                         Some(way) => {
-                            let names = std::iter::once("you".to_owned()).chain(way.iter().map(|hop| self.name_of(*hop))).chain([name.clone()]);
+                            let names = std::iter::once("you".to_owned())
+                                .chain(way.iter().map(|hop| self.name_of(*hop)))
+                                .chain([name.clone()]);
                             format!("; the way: {}", names.collect::<Vec<_>>().join(" → "))
                         }
                         None => "; who is between does not say so".to_owned(),
                     };
-                    Ok(Reply::ChatSaid { messages: Vec::new(), note: format!("{name} is {far}: {millis} ms there and back{way}") })
+                    Ok(Reply::ChatSaid {
+                        messages: Vec::new(),
+                        note: format!("{name} is {far}: {millis} ms there and back{way}"),
+                    })
                 }
             };
             ctx.out.answer(answer, reply);

@@ -114,11 +114,21 @@ impl Chat {
     /// Reads the stored state with this name.
     pub(crate) fn written(&self, ctx: &Context, name: &str) -> Result<Vec<u8>, StoreError> {
         let sealed = ctx.store.chat_state(name)?;
-        Ok(self.vault.as_ref().zip(sealed).and_then(|(vault, sealed)| vault.open(name.as_bytes(), &sealed)).unwrap_or_default())
+        Ok(self
+            .vault
+            .as_ref()
+            .zip(sealed)
+            .and_then(|(vault, sealed)| vault.open(name.as_bytes(), &sealed))
+            .unwrap_or_default())
     }
 
     /// Stores the state under this name, now or later; nothing when there is no vault for it.
-    pub(crate) fn store_state(&mut self, ctx: &mut Context, name: &'static str, state: Vec<u8>) -> Result<(), StoreError> {
+    pub(crate) fn store_state(
+        &mut self,
+        ctx: &mut Context,
+        name: &'static str,
+        state: Vec<u8>,
+    ) -> Result<(), StoreError> {
         let Some(vault) = &self.vault else { return Ok(()) };
         let stored = ctx.store.put_chat_state(name, &vault.seal(name.as_bytes(), &state));
         self.states.unsaved.remove(name);

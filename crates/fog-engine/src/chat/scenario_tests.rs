@@ -16,7 +16,8 @@ async fn neighbours(count: usize) -> Town {
         town.set(who, "chat_nickname", *name);
         town.join(who, "lan").unwrap();
     }
-    town.until("they see each other", |town| (0..count).all(|who| present(town, who).len() == count - 1)).await;
+    town.until("they see each other", |town| (0..count).all(|who| present(town, who).len() == count - 1))
+        .await;
     town
 }
 
@@ -24,7 +25,11 @@ async fn neighbours(count: usize) -> Town {
 fn present(town: &Town, who: usize) -> Vec<String> {
     let engine = &town.devices[who].engine;
     let view = engine.chat.chat_view(&engine.ctx);
-    view.people.into_iter().filter(|person| person.link != PersonLink::Gone).map(|person| person.nickname).collect()
+    view.people
+        .into_iter()
+        .filter(|person| person.link != PersonLink::Gone)
+        .map(|person| person.nickname)
+        .collect()
 }
 
 fn chat(town: &mut Town, who: usize, command: ChatCommand) -> Result<Reply, ApiError> {
@@ -39,7 +44,11 @@ fn say(town: &mut Town, who: usize, to: &str, text: &str) -> Vec<ChatMessage> {
 }
 
 fn thread(town: &mut Town, who: usize, with: &str) -> Vec<ChatMessage> {
-    match chat(town, who, ChatCommand::Thread { with: with.to_owned(), before: None, limit: 50, search: String::new() }) {
+    match chat(
+        town,
+        who,
+        ChatCommand::Thread { with: with.to_owned(), before: None, limit: 50, search: String::new() },
+    ) {
         Ok(Reply::ChatMessages(messages)) => messages,
         other => panic!("{other:?}"),
     }
@@ -57,7 +66,10 @@ async fn a_text_for_everybody_reaches_everybody_once() {
     town.until("it arrives", |town| (1..3).all(|who| thread(town, who, "").len() == 1)).await;
     for who in 1..3 {
         let heard = thread(&mut town, who, "");
-        assert_eq!((heard[0].text.as_str(), heard[0].name.as_str(), heard[0].state), ("hello all", "anna", MessageState::Received));
+        assert_eq!(
+            (heard[0].text.as_str(), heard[0].name.as_str(), heard[0].state),
+            ("hello all", "anna", MessageState::Received)
+        );
         assert_eq!(unread(&town, who), 1);
         chat(&mut town, who, ChatCommand::Seen { with: String::new() }).unwrap();
         assert_eq!(unread(&town, who), 0);
@@ -75,21 +87,28 @@ async fn a_private_text_is_delivered_and_read_and_seen_by_nobody_else() {
     chat(&mut town, 1, ChatCommand::Seen { with: "anna".to_owned() }).unwrap();
     town.until("it is read", |town| thread(town, 0, "bert")[0].state == MessageState::Read).await;
     assert!(thread(&mut town, 2, "").is_empty() && unread(&town, 2) == 0);
-    let nobody = chat(&mut town, 0, ChatCommand::Say { to: "dora".to_owned(), text: "hello".to_owned() }).unwrap_err();
+    let nobody =
+        chat(&mut town, 0, ChatCommand::Say { to: "dora".to_owned(), text: "hello".to_owned() }).unwrap_err();
     assert_eq!(nobody.kind, ErrorKind::NotFound);
 }
 
 #[tokio::test]
 async fn a_blocked_person_reaches_nobody_who_blocked_them() {
     let mut town = neighbours(2).await;
-    chat(&mut town, 1, ChatCommand::Person { who: "anna".to_owned(), change: PersonChange::Blocked(true) }).unwrap();
+    chat(&mut town, 1, ChatCommand::Person { who: "anna".to_owned(), change: PersonChange::Blocked(true) })
+        .unwrap();
     say(&mut town, 0, "bert", "are you there?");
     say(&mut town, 0, "", "anybody?");
     town.pass(std::time::Duration::from_millis(300)).await;
-    assert!(thread(&mut town, 1, "").is_empty() && thread(&mut town, 1, "anna").is_empty(), "it is heard all the same");
-    chat(&mut town, 1, ChatCommand::Person { who: "anna".to_owned(), change: PersonChange::Blocked(false) }).unwrap();
+    assert!(
+        thread(&mut town, 1, "").is_empty() && thread(&mut town, 1, "anna").is_empty(),
+        "it is heard all the same"
+    );
+    chat(&mut town, 1, ChatCommand::Person { who: "anna".to_owned(), change: PersonChange::Blocked(false) })
+        .unwrap();
     say(&mut town, 0, "", "and now?");
-    town.until("it arrives", |town| thread(town, 1, "").iter().any(|message| message.text == "and now?")).await;
+    town.until("it arrives", |town| thread(town, 1, "").iter().any(|message| message.text == "and now?"))
+        .await;
 }
 
 #[tokio::test]
@@ -104,7 +123,10 @@ async fn what_is_said_in_a_group_stays_in_it() {
     })
     .await;
     say(&mut town, 0, "#plans", "at eight");
-    town.until("bert reads it", |town| thread(town, 1, "#plans").iter().any(|message| message.text == "at eight")).await;
+    town.until("bert reads it", |town| {
+        thread(town, 1, "#plans").iter().any(|message| message.text == "at eight")
+    })
+    .await;
     let outside = chat(&mut town, 2, ChatCommand::Say { to: group, text: "me too".to_owned() });
     assert!(outside.is_err(), "{outside:?}");
 }
@@ -113,8 +135,11 @@ async fn what_is_said_in_a_group_stays_in_it() {
 #[tokio::test]
 async fn a_group_and_a_note_are_there_after_a_kill_once_they_were_answered() {
     let mut town = neighbours(1).await;
-    let create = |name: &str| Command::Chat(ChatCommand::Group(GroupChange::Create { name: name.to_owned(), members: Vec::new() }));
-    let post = |text: &str| Command::Chat(ChatCommand::Post { text: text.to_owned(), is_urgent: false, hours: 4 });
+    let create = |name: &str| {
+        Command::Chat(ChatCommand::Group(GroupChange::Create { name: name.to_owned(), members: Vec::new() }))
+    };
+    let post =
+        |text: &str| Command::Chat(ChatCommand::Post { text: text.to_owned(), is_urgent: false, hours: 4 });
     town.ask_and_wait(0, create("plans")).await.unwrap();
     let Ok(Reply::Text(first)) = town.ask_and_wait(0, post("soup at noon")).await else { panic!("no id") };
     town.ask_and_wait(0, Command::Chat(ChatCommand::TakeDown { id: first })).await.unwrap();
@@ -122,7 +147,10 @@ async fn a_group_and_a_note_are_there_after_a_kill_once_they_were_answered() {
     let there = |town: &Town| {
         let engine = &town.devices[0].engine;
         let view = engine.chat.chat_view(&engine.ctx);
-        (view.groups.into_iter().map(|group| group.name).collect::<Vec<_>>(), view.board.into_iter().map(|note| note.text).collect::<Vec<_>>())
+        (
+            view.groups.into_iter().map(|group| group.name).collect::<Vec<_>>(),
+            view.board.into_iter().map(|note| note.text).collect::<Vec<_>>(),
+        )
     };
     let expected = (vec!["plans".to_owned()], vec!["soup at one".to_owned()]);
     assert_eq!(there(&town), expected);
@@ -137,7 +165,10 @@ async fn a_group_and_a_note_are_there_after_a_kill_once_they_were_answered() {
     town.pass(std::time::Duration::from_millis(1500)).await;
     town.restart(0);
     let (groups, notes) = there(&town);
-    assert!(groups.contains(&"hikers".to_owned()) && notes.contains(&"tea at five".to_owned()), "{groups:?} {notes:?}");
+    assert!(
+        groups.contains(&"hikers".to_owned()) && notes.contains(&"tea at five".to_owned()),
+        "{groups:?} {notes:?}"
+    );
 }
 
 #[tokio::test]
@@ -152,7 +183,15 @@ async fn messages_outlive_a_restart_and_a_wipe_leaves_none() {
     let engine = &town.devices[0].engine;
     let view = engine.chat.chat_view(&engine.ctx);
     assert!(view.threads.is_empty() && view.people.is_empty() && view.me != before, "{view:?}");
-    assert!(chat(&mut town, 0, ChatCommand::Thread { with: "bert".to_owned(), before: None, limit: 5, search: String::new() }).is_err(), "bert is known");
+    assert!(
+        chat(
+            &mut town,
+            0,
+            ChatCommand::Thread { with: "bert".to_owned(), before: None, limit: 5, search: String::new() }
+        )
+        .is_err(),
+        "bert is known"
+    );
 }
 
 #[tokio::test]
@@ -163,13 +202,20 @@ async fn what_chat_is_asked_for_wrongly_is_refused_and_nothing_is_sent() {
     assert_eq!(refused(&mut town, text("  ")), ErrorKind::BadInput);
     assert_eq!(refused(&mut town, text(&"x".repeat(20_000))), ErrorKind::BadInput);
     assert_eq!(refused(&mut town, text("/nonsense")), ErrorKind::BadInput);
-    let give = |base64: &str| ChatCommand::Give { to: "bert".to_owned(), name: "a.txt".to_owned(), base64: base64.to_owned() };
+    let give = |base64: &str| ChatCommand::Give {
+        to: "bert".to_owned(),
+        name: "a.txt".to_owned(),
+        base64: base64.to_owned(),
+    };
     assert_eq!(refused(&mut town, give("not base64!")), ErrorKind::BadInput);
     assert_eq!(refused(&mut town, give("")), ErrorKind::BadInput);
     assert_eq!(refused(&mut town, give(&"A".repeat(200_000))), ErrorKind::BadInput);
     assert_eq!(refused(&mut town, ChatCommand::File { row: 99 }), ErrorKind::NotFound);
     assert_eq!(refused(&mut town, ChatCommand::Again { row: 99 }), ErrorKind::NotFound);
-    assert_eq!(refused(&mut town, ChatCommand::Post { text: String::new(), is_urgent: false, hours: 4 }), ErrorKind::BadInput);
+    assert_eq!(
+        refused(&mut town, ChatCommand::Post { text: String::new(), is_urgent: false, hours: 4 }),
+        ErrorKind::BadInput
+    );
     assert!(thread(&mut town, 0, "").is_empty() && thread(&mut town, 0, "bert").is_empty());
     town.set(0, "chat", false);
     assert_eq!(refused(&mut town, text("hello")), ErrorKind::Conflict);

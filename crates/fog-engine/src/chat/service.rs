@@ -71,15 +71,25 @@ impl ChatService {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let (orders, inbox) = mpsc::channel(ORDERS);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
         let saves_power = Arc::new(AtomicBool::new(false));
         let (ending, ended) = oneshot::channel::<()>();
         let radio = fog_ble::Config { saves_power: saves_power.clone(), phone, ..fog_ble::Config::default() };
         std::thread::Builder::new().name("chat".to_owned()).spawn(move || {
             use Capabilities as C;
-            let capabilities = C::PRIVATE_MEDIA.and(C::PREKEYS).and(C::GROUPS).and(C::BOARD).and(C::VOUCH).and(C::MESH_DIAGNOSTICS);
+            let capabilities = C::PRIVATE_MEDIA
+                .and(C::PREKEYS)
+                .and(C::GROUPS)
+                .and(C::BOARD)
+                .and(C::VOUCH)
+                .and(C::MESH_DIAGNOSTICS);
             let me = identity.keys();
-            let mut node = Node::new(identity, Config { nickname: nickname.clone(), capabilities, is_fellow: true }, rand::random());
+            let mut node = Node::new(
+                identity,
+                Config { nickname: nickname.clone(), capabilities, is_fellow: true },
+                rand::random(),
+            );
             for PinnedContact { keys, is_favourite, is_verified } in before.known {
                 node.pin(keys);
                 node.set_favourite(keys.peer(), is_favourite);
@@ -91,7 +101,14 @@ impl ChatService {
             node.restore_board(&before.board);
             let set_by = before.moved.by.saturating_add(before.moved.gap);
             node.move_times(set_by);
-            let fellows = BundleRelay::restore(me.peer(), before.key, &before.bundles, &before.ratchet, set_by, clock.look().now);
+            let fellows = BundleRelay::restore(
+                me.peer(),
+                before.key,
+                &before.bundles,
+                &before.ratchet,
+                set_by,
+                clock.look().now,
+            );
             let to = Listener { number, to };
             runtime.block_on(Running::new(node, (me, nickname), fellows, clock, to, radio).run(inbox));
             runtime.shutdown_timeout(Duration::from_secs(1));
@@ -207,7 +224,14 @@ fn told<E: std::fmt::Display>(result: Result<(), E>) {
 }
 
 impl Running {
-    fn new(node: Node, me: (PeerKeys, String), fellows: BundleRelay, clock: Clock, to: Listener, radio_config: fog_ble::Config) -> Self {
+    fn new(
+        node: Node,
+        me: (PeerKeys, String),
+        fellows: BundleRelay,
+        clock: Clock,
+        to: Listener,
+        radio_config: fog_ble::Config,
+    ) -> Self {
         let (heard, hears) = mpsc::channel(HEARD);
         Self {
             node,
@@ -347,7 +371,10 @@ impl Running {
         let version = self.node.mail_version();
         if self.mail.is_none_or(|(told, at)| told != version && at.elapsed() >= MAIL_EVERY) {
             self.mail = Some((version, Instant::now()));
-            return self.to.say(ChatEvent::Mail { state: self.node.mail_state(), letters: self.node.letters() as u32 }).await;
+            return self
+                .to
+                .say(ChatEvent::Mail { state: self.node.mail_state(), letters: self.node.letters() as u32 })
+                .await;
         }
         true
     }
@@ -397,7 +424,12 @@ impl Running {
         }
         self.next_look = now + LOOK_EVERY;
         let is_due = |(_, _, queued): &(PeerId, &_, u64)| now.saturating_sub(*queued) >= WAIT;
-        let waiting: Vec<_> = self.node.waiting().filter(is_due).map(|(to, message, queued)| (to, message.clone(), queued)).collect();
+        let waiting: Vec<_> = self
+            .node
+            .waiting()
+            .filter(is_due)
+            .map(|(to, message, queued)| (to, message.clone(), queued))
+            .collect();
         for (to, message, queued) in waiting {
             let Some(keys) = self.node.keys_of(to) else { continue };
             let me = Me { keys: self.me.0, name: &self.me.1 };
@@ -423,7 +455,9 @@ impl Running {
         let (refused, to, mid) = match order {
             ServiceCommand::Say(text) => return drop(self.node.say_to_all(&text, now)),
             ServiceCommand::Tell { to, mid, text } => (self.node.tell(to, mid.clone(), text, now), to, mid),
-            ServiceCommand::Give { to: Some(to), mid, file } => (self.node.give(to, mid.clone(), file, now), to, mid),
+            ServiceCommand::Give { to: Some(to), mid, file } => {
+                (self.node.give(to, mid.clone(), file, now), to, mid)
+            }
             ServiceCommand::Give { to: None, file, .. } => {
                 if let Err(error) = self.node.give_to_all(&file, now) {
                     tracing::warn!(%error, "a file was not given");
@@ -452,9 +486,13 @@ impl Running {
                 self.me.1.clone_from(&name);
                 return self.node.rename(name, now);
             }
-            ServiceCommand::SayInGroup { group, mid, text } => return told(self.node.say_in_group(group, mid, &text, now)),
+            ServiceCommand::SayInGroup { group, mid, text } => {
+                return told(self.node.say_in_group(group, mid, &text, now));
+            }
             ServiceCommand::Stored(turn) => return self.fellows.stored(turn, now),
-            ServiceCommand::Answered { bundle, is_stored } => return self.fellows.answered(bundle, is_stored, now),
+            ServiceCommand::Answered { bundle, is_stored } => {
+                return self.fellows.answered(bundle, is_stored, now);
+            }
             ServiceCommand::Link(link) => return self.open(link),
             ServiceCommand::Radio(wish) => return self.switch_radio(wish),
         };
@@ -468,11 +506,19 @@ impl Running {
     /// Changes groups or the board. The error says why not.
     fn change(&mut self, change: Change, now: u64) -> Result<(), String> {
         match change {
-            Change::Post { id, text, is_urgent, life } => self.node.pin_note(id, &text, is_urgent, life, now).map_err(|e| e.to_string()),
+            Change::Post { id, text, is_urgent, life } => {
+                self.node.pin_note(id, &text, is_urgent, life, now).map_err(|e| e.to_string())
+            }
             Change::TakeDown(id) => self.node.take_down(id, now).map_err(|e| e.to_string()),
-            Change::MakeGroup { id, name, others } => self.node.make_group(id, &name, others, now).map_err(|e| e.to_string()),
-            Change::AddToGroup { group, member } => self.node.add_to_group(group, member, now).map_err(|e| e.to_string()),
-            Change::RemoveFromGroup { group, peer } => self.node.remove_from_group(group, peer, now).map_err(|e| e.to_string()),
+            Change::MakeGroup { id, name, others } => {
+                self.node.make_group(id, &name, others, now).map_err(|e| e.to_string())
+            }
+            Change::AddToGroup { group, member } => {
+                self.node.add_to_group(group, member, now).map_err(|e| e.to_string())
+            }
+            Change::RemoveFromGroup { group, peer } => {
+                self.node.remove_from_group(group, peer, now).map_err(|e| e.to_string())
+            }
             Change::LeaveGroup(group) => self.node.leave_group(group).map_err(|e| e.to_string()),
         }
     }
@@ -540,10 +586,12 @@ impl Running {
     fn switch_radio(&mut self, wish: Option<Option<String>>) {
         // The links of the previous radio are ended first.
         let before = self.radio.take().map(|running| running.task);
-        self.radio_view = fog_api::RadioView { links: self.radio_view.links, ..fog_api::RadioView::default() };
+        self.radio_view =
+            fog_api::RadioView { links: self.radio_view.links, ..fog_api::RadioView::default() };
         if let Some(adapter) = wish {
             self.radio_view.state = fog_api::RadioState::Starting;
-            let (heard, config) = (self.heard.clone(), fog_ble::Config { adapter, ..self.radio_config.clone() });
+            let (heard, config) =
+                (self.heard.clone(), fog_ble::Config { adapter, ..self.radio_config.clone() });
             let (stop, stopped) = oneshot::channel();
             let task = tokio::spawn(use_radio(config, heard, stopped, before));
             self.radio = Some(Radio { stop, task });
@@ -553,7 +601,12 @@ impl Running {
 }
 
 /// Runs the radio until `stopped` closes, then ends its links. The previous radio in `before` ends first.
-async fn use_radio(config: fog_ble::Config, heard: mpsc::Sender<Heard>, mut stopped: oneshot::Receiver<()>, before: Option<JoinHandle<()>>) {
+async fn use_radio(
+    config: fog_ble::Config,
+    heard: mpsc::Sender<Heard>,
+    mut stopped: oneshot::Receiver<()>,
+    before: Option<JoinHandle<()>>,
+) {
     if let Some(before) = before {
         // The task fails only by being dropped.
         let _ = tokio::time::timeout(RADIO_ENDS, before).await;

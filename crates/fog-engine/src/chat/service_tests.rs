@@ -12,7 +12,14 @@ fn running(source: Arc<Fake>, gap: i64) -> Running {
     let mut clock = Clock::new(source, gap);
     let node = Node::new(identity, Config { nickname: "anna".to_owned(), ..Config::default() }, [3; 32]);
     let fellows = BundleRelay::restore(me.peer(), [4; 32], &[], &[], 0, clock.look().now);
-    Running::new(node, (me, "anna".to_owned()), fellows, clock, Listener { number: 1, to }, fog_ble::Config::default())
+    Running::new(
+        node,
+        (me, "anna".to_owned()),
+        fellows,
+        clock,
+        Listener { number: 1, to },
+        fog_ble::Config::default(),
+    )
 }
 
 /// Runs one round of the thread. Returns whether a message was given up, whether the keys for bundles
@@ -23,8 +30,10 @@ fn turn(running: &mut Running) -> (bool, bool, usize) {
     running.fellows.handle_timeout(now);
     running.entrust(now);
     let events: Vec<Event> = std::iter::from_fn(|| running.node.poll_event()).collect();
-    let is_given_up = events.iter().any(|event| matches!(event, Event::Delivery { state: Delivery::Failed, .. }));
-    let is_rotated = std::iter::from_fn(|| running.fellows.poll()).any(|todo| matches!(todo, Todo::Store(..)));
+    let is_given_up =
+        events.iter().any(|event| matches!(event, Event::Delivery { state: Delivery::Failed, .. }));
+    let is_rotated =
+        std::iter::from_fn(|| running.fellows.poll()).any(|todo| matches!(todo, Todo::Store(..)));
     (is_given_up, is_rotated, fog_bitchat::notes_in(&running.node.board_state()).len())
 }
 
@@ -54,7 +63,10 @@ fn a_time_off_is_believed_after_an_hour_and_not_when_it_is_set_back() {
         let mut running = running(fake.clone(), 40 * DAY_MS);
         let now = running.now();
         // The note was stored forty days ago by this calendar; the times move as at a start.
-        running.node.pin_note([7; 16], "soup", false, DAY_MS.unsigned_abs(), now - 40 * DAY_MS.unsigned_abs()).unwrap();
+        running
+            .node
+            .pin_note([7; 16], "soup", false, DAY_MS.unsigned_abs(), now - 40 * DAY_MS.unsigned_abs())
+            .unwrap();
         running.node.move_times(40 * DAY_MS);
         assert_eq!(turn(&mut running).2, 1, "not at once");
         if !is_real {

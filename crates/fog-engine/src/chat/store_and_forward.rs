@@ -114,7 +114,14 @@ pub(crate) struct BundleRelay {
 impl BundleRelay {
     /// Restores the stored state; parts that cannot be read begin anew. `key` seals the ratchet's state,
     /// and `set_by` is the number of milliseconds by which the clock was set since.
-    pub(crate) fn restore(me: PeerId, key: [u8; 32], bundles: &[u8], ratchet: &[u8], set_by: i64, now: u64) -> Self {
+    pub(crate) fn restore(
+        me: PeerId,
+        key: [u8; 32],
+        bundles: &[u8],
+        ratchet: &[u8],
+        set_by: i64,
+        now: u64,
+    ) -> Self {
         let (noted, bundles) = split::<Noted>(bundles);
         let (beside, sealed) = split::<Beside>(ratchet);
         let (ratchet, rotated) = match Ratchet::restore(&key, sealed) {
@@ -211,12 +218,27 @@ impl BundleRelay {
 
     /// Seals a text and hands it to the carrier; `false` when the recipient's card is not known or there is
     /// no room now.
-    pub(crate) fn send(&mut self, me: &Me<'_>, to: &PeerKeys, mid: &str, text: &str, at: u64, now: u64) -> bool {
+    pub(crate) fn send(
+        &mut self,
+        me: &Me<'_>,
+        to: &PeerKeys,
+        mid: &str,
+        text: &str,
+        at: u64,
+        now: u64,
+    ) -> bool {
         if now < self.full_until || !self.ratchet.knows(&to.noise) || text.len() > MAX_TEXT {
             return false;
         }
         let token = rand::random();
-        let content = Content { token, mid: mid.to_owned(), at, text: text.to_owned(), name: me.name.to_owned(), signing: me.keys.signing };
+        let content = Content {
+            token,
+            mid: mid.to_owned(),
+            at,
+            text: text.to_owned(),
+            name: me.name.to_owned(),
+            signing: me.keys.signing,
+        };
         let mut open = serde_json::to_vec(&content).unwrap_or_default();
         open.resize(open.len().next_multiple_of(PADDED), b' ');
         let Some(sealed) = self.ratchet.seal(&to.noise, &open) else { return false };
@@ -237,16 +259,18 @@ impl BundleRelay {
         while let Some((_, held)) = self.held.pop_front_if(|(needs, _)| *needs <= turn) {
             match held {
                 Held::Say(peer, bytes) => self.todo.push_back(Todo::Say(peer, bytes)),
-                Held::Send { to, mid, token, sealed, life } => match self.carrier.send(to.0, sealed, token, life, now) {
-                    Ok(id) => {
-                        self.sent.insert(id, (to, mid));
+                Held::Send { to, mid, token, sealed, life } => {
+                    match self.carrier.send(to.0, sealed, token, life, now) {
+                        Ok(id) => {
+                            self.sent.insert(id, (to, mid));
+                        }
+                        Err(error) => {
+                            // Each attempt uses up a key and has to be stored, so the next one waits.
+                            tracing::debug!(%error, "not carried");
+                            self.full_until = now + FULL;
+                        }
                     }
-                    Err(error) => {
-                        // Each attempt uses up a key and has to be stored, so the next one waits.
-                        tracing::debug!(%error, "not carried");
-                        self.full_until = now + FULL;
-                    }
-                },
+                }
             }
         }
         self.look(now);
@@ -291,11 +315,19 @@ impl BundleRelay {
     fn look(&mut self, now: u64) {
         while let Some(effect) = self.carrier.poll_effect() {
             match effect {
-                Effect::Say { peer, bytes } => self.todo.push_back(Todo::Say(PeerId(peer), [&[BUNDLE], &bytes[..]].concat())),
+                Effect::Say { peer, bytes } => {
+                    self.todo.push_back(Todo::Say(PeerId(peer), [&[BUNDLE], &bytes[..]].concat()))
+                }
                 Effect::Arrived { id, source, payload } => self.arrived(id, source, &payload, now),
-                Effect::Handed { id } => self.todo.extend(self.sent.get(&id).cloned().map(|(to, mid)| Todo::Carried(to, mid))),
-                Effect::Delivered { id } => self.todo.extend(self.sent.remove(&id).map(|(to, mid)| Todo::Delivered(to, mid))),
-                Effect::Expired { id } => self.todo.extend(self.sent.remove(&id).map(|(to, mid)| Todo::Expired(to, mid))),
+                Effect::Handed { id } => {
+                    self.todo.extend(self.sent.get(&id).cloned().map(|(to, mid)| Todo::Carried(to, mid)))
+                }
+                Effect::Delivered { id } => {
+                    self.todo.extend(self.sent.remove(&id).map(|(to, mid)| Todo::Delivered(to, mid)))
+                }
+                Effect::Expired { id } => {
+                    self.todo.extend(self.sent.remove(&id).map(|(to, mid)| Todo::Expired(to, mid)))
+                }
                 _ => {}
             }
         }
@@ -320,7 +352,11 @@ impl BundleRelay {
             Err(error) => return tracing::debug!(%error, "a carried message is not opened"),
         };
         let Ok(content) = serde_json::from_slice::<Content>(&open) else { return };
-        if content.text.len() > MAX_TEXT || content.name.len() > MAX_NAME || content.mid.is_empty() || content.mid.len() > MAX_NAME {
+        if content.text.len() > MAX_TEXT
+            || content.name.len() > MAX_NAME
+            || content.mid.is_empty()
+            || content.mid.len() > MAX_NAME
+        {
             return;
         }
         if self.opened.len() >= OPENED {
@@ -328,7 +364,14 @@ impl BundleRelay {
         }
         self.opened.push_back((id, content.token));
         let keys = PeerKeys { noise, signing: content.signing };
-        let carried = CarriedMessage { keys, name: content.name, mid: content.mid, text: content.text, at: content.at.min(now), bundle: id };
+        let carried = CarriedMessage {
+            keys,
+            name: content.name,
+            mid: content.mid,
+            text: content.text,
+            at: content.at.min(now),
+            bundle: id,
+        };
         self.todo.push_back(Todo::CarriedMessage(Box::new(carried)));
     }
 }
@@ -340,7 +383,9 @@ fn join(first: &impl Serialize, second: &[u8]) -> Vec<u8> {
 }
 
 fn split<T: Default + for<'a> Deserialize<'a>>(state: &[u8]) -> (T, &[u8]) {
-    let parts = state.split_first_chunk().and_then(|(length, rest)| rest.split_at_checked(u32::from_be_bytes(*length) as usize));
+    let parts = state
+        .split_first_chunk()
+        .and_then(|(length, rest)| rest.split_at_checked(u32::from_be_bytes(*length) as usize));
     let Some((first, second)) = parts else { return (T::default(), &[]) };
     (serde_json::from_slice(first).unwrap_or_default(), second)
 }

@@ -31,8 +31,18 @@ fn who(peer: PeerId) -> usize {
 
 impl Street {
     fn new() -> Self {
-        let nodes = (0..3).map(|n| BundleRelay::restore(keys(n).peer(), [9; 32], &[], &[], 0, START)).collect();
-        Self { nodes, stored: vec![<_>::default(); 3], near: Vec::new(), now: START, is_slow: false, refuses: false, got: Vec::new(), states: Vec::new() }
+        let nodes =
+            (0..3).map(|n| BundleRelay::restore(keys(n).peer(), [9; 32], &[], &[], 0, START)).collect();
+        Self {
+            nodes,
+            stored: vec![<_>::default(); 3],
+            near: Vec::new(),
+            now: START,
+            is_slow: false,
+            refuses: false,
+            got: Vec::new(),
+            states: Vec::new(),
+        }
     }
 
     fn meet(&mut self, a: usize, b: usize) {

@@ -29,7 +29,9 @@ impl Vault {
         let nonce: [u8; NONCE] = rand::random();
         let mut sealed = nonce.to_vec();
         // Encryption fails only above 256 GB.
-        sealed.extend(self.0.encrypt(XNonce::from_slice(&nonce), Payload { msg: open, aad: about }).unwrap_or_default());
+        sealed.extend(
+            self.0.encrypt(XNonce::from_slice(&nonce), Payload { msg: open, aad: about }).unwrap_or_default(),
+        );
         sealed
     }
 

@@ -27,7 +27,14 @@ impl Chat {
             groups: self.group_views(),
             board: self.note_views(ctx),
             carried: self.letters + self.bundles,
-            threads: threads.into_iter().map(|(unread, row)| ThreadView { with: row.thread.clone(), unread, last: Some(self.message_view(&row)) }).collect(),
+            threads: threads
+                .into_iter()
+                .map(|(unread, row)| ThreadView {
+                    with: row.thread.clone(),
+                    unread,
+                    last: Some(self.message_view(&row)),
+                })
+                .collect(),
         }
     }
 
@@ -44,7 +51,11 @@ impl Chat {
     }
 
     pub(crate) fn message_view(&self, row: &ChatRow) -> ChatMessage {
-        let body: Body = self.vault.as_ref().and_then(|vault| vault.open_value(&row.thread, &row.sealed)).unwrap_or_default();
+        let body: Body = self
+            .vault
+            .as_ref()
+            .and_then(|vault| vault.open_value(&row.thread, &row.sealed))
+            .unwrap_or_default();
         ChatMessage {
             row: row.id,
             with: row.thread.clone(),

@@ -26,12 +26,14 @@ impl Duty {
                 self.set_contributing(ctx, on);
             }
             DutyCommand::Snooze { minutes } => {
-                let until = (minutes > 0).then(|| UnixMillis(ctx.clock.unix().0 + i64::from(minutes) * 60_000));
+                let until =
+                    (minutes > 0).then(|| UnixMillis(ctx.clock.unix().0 + i64::from(minutes) * 60_000));
                 self.set_snooze(ctx, until);
             }
             DutyCommand::FinishThenStop => {
                 let finishing = ctx.settings.flag(keys::CONTRIBUTING);
-                let tasks = ctx.load.running.iter().map(|task| serde_json::json!([task.job.0, task.index])).collect();
+                let tasks =
+                    ctx.load.running.iter().map(|task| serde_json::json!([task.job.0, task.index])).collect();
                 ctx.keep_settings(&[(FINISHING_KEY.to_owned(), finishing.then_some(Value::Array(tasks)))]);
                 ctx.finishing = finishing;
                 ctx.out.input(Input::FinishingChanged);
@@ -42,12 +44,20 @@ impl Duty {
         Ok(ctx.done())
     }
 
-    pub(crate) fn settings_command(&mut self, ctx: &mut Context, command: SettingsCommand) -> Result<Reply, ApiError> {
+    pub(crate) fn settings_command(
+        &mut self,
+        ctx: &mut Context,
+        command: SettingsCommand,
+    ) -> Result<Reply, ApiError> {
         match command {
             SettingsCommand::Get => Ok(Reply::Settings(ctx.settings.values().clone())),
             SettingsCommand::Set { changes } => self.set_settings(ctx, changes),
             SettingsCommand::Reset => {
-                let all: Vec<_> = settings::ALL.iter().filter(|s| s.key != keys::FIRST_RUN_DONE.key()).map(|s| (s.key.to_owned(), None)).collect();
+                let all: Vec<_> = settings::ALL
+                    .iter()
+                    .filter(|s| s.key != keys::FIRST_RUN_DONE.key())
+                    .map(|s| (s.key.to_owned(), None))
+                    .collect();
                 self.change_settings(ctx, &all);
                 Ok(ctx.done())
             }
@@ -66,11 +76,20 @@ impl Duty {
         Ok(Reply::Verdict(views::verdict_view(&verdict, &ctx.clock)))
     }
 
-    pub(crate) fn set_settings(&mut self, ctx: &mut Context, changes: BTreeMap<String, Value>) -> Result<Reply, ApiError> {
+    pub(crate) fn set_settings(
+        &mut self,
+        ctx: &mut Context,
+        changes: BTreeMap<String, Value>,
+    ) -> Result<Reply, ApiError> {
         let mut checked = Vec::new();
         for (key, value) in changes {
-            let setting = settings::find(&key).ok_or_else(|| DutyError::UnknownSetting { key: key.clone() })?;
-            let value = if value.is_null() { None } else { Some(setting.check(&value).map_err(|why| ApiError::new(ErrorKind::BadInput, why))?) };
+            let setting =
+                settings::find(&key).ok_or_else(|| DutyError::UnknownSetting { key: key.clone() })?;
+            let value = if value.is_null() {
+                None
+            } else {
+                Some(setting.check(&value).map_err(|why| ApiError::new(ErrorKind::BadInput, why))?)
+            };
             checked.push((key, value));
         }
         let mut after = ctx.settings.values().clone();
@@ -81,8 +100,13 @@ impl Duty {
             };
         }
         // A stored conflict from before it was refused must not block other changes.
-        let is_changed = |conflict: &settings::Conflict| conflict.keys.iter().any(|key| checked.iter().any(|(changed, _)| changed == key));
-        if let Some(conflict) = settings::conflicts(&after).into_iter().find(|conflict| conflict.is_refused && is_changed(conflict)) {
+        let is_changed = |conflict: &settings::Conflict| {
+            conflict.keys.iter().any(|key| checked.iter().any(|(changed, _)| changed == key))
+        };
+        if let Some(conflict) = settings::conflicts(&after)
+            .into_iter()
+            .find(|conflict| conflict.is_refused && is_changed(conflict))
+        {
             return Err(DutyError::ConflictingSettings { why: conflict.message }.into());
         }
         self.change_settings(ctx, &checked);
@@ -101,7 +125,10 @@ impl Duty {
     pub(crate) fn set_contributing(&mut self, ctx: &mut Context, on: bool) {
         ctx.finishing = false;
         ctx.out.input(Input::FinishingChanged);
-        self.change_settings(ctx, &[(keys::CONTRIBUTING.key().to_owned(), Some(on.into())), (FINISHING_KEY.to_owned(), None)]);
+        self.change_settings(
+            ctx,
+            &[(keys::CONTRIBUTING.key().to_owned(), Some(on.into())), (FINISHING_KEY.to_owned(), None)],
+        );
     }
 
     pub(crate) fn set_snooze(&mut self, ctx: &mut Context, until: Option<UnixMillis>) {

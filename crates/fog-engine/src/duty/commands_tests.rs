@@ -25,11 +25,23 @@ fn values(device: &TestEngine) -> std::collections::BTreeMap<String, Value> {
 /// A device on which every rule allows work.
 fn willing() -> TestEngine {
     let mut device = test_engine();
-    let on = [("contributing", true.into()), ("run_while_in_use", true.into()), ("run_on_battery", true.into()), ("unknown_idle", "allow".into())];
+    let on = [
+        ("contributing", true.into()),
+        ("run_while_in_use", true.into()),
+        ("run_on_battery", true.into()),
+        ("unknown_idle", "allow".into()),
+    ];
     set(&mut device, &on).unwrap();
     let now = device.engine.ctx.clock.moment();
-    device.engine.ctx.rules.handle_readings(Readings { ram_available: Some(16 << 30), idle: Some(1e6), ..Readings::default() }, now);
-    assert!(device.engine.ctx.rules.verdict().duty > Percent::ZERO, "{:?}", device.engine.ctx.rules.verdict());
+    device.engine.ctx.rules.handle_readings(
+        Readings { ram_available: Some(16 << 30), idle: Some(1e6), ..Readings::default() },
+        now,
+    );
+    assert!(
+        device.engine.ctx.rules.verdict().duty > Percent::ZERO,
+        "{:?}",
+        device.engine.ctx.rules.verdict()
+    );
     device
 }
 
@@ -37,14 +49,21 @@ fn willing() -> TestEngine {
 fn of_several_changes_all_or_none_are_made() {
     let mut device = test_engine();
     let before = values(&device);
-    for (key, value) in [("no_such_setting", true.into()), ("cores", Value::from(-1)), ("theme", "purple".into()), ("week", "012".into()), ("chat", 7.into())] {
+    for (key, value) in [
+        ("no_such_setting", true.into()),
+        ("cores", Value::from(-1)),
+        ("theme", "purple".into()),
+        ("week", "012".into()),
+        ("chat", 7.into()),
+    ] {
         let refused = set(&mut device, &[("keep_awake", true.into()), (key, value)]).unwrap_err();
         assert_eq!(refused.kind, ErrorKind::BadInput);
         assert!(refused.message.contains(key), "{}", refused.message);
         assert_eq!(values(&device), before, "{key}");
     }
     // Work would stop at 70 % and go on at 50 %.
-    let conflict = set(&mut device, &[("battery_stop", 70.into()), ("battery_resume", 50.into())]).unwrap_err();
+    let conflict =
+        set(&mut device, &[("battery_stop", 70.into()), ("battery_resume", 50.into())]).unwrap_err();
     assert!(conflict.message.ends_with("Nothing was changed"), "{}", conflict.message);
     assert_eq!(values(&device), before);
     set(&mut device, &[("battery_stop", 30.into()), ("battery_resume", 50.into())]).unwrap();
@@ -55,11 +74,29 @@ fn of_several_changes_all_or_none_are_made() {
 #[test]
 fn a_reset_restores_everything_but_the_first_run() {
     let mut device = test_engine();
-    set(&mut device, &[("first_run_done", true.into()), ("cores", 3.into()), ("device_name", "attic".into())]).unwrap();
+    set(
+        &mut device,
+        &[("first_run_done", true.into()), ("cores", 3.into()), ("device_name", "attic".into())],
+    )
+    .unwrap();
     assert_eq!(device.call(Command::Settings(SettingsCommand::Reset)).unwrap(), Reply::Done);
     let now = values(&device);
-    assert_eq!((&now["first_run_done"], &now["cores"], &now["device_name"]), (&true.into(), &0.0.into(), &"".into()));
-    assert_eq!(device.engine.ctx.store.settings().unwrap().keys().filter(|key| !key.starts_with('_')).collect::<Vec<_>>(), ["first_run_done"]);
+    assert_eq!(
+        (&now["first_run_done"], &now["cores"], &now["device_name"]),
+        (&true.into(), &0.0.into(), &"".into())
+    );
+    assert_eq!(
+        device
+            .engine
+            .ctx
+            .store
+            .settings()
+            .unwrap()
+            .keys()
+            .filter(|key| !key.starts_with('_'))
+            .collect::<Vec<_>>(),
+        ["first_run_done"]
+    );
 }
 
 #[test]
@@ -77,10 +114,17 @@ fn a_pause_ends_by_its_time_or_by_switching_on() {
     assert_eq!(device.engine.ctx.rules.verdict().duty, Percent::ZERO, "it ends early");
     device.clock.pass(61_000);
     device.engine.duty.handle_timeout(&mut device.engine.ctx);
-    assert!(device.engine.ctx.rules.verdict().duty > Percent::ZERO, "it does not end: {:?}", device.engine.ctx.rules.verdict());
+    assert!(
+        device.engine.ctx.rules.verdict().duty > Percent::ZERO,
+        "it does not end: {:?}",
+        device.engine.ctx.rules.verdict()
+    );
     duty(&mut device, DutyCommand::Snooze { minutes: 30 });
     duty(&mut device, DutyCommand::SetContributing { on: true });
-    assert!(device.engine.duty.snoozed_until().is_none() && device.engine.ctx.rules.verdict().duty > Percent::ZERO);
+    assert!(
+        device.engine.duty.snoozed_until().is_none()
+            && device.engine.ctx.rules.verdict().duty > Percent::ZERO
+    );
     duty(&mut device, DutyCommand::Snooze { minutes: 30 });
     duty(&mut device, DutyCommand::Snooze { minutes: 0 });
     assert!(device.engine.ctx.rules.verdict().duty > Percent::ZERO);
@@ -92,7 +136,11 @@ fn a_pause_and_finishing_outlive_a_restart() {
     duty(&mut device, DutyCommand::Snooze { minutes: 30 });
     duty(&mut device, DutyCommand::FinishThenStop);
     let device = device.restarted();
-    assert!(device.engine.duty.snoozed_until().is_some() && device.engine.ctx.finishing && device.engine.ctx.settings.flag(keys::CONTRIBUTING));
+    assert!(
+        device.engine.duty.snoozed_until().is_some()
+            && device.engine.ctx.finishing
+            && device.engine.ctx.settings.flag(keys::CONTRIBUTING)
+    );
 }
 
 #[tokio::test]

@@ -18,7 +18,11 @@ impl KeepAwake {
         }
         let start = || {
             let (orders, received) = sync_channel(4);
-            std::thread::Builder::new().name("awake".to_owned()).stack_size(256 << 10).spawn(move || system::follow(&received)).ok()?;
+            std::thread::Builder::new()
+                .name("awake".to_owned())
+                .stack_size(256 << 10)
+                .spawn(move || system::follow(&received))
+                .ok()?;
             Some(orders)
         };
         self.orders = self.orders.take().or_else(start);
@@ -37,9 +41,14 @@ mod system {
         for wanted in orders {
             drop(held.take());
             if wanted {
-                let hold =
-                    keepawake::Builder::default().idle(true).reason("Works on jobs").app_name("Fog Compute").app_reverse_domain("network.fog.compute").create();
-                held = hold.inspect_err(|error| tracing::warn!(%error, "the system cannot be kept awake")).ok();
+                let hold = keepawake::Builder::default()
+                    .idle(true)
+                    .reason("Works on jobs")
+                    .app_name("Fog Compute")
+                    .app_reverse_domain("network.fog.compute")
+                    .create();
+                held =
+                    hold.inspect_err(|error| tracing::warn!(%error, "the system cannot be kept awake")).ok();
             }
         }
     }

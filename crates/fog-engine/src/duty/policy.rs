@@ -82,7 +82,11 @@ impl Settings {
 
 /// Policy that the settings describe. `values` may be partial; the rest has its defaults.
 #[must_use]
-pub fn policy_from(values: &BTreeMap<String, Value>, snoozed_until: Option<Moment>, finishing: bool) -> Policy {
+pub fn policy_from(
+    values: &BTreeMap<String, Value>,
+    snoozed_until: Option<Moment>,
+    finishing: bool,
+) -> Policy {
     let s = Settings::new(values);
     let percent = |key: keys::Number| Percent::new(s.number(key) as u8);
     let fan = s.number(keys::QUIET_FAN_RPM) as u32;
@@ -118,7 +122,12 @@ pub fn policy_from(values: &BTreeMap<String, Value>, snoozed_until: Option<Momen
         ram_available_min: (s.number(keys::RAM_AVAILABLE_MIN) as u64) << 20,
         energy_max: (!s.text(keys::ENERGY_SOURCE).is_empty()).then(|| s.number(keys::ENERGY_MAX) as f32),
         profiles: vec![
-            Profile { name: "full".to_owned(), duty_idle: percent(keys::DUTY_IDLE), duty_in_use: percent(keys::DUTY_IN_USE), fan_rpm_max: None },
+            Profile {
+                name: "full".to_owned(),
+                duty_idle: percent(keys::DUTY_IDLE),
+                duty_in_use: percent(keys::DUTY_IN_USE),
+                fan_rpm_max: None,
+            },
             Profile {
                 name: "quiet".to_owned(),
                 duty_idle: percent(keys::QUIET_DUTY).min(percent(keys::DUTY_IDLE)),
@@ -151,7 +160,10 @@ mod tests {
 
     #[test]
     fn a_stored_value_that_is_not_valid_any_more_falls_back() {
-        let stored = BTreeMap::from([(keys::IDLE_AFTER.key().to_owned(), Value::from(-5)), (keys::WEEK.key().to_owned(), Value::from("0".repeat(168)))]);
+        let stored = BTreeMap::from([
+            (keys::IDLE_AFTER.key().to_owned(), Value::from(-5)),
+            (keys::WEEK.key().to_owned(), Value::from("0".repeat(168))),
+        ]);
         let policy = policy_from(&stored, None, false);
         assert!((policy.idle_after_seconds - 180.0).abs() < 0.1);
         assert_eq!(policy.week, [OFF_CELL; HOURS_IN_WEEK]);

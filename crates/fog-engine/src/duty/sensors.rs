@@ -27,7 +27,11 @@ pub(crate) enum SensorOrder {
 }
 
 /// Starts the thread; it ends when the returned sender is dropped.
-pub(crate) fn start(config: SensorConfig, device: Option<DeviceReadings>, to: mpsc::Sender<EngineMessage>) -> std::io::Result<SyncSender<SensorOrder>> {
+pub(crate) fn start(
+    config: SensorConfig,
+    device: Option<DeviceReadings>,
+    to: mpsc::Sender<EngineMessage>,
+) -> std::io::Result<SyncSender<SensorOrder>> {
     let (orders, received) = sync_channel(32);
     let wake = to.clone();
     // A full queue means that the loop has work already, and the next sample reports the same.

@@ -38,10 +38,18 @@ fn a_job_of_many_tasks_for_others_is_changed_like_one_of_this_device() {
             } else {
                 device.lend(1, TaskId { job: lent, index: 7 }, node(1));
             }
-            least = (least.0.min(took(&mut device, own, action)), least.1.min(took(&mut device, lent, action)));
-            assert_eq!(device.engine.exchange.requester().tasks_of(lent).count(), if action == JobAction::Resume { MANY as usize } else { 0 });
+            least =
+                (least.0.min(took(&mut device, own, action)), least.1.min(took(&mut device, lent, action)));
+            assert_eq!(
+                device.engine.exchange.requester().tasks_of(lent).count(),
+                if action == JobAction::Resume { MANY as usize } else { 0 }
+            );
             assert!(device.engine.ctx.store.leases().unwrap().is_empty());
-            took(&mut device, lent, if action == JobAction::Cancel { JobAction::Remove } else { JobAction::Cancel });
+            took(
+                &mut device,
+                lent,
+                if action == JobAction::Cancel { JobAction::Remove } else { JobAction::Cancel },
+            );
         }
         println!("{action:?} of {MANY} tasks: {:?} of this device, {:?} for others", least.0, least.1);
         // The state in memory still takes some work per task.
@@ -55,7 +63,10 @@ fn a_change_of_a_small_job_does_not_look_at_a_large_one() {
     let mut device = test_engine();
     let small = |device: &mut TestEngine| {
         let id = device.job(2, Some(WISH()), |_| {});
-        (0..3).map(|_| took(device, id, JobAction::Pause) + took(device, id, JobAction::Resume)).min().unwrap()
+        (0..3)
+            .map(|_| took(device, id, JobAction::Pause) + took(device, id, JobAction::Resume))
+            .min()
+            .unwrap()
     };
     let alone = small(&mut device);
     device.job(40_000, Some(WISH()), |_| {});
@@ -74,15 +85,20 @@ fn of_a_result_of_twelve_thousand_files_the_loop_writes_the_rows_a_stretch_at_a_
     let claim = engine.ctx.store.claim_task("test", engine.ctx.clock.unix()).unwrap().unwrap();
     let folder = engine.ctx.store.folder().to_owned();
     let file = |text: &str| BlobFile::copy(&folder, text.as_bytes(), ByteCount::mib(1)).unwrap();
-    let files: Vec<(String, BlobFile)> = (0..12_000).map(|n| (format!("f{n:05}"), file(&format!("the file {n}")))).collect();
-    let outputs: Vec<Output> = files.iter().map(|(path, file)| Output { path: path.clone(), blob: file.id(), size: file.size() }).collect();
+    let files: Vec<(String, BlobFile)> =
+        (0..12_000).map(|n| (format!("f{n:05}"), file(&format!("the file {n}")))).collect();
+    let outputs: Vec<Output> = files
+        .iter()
+        .map(|(path, file)| Output { path: path.clone(), blob: file.id(), size: file.size() })
+        .collect();
     let (stdout, stderr) = (file("out"), file("err"));
     let (out, err) = (stdout.id(), stderr.id());
     let holds = engine.ctx.store.holds();
     let begun = Instant::now();
     let all = files.into_iter().map(|(_, file)| file).chain([stdout, stderr]).collect();
     // A separate thread places the files, as for a task.
-    let placed = std::thread::spawn(move || PlacedFiles::place(&folder, &holds, all).unwrap()).join().unwrap();
+    let placed =
+        std::thread::spawn(move || PlacedFiles::place(&folder, &holds, all).unwrap()).join().unwrap();
     let beside = begun.elapsed();
     let report = fog_runtime::Report {
         outcome: fog_runtime::Outcome::Exited(0),
@@ -94,7 +110,15 @@ fn of_a_result_of_twelve_thousand_files_the_loop_writes_the_rows_a_stretch_at_a_
         stderr_dropped: 0,
         left_out: Default::default(),
     };
-    let done = TaskDone { report, stdout: out, stderr: err, outputs: outputs.clone(), placed, hash: "h".to_owned(), remarks: Default::default() };
+    let done = TaskDone {
+        report,
+        stdout: out,
+        stderr: err,
+        outputs: outputs.clone(),
+        placed,
+        hash: "h".to_owned(),
+        remarks: Default::default(),
+    };
     let (mut whole, mut longest) = (Duration::ZERO, Duration::ZERO);
     let mut step = |engine: &mut Engine, step: &mut dyn FnMut(&mut Engine)| {
         let begun = Instant::now();
@@ -111,7 +135,9 @@ fn of_a_result_of_twelve_thousand_files_the_loop_writes_the_rows_a_stretch_at_a_
         step(engine, &mut |engine: &mut Engine| engine.tasks.record_some(&mut engine.ctx));
         steps += 1;
     }
-    println!("12,000 files: {beside:?} beside the loop, {whole:?} in it, in {steps} steps of at most {longest:?}");
+    println!(
+        "12,000 files: {beside:?} beside the loop, {whole:?} in it, in {steps} steps of at most {longest:?}"
+    );
     // A single step would take the whole time.
     assert!(longest < whole / 4, "{longest:?} of {whole:?}");
     assert_eq!(engine.ctx.store.job_state(id).unwrap(), JobState::Finished);

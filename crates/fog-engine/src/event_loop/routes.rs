@@ -42,7 +42,9 @@ impl Engine {
                 return handled;
             }
             NetworkEvent::ChatLink(link) => self.chat.chat_link_came(&mut self.ctx, *link),
-            NetworkEvent::ContentRequested(link, request, counted) => return self.exchange.content_requested(&mut self.ctx, link, request, counted),
+            NetworkEvent::ContentRequested(link, request, counted) => {
+                return self.exchange.content_requested(&mut self.ctx, link, request, counted);
+            }
         }
         Ok(())
     }
@@ -52,21 +54,31 @@ impl Engine {
             // Tasks → exchange.
             Input::TaskStarted { job, units } => self.exchange.host_began(&mut self.ctx, job, units),
             Input::TaskFrozen { job, frozen } => self.exchange.host_frozen(&mut self.ctx, job, frozen),
-            Input::TaskProgress { job, units, permille } => self.exchange.host_progress(&mut self.ctx, job, None, units, permille),
+            Input::TaskProgress { job, units, permille } => {
+                self.exchange.host_progress(&mut self.ctx, job, None, units, permille)
+            }
             Input::TaskSaved { task, units } => self.exchange.host_saved(&mut self.ctx, task, units),
             Input::TaskWaits(job) => self.exchange.host_waits(&mut self.ctx, job),
             Input::JobEnded(job) => return self.exchange.host_ended(&mut self.ctx, job),
             Input::JobSubmitted(job) => return self.exchange.sync_job(&mut self.ctx, job),
             Input::JobChanged(job) => return self.exchange.job_changed(&mut self.ctx, job),
-            Input::LentFailed { task, is_final, not_before } => return self.exchange.sync_failed(&mut self.ctx, task, is_final, not_before),
-            Input::LentRecorded { task, winner, placed } => self.exchange.lent_recorded(&mut self.ctx, task, winner, placed),
+            Input::LentFailed { task, is_final, not_before } => {
+                return self.exchange.sync_failed(&mut self.ctx, task, is_final, not_before);
+            }
+            Input::LentRecorded { task, winner, placed } => {
+                self.exchange.lent_recorded(&mut self.ctx, task, winner, placed)
+            }
             Input::LentUnwanted(task) => self.exchange.lent_unwanted(task),
             // Exchange → tasks.
-            Input::RecordLent { task, winner, claim, placed, outputs } => self.tasks.record_lent(task, winner, claim, placed, outputs),
+            Input::RecordLent { task, winner, claim, placed, outputs } => {
+                self.tasks.record_lent(task, winner, claim, placed, outputs)
+            }
             Input::FailedElsewhere { claim, failed, is_hopeless, at } => {
                 return self.tasks.record_failure_at(&mut self.ctx, claim, &failed, is_hopeless, &at);
             }
-            Input::FinishedElsewhere { job, state } => return self.tasks.finished_elsewhere(&mut self.ctx, job, state),
+            Input::FinishedElsewhere { job, state } => {
+                return self.tasks.finished_elsewhere(&mut self.ctx, job, state);
+            }
             Input::EndTasks { job, why } => self.tasks.drop_tasks_of(&mut self.ctx, job, why),
             // Network → exchange, chat.
             Input::PeerUp(node) => self.exchange.peer_up(&mut self.ctx, node),
@@ -85,11 +97,19 @@ impl Engine {
             // Exchange → network.
             Input::SendHello { node, capacity } => self.network.send_hello(&mut self.ctx, node, capacity),
             // Exchange → payments, and back.
-            Input::Reserve { lease, node, job, milli } => return self.payments.reserve(&mut self.ctx, lease, node, job, milli),
-            Input::Reserved { lease, is_granted } => return self.exchange.reserved(&mut self.ctx, lease, is_granted),
-            Input::Settle { lease, node, job, milli } => return self.payments.settle(&mut self.ctx, lease, node, job, milli),
+            Input::Reserve { lease, node, job, milli } => {
+                return self.payments.reserve(&mut self.ctx, lease, node, job, milli);
+            }
+            Input::Reserved { lease, is_granted } => {
+                return self.exchange.reserved(&mut self.ctx, lease, is_granted);
+            }
+            Input::Settle { lease, node, job, milli } => {
+                return self.payments.settle(&mut self.ctx, lease, node, job, milli);
+            }
             Input::Release(lease) => return self.payments.release(&mut self.ctx, lease),
-            Input::Earn { lease, node, milli } => return self.payments.earn(&mut self.ctx, lease, node, milli),
+            Input::Earn { lease, node, milli } => {
+                return self.payments.earn(&mut self.ctx, lease, node, milli);
+            }
             // Duty → tasks, chat.
             Input::FinishingChanged => self.tasks.forget_to_finish(),
             Input::SettingsChanged => return self.chat.look_at_chat(&mut self.ctx),

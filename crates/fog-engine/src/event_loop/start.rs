@@ -33,7 +33,12 @@ use crate::traffic::Traffic;
 
 /// Reads the tasks from the value of [`FINISHING_KEY`].
 fn tasks_in(value: &Value) -> Vec<TaskId> {
-    let task = |pair: &Value| Some(TaskId { job: JobId(pair.get(0)?.as_u64()?), index: u32::try_from(pair.get(1)?.as_u64()?).ok()? });
+    let task = |pair: &Value| {
+        Some(TaskId {
+            job: JobId(pair.get(0)?.as_u64()?),
+            index: u32::try_from(pair.get(1)?.as_u64()?).ok()?,
+        })
+    };
     value.as_array().into_iter().flatten().filter_map(task).collect()
 }
 
@@ -50,32 +55,49 @@ impl Engine {
         let shift = clock.resume(saved.as_ref());
         let now = clock.unix();
         if shift != 0 {
-            tracing::warn!(millis = shift, "the calendar was set since the last run; what waits moves with it");
+            tracing::warn!(
+                millis = shift,
+                "the calendar was set since the last run; what waits moves with it"
+            );
             store.shift_times(shift)?;
             cleanup::shift_times(store.folder(), shift);
         }
         let recovered = store.recover(now)?;
         let lost = store.sweep_blobs()?;
         if lost > 0 {
-            tracing::warn!(lost, "stored files that the database does not know were moved to the folder 'set-aside'");
+            tracing::warn!(
+                lost,
+                "stored files that the database does not know were moved to the folder 'set-aside'"
+            );
         }
         cleanup::sweep_arrivals(store.folder());
         if recovered > 0 {
             tracing::info!(recovered, "tasks of the last run go back to the queue");
         }
         let settings = Settings::new(&stored);
-        let snoozed_until = stored.get(SNOOZE_KEY).and_then(Value::as_i64).map(|until| UnixMillis(until.saturating_add(shift)));
+        let snoozed_until = stored
+            .get(SNOOZE_KEY)
+            .and_then(Value::as_i64)
+            .map(|until| UnixMillis(until.saturating_add(shift)));
         let snoozed_until = snoozed_until.filter(|until| *until > now);
-        let sensors = sensors::start(sensor_config(&settings, &config), config.device.clone(), to_self.clone())?;
+        let sensors =
+            sensors::start(sensor_config(&settings, &config), config.device.clone(), to_self.clone())?;
         let finishing = stored.contains_key(FINISHING_KEY) && settings.flag(keys::CONTRIBUTING);
-        let policy = policy_from(settings.values(), snoozed_until.map(|until| clock.to_moment(until)), finishing);
+        let policy =
+            policy_from(settings.values(), snoozed_until.map(|until| clock.to_moment(until)), finishing);
         // Without a key, checkpoints would not be encrypted: none are taken, and the log, the status and
         // `fog doctor` say so.
-        let key = checkpoint_key(store.folder(), true).inspect_err(|error| tracing::error!(%error, "no checkpoints: their key cannot be had"));
+        let key = checkpoint_key(store.folder(), true)
+            .inspect_err(|error| tracing::error!(%error, "no checkpoints: their key cannot be had"));
         let key_problem = key.as_ref().err().map(ToString::to_string).unwrap_or_default();
         let key = key.ok().flatten();
-        let secret = key.as_ref().map(|key| blake3::derive_key("fog-compute 2026-11 content of this device", key.as_slice())).unwrap_or_default();
-        let identity = key.as_ref().map(|key| Identity::new(&blake3::derive_key("fog-compute 2026-11 identity of this device", key.as_slice())));
+        let secret = key
+            .as_ref()
+            .map(|key| blake3::derive_key("fog-compute 2026-11 content of this device", key.as_slice()))
+            .unwrap_or_default();
+        let identity = key.as_ref().map(|key| {
+            Identity::new(&blake3::derive_key("fog-compute 2026-11 identity of this device", key.as_slice()))
+        });
         let began = clock.now();
         let ctx = Context {
             config,
@@ -102,7 +124,8 @@ impl Engine {
             random: RefCell::new(rand::make_rng()),
             is_stopping: false,
         };
-        let to_finish = if finishing { stored.get(FINISHING_KEY).map(tasks_in).unwrap_or_default() } else { Vec::new() };
+        let to_finish =
+            if finishing { stored.get(FINISHING_KEY).map(tasks_in).unwrap_or_default() } else { Vec::new() };
         let mut this = Self {
             ctx,
             duty: Duty::new(sensors, snoozed_until),

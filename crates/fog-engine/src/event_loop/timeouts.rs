@@ -29,7 +29,11 @@ impl EngineMessage {
             Self::WorkerLeft | Self::Saved(..) => Some("a worker ended"),
             Self::Measured(_) => Some("the disk was measured"),
             Self::Net(event) => match &**event {
-                NetworkEvent::Said(_, heard, _) if matches!(**heard, Heard::Plain(Message::Heartbeat { .. })) => None,
+                NetworkEvent::Said(_, heard, _)
+                    if matches!(**heard, Heard::Plain(Message::Heartbeat { .. })) =>
+                {
+                    None
+                }
                 NetworkEvent::Said(..) => Some("a message of a device"),
                 NetworkEvent::Event(..) => Some("an event of the network"),
                 NetworkEvent::ChatLink(_) | NetworkEvent::ContentRequested(..) => None,
@@ -44,14 +48,33 @@ impl Input {
     /// depends on.
     pub(crate) fn follow_up(&self) -> Option<&'static str> {
         match self {
-            Self::TaskStarted { .. } | Self::TaskFrozen { .. } | Self::TaskWaits(_) | Self::JobEnded(_) | Self::EndTasks { .. } => Some("a task changed"),
+            Self::TaskStarted { .. }
+            | Self::TaskFrozen { .. }
+            | Self::TaskWaits(_)
+            | Self::JobEnded(_)
+            | Self::EndTasks { .. } => Some("a task changed"),
             Self::JobSubmitted(_) | Self::JobChanged(_) | Self::SweepStates => Some("a job changed"),
-            Self::LentFailed { .. } | Self::LentRecorded { .. } | Self::LentUnwanted(_) | Self::RecordLent { .. } => Some("a lent task changed"),
+            Self::LentFailed { .. }
+            | Self::LentRecorded { .. }
+            | Self::LentUnwanted(_)
+            | Self::RecordLent { .. } => Some("a lent task changed"),
             Self::FailedElsewhere { .. } | Self::FinishedElsewhere { .. } => Some("a lent task changed"),
-            Self::PeerUp(_) | Self::PeerDown(_) | Self::PeerRoom(_) | Self::PeerReturned { .. } | Self::NetworkStopped(_) => Some("a device changed"),
-            Self::Reserve { .. } | Self::Reserved { .. } | Self::Settle { .. } | Self::Release(_) | Self::Earn { .. } => Some("a payment"),
+            Self::PeerUp(_)
+            | Self::PeerDown(_)
+            | Self::PeerRoom(_)
+            | Self::PeerReturned { .. }
+            | Self::NetworkStopped(_) => Some("a device changed"),
+            Self::Reserve { .. }
+            | Self::Reserved { .. }
+            | Self::Settle { .. }
+            | Self::Release(_)
+            | Self::Earn { .. } => Some("a payment"),
             Self::FinishingChanged | Self::SettingsChanged => Some("a setting changed"),
-            Self::TaskProgress { .. } | Self::TaskSaved { .. } | Self::HelloWanted(_) | Self::SendHello { .. } | Self::Sample => None,
+            Self::TaskProgress { .. }
+            | Self::TaskSaved { .. }
+            | Self::HelloWanted(_)
+            | Self::SendHello { .. }
+            | Self::Sample => None,
         }
     }
 }
@@ -81,7 +104,10 @@ impl Engine {
             self.exchange.poll_timeout(ctx),
             self.chat.poll_timeout(ctx.now()),
         ];
-        others.into_iter().flatten().fold(periodic, |first, other| if other.0 < first.0 { other } else { first })
+        others
+            .into_iter()
+            .flatten()
+            .fold(periodic, |first, other| if other.0 < first.0 { other } else { first })
     }
 
     /// Time until something is due, and the reason.
@@ -127,7 +153,9 @@ impl Engine {
         }
         self.tasks.fill_estimates(&mut self.ctx);
         self.exchange.withdraw_held(&mut self.ctx);
-        if let Err(error) = self.tasks.fill_requested(&mut self.ctx).and_then(|()| self.tasks.fill(&mut self.ctx)) {
+        if let Err(error) =
+            self.tasks.fill_requested(&mut self.ctx).and_then(|()| self.tasks.fill(&mut self.ctx))
+        {
             tracing::error!(%error, "no task could be started");
         }
         self.settle();
@@ -142,7 +170,11 @@ impl Engine {
         self.duty.keep_awake(&self.ctx, self.tasks.is_working());
         let open = self.counts();
         let has_work = self.tasks.is_busy() || open.queued + open.running > 0;
-        self.duty.set_pace(if self.ctx.settings.flag(keys::CONTRIBUTING) && has_work { BUSY_PACE } else { QUIET_PACE });
+        self.duty.set_pace(if self.ctx.settings.flag(keys::CONTRIBUTING) && has_work {
+            BUSY_PACE
+        } else {
+            QUIET_PACE
+        });
         self.status_changed();
     }
 

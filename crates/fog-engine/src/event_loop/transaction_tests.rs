@@ -28,14 +28,21 @@ fn what_cannot_be_stored_is_not_said() {
     device.engine.turn(|_| {});
     let revision = device.engine.ctx.out.revision();
     device.engine.ctx.store.fail_commits(true);
-    let (reply, events) = ask(&mut device, Command::Jobs(JobCommand::Change { id, action: JobAction::Pause }));
+    let (reply, events) =
+        ask(&mut device, Command::Jobs(JobCommand::Change { id, action: JobAction::Pause }));
     // The owner's request is in effect, and is said to be unstored.
     assert!(matches!(reply, Ok(Reply::NotStored { .. })), "{reply:?}");
-    assert_eq!((events, device.engine.ctx.out.revision()), (0, revision), "events of changes that were undone");
+    assert_eq!(
+        (events, device.engine.ctx.out.revision()),
+        (0, revision),
+        "events of changes that were undone"
+    );
     assert_eq!(device.engine.ctx.store.job_state(id).unwrap(), JobState::Queued);
     assert!(device.engine.ctx.unstored.holds(id));
     let (reply, _) = ask(&mut device, Command::Duty(DutyCommand::SetContributing { on: true }));
-    assert!(matches!(reply, Ok(Reply::NotStored { .. })) && device.engine.ctx.settings.flag(keys::CONTRIBUTING));
+    assert!(
+        matches!(reply, Ok(Reply::NotStored { .. })) && device.engine.ctx.settings.flag(keys::CONTRIBUTING)
+    );
     device.engine.ctx.store.fail_commits(false);
     // The next look stores all of it.
     device.engine.turn(|engine| {
@@ -43,7 +50,10 @@ fn what_cannot_be_stored_is_not_said() {
     });
     assert_eq!(device.engine.ctx.store.job_state(id).unwrap(), JobState::Paused);
     assert!(device.engine.ctx.store.settings().unwrap().contains_key("contributing"));
-    let (reply, events) = ask(&mut device, Command::Settings(SettingsCommand::Set { changes: [("cores".to_owned(), 2.into())].into() }));
+    let (reply, events) = ask(
+        &mut device,
+        Command::Settings(SettingsCommand::Set { changes: [("cores".to_owned(), 2.into())].into() }),
+    );
     assert!(matches!(reply, Ok(Reply::Done)) && events > 0, "{reply:?}");
 }
 
@@ -57,9 +67,13 @@ async fn a_network_that_cannot_be_stored_is_not_joined() {
     device.engine.ctx.store.fail_commits(true);
     assert!(network(&mut device, NetworkCommand::Join { what: "open".to_owned() }).is_err());
     let (answer, mut invited) = oneshot::channel();
-    device.engine.turn(|engine| engine.command(Command::Network(NetworkCommand::Invite { group: Some("family".to_owned()) }), answer));
+    device.engine.turn(|engine| {
+        engine.command(Command::Network(NetworkCommand::Invite { group: Some("family".to_owned()) }), answer)
+    });
     assert!(invited.try_recv().unwrap().is_err(), "people are invited into a group that is forgotten");
-    let joined = |device: &TestEngine| device.engine.network_view().joined.into_iter().map(|joined| joined.name).collect::<Vec<_>>();
+    let joined = |device: &TestEngine| {
+        device.engine.network_view().joined.into_iter().map(|joined| joined.name).collect::<Vec<_>>()
+    };
     assert_eq!(joined(&device), ["lan"]);
     // Leaving holds.
     assert!(network(&mut device, NetworkCommand::Leave { name: None }).is_ok());
@@ -76,7 +90,9 @@ async fn tasks_go_on_from_their_rows_once_those_can_be_changed_again() {
     let (first, second) = (device.job(1, None, |_| {}), device.job(1, None, |_| {}));
     device.engine.set_settings([("cores".to_owned(), 1.into())].into()).unwrap();
     device.engine.turn(|engine| engine.tasks.fill(&mut engine.ctx).unwrap());
-    let running = |device: &TestEngine| device.engine.tasks.view().active.iter().map(|task| task.job).collect::<Vec<_>>();
+    let running = |device: &TestEngine| {
+        device.engine.tasks.view().active.iter().map(|task| task.job).collect::<Vec<_>>()
+    };
     assert_eq!(running(&device), [first]);
     // The end of the first and the claim of the second are lost.
     device.engine.ctx.store.fail_commits(true);
@@ -87,11 +103,18 @@ async fn tasks_go_on_from_their_rows_once_those_can_be_changed_again() {
     });
     assert_eq!(running(&device), [second]);
     let claims = device.engine.ctx.store.running_here().unwrap();
-    assert_eq!(claims.iter().map(|claim| claim.task.job).collect::<Vec<_>>(), [first], "the rows know nothing of it");
+    assert_eq!(
+        claims.iter().map(|claim| claim.task.job).collect::<Vec<_>>(),
+        [first],
+        "the rows know nothing of it"
+    );
     device.engine.ctx.store.fail_commits(false);
     device.engine.turn(|engine| engine.ctx.remember_clock());
     assert!(running(&device).is_empty(), "a worker without a claim goes on");
-    assert!(device.engine.ctx.store.running_here().unwrap().is_empty(), "a task without a worker waits for ever");
+    assert!(
+        device.engine.ctx.store.running_here().unwrap().is_empty(),
+        "a task without a worker waits for ever"
+    );
     assert_eq!(device.engine.ctx.store.job_state(first).unwrap(), JobState::Running);
     device.engine.turn(|engine| engine.tasks.fill(&mut engine.ctx).unwrap());
     assert_eq!(running(&device).len(), 1, "nothing is started any more");

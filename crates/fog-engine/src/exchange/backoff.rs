@@ -62,40 +62,56 @@ impl Exchange {
     }
 
     fn answerable(&self, ctx: &Context, node: NodeId) -> Answerable {
-        let by_address = || ctx.directory.peers.get(&node).and_then(|peer| site_of(&peer.route.as_ref()?.address));
+        let by_address =
+            || ctx.directory.peers.get(&node).and_then(|peer| site_of(&peer.route.as_ref()?.address));
         match ctx.directory.related(node) {
-            Relation::Lan | Relation::Open if !self.has_brought(ctx, node) => by_address().map_or(Answerable::Node(node), Answerable::Address),
+            Relation::Lan | Relation::Open if !self.has_brought(ctx, node) => {
+                by_address().map_or(Answerable::Node(node), Answerable::Address)
+            }
             _ => Answerable::Node(node),
         }
     }
 
     /// Whether a requester has delivered files and failed at most once since.
     pub(crate) fn is_reliable(&self, ctx: &Context, node: NodeId) -> bool {
-        self.has_brought(ctx, node) && self.failures.get(&Answerable::Node(node)).is_none_or(|failures| failures.count < 2)
+        self.has_brought(ctx, node)
+            && self.failures.get(&Answerable::Node(node)).is_none_or(|failures| failures.count < 2)
     }
 
     /// Whether no offers are accepted from a requester now.
     pub(crate) fn is_resting(&self, ctx: &Context, node: NodeId) -> bool {
-        self.failures.get(&self.answerable(ctx, node)).is_some_and(|failures| failures.until > ctx.clock.moment())
+        self.failures
+            .get(&self.answerable(ctx, node))
+            .is_some_and(|failures| failures.until > ctx.clock.moment())
     }
 
     /// Notes that the files of an offer accepted at `taken` did not arrive. Offers that broke off together
     /// count once. The rest lasts at least `least_ms`.
     pub(crate) fn brought_nothing(&mut self, ctx: &mut Context, node: NodeId, taken: Moment, least_ms: u64) {
         let (who, now) = (self.answerable(ctx, node), ctx.clock.moment());
-        let failures = self.failures.entry(who).or_insert(Failures { count: 0, last: Moment(0), until: Moment(0) });
+        let failures =
+            self.failures.entry(who).or_insert(Failures { count: 0, last: Moment(0), until: Moment(0) });
         if failures.count == 0 || taken >= failures.last {
             failures.count = failures.count.saturating_add(1);
             failures.last = now;
         }
-        let longest = if matches!(who, Answerable::Node(_)) { LONGEST_REST_MS } else { LONGEST_REST_OF_ADDRESS_MS };
+        let longest =
+            if matches!(who, Answerable::Node(_)) { LONGEST_REST_MS } else { LONGEST_REST_OF_ADDRESS_MS };
         let rest = match failures.count {
             0 | 1 => 0,
             count => FIRST_REST_MS.saturating_mul(1 << (count - 2).min(20)).min(longest),
         };
-        failures.until = failures.until.max(failures.last.plus(rest)).max(if least_ms > 0 { now.plus(least_ms) } else { Moment(0) });
+        failures.until = failures.until.max(failures.last.plus(rest)).max(if least_ms > 0 {
+            now.plus(least_ms)
+        } else {
+            Moment(0)
+        });
         while self.failures.len() > MAX_KNOWN {
-            let Some(least) = self.failures.iter().min_by_key(|(_, failures)| failures.until).map(|(who, _)| *who) else { break };
+            let Some(least) =
+                self.failures.iter().min_by_key(|(_, failures)| failures.until).map(|(who, _)| *who)
+            else {
+                break;
+            };
             self.failures.remove(&least);
         }
     }
@@ -114,7 +130,9 @@ impl Exchange {
     /// Forgets failures of long ago.
     pub(crate) fn forget_failures(&mut self, ctx: &mut Context) {
         let now = ctx.clock.moment();
-        self.failures.retain(|_, failures| failures.count > 0 && now < failures.until.max(failures.last).plus(FORGOTTEN_MS));
+        self.failures.retain(|_, failures| {
+            failures.count > 0 && now < failures.until.max(failures.last).plus(FORGOTTEN_MS)
+        });
     }
 }
 

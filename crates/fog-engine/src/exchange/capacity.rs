@@ -18,7 +18,8 @@ impl Exchange {
     pub(crate) fn capacity(&self, ctx: &Context) -> Capacity {
         let duty = if ctx.finishing || ctx.is_stopping { Percent::ZERO } else { ctx.rules.verdict().duty };
         let slots = ctx.settings.slots();
-        let waiting = self.arriving.len() + self.hosted.values().filter(|hosted| hosted.message.is_none()).count();
+        let waiting =
+            self.arriving.len() + self.hosted.values().filter(|hosted| hosted.message.is_none()).count();
         let own = ctx.load.own;
         let readings = ctx.rules.readings();
         Capacity {
@@ -26,10 +27,16 @@ impl Exchange {
             free: slots.saturating_sub(waiting + own) as u16,
             memory: ctx.lent_budget().saturating_sub(ctx.load.memory()),
             // Evictable files make way for a job; room promised to other offers does not.
-            disk: self.arriving.values().fold(self.disk_room(ctx), |room, arriving| room.saturating_sub(arriving.room)),
+            disk: self
+                .arriving
+                .values()
+                .fold(self.disk_room(ctx), |room, arriving| room.saturating_sub(arriving.room)),
             duty: duty.get(),
             speed: ctx.load.speed,
-            battery: (readings.charging == Some(false)).then_some(readings.battery).flatten().map(|level| level as u8),
+            battery: (readings.charging == Some(false))
+                .then_some(readings.battery)
+                .flatten()
+                .map(|level| level as u8),
             forecast: self.forecast(ctx),
         }
     }
@@ -41,9 +48,14 @@ impl Exchange {
     pub(crate) fn capacity_for(&self, ctx: &Context, node: NodeId) -> Capacity {
         let capacity = self.capacity(ctx);
         let slots = usize::from(capacity.slots);
-        let taken = |is_one: &dyn Fn(NodeId) -> bool| self.arriving.values().filter(|arriving| is_one(arriving.node)).count();
+        let taken = |is_one: &dyn Fn(NodeId) -> bool| {
+            self.arriving.values().filter(|arriving| is_one(arriving.node)).count()
+        };
         let mut left = (slots / 2).clamp(1, MAX_ARRIVING).saturating_sub(taken(&|other| other == node));
-        if slots > 1 && !self.is_reliable(ctx, node) && ctx.directory.peers.keys().any(|other| self.is_reliable(ctx, *other)) {
+        if slots > 1
+            && !self.is_reliable(ctx, node)
+            && ctx.directory.peers.keys().any(|other| self.is_reliable(ctx, *other))
+        {
             left = left.min((slots - 1).saturating_sub(taken(&|other| !self.is_reliable(ctx, other))));
         }
         if self.is_resting(ctx, node) {
@@ -60,7 +72,9 @@ impl Exchange {
 
     pub(crate) fn hello_to(&mut self, ctx: &mut Context, node: NodeId) {
         let capacity = self.capacity_for(ctx, node);
-        if capacity.free == 0 && (self.is_resting(ctx, node) || self.arriving.values().any(|arriving| arriving.node == node)) {
+        if capacity.free == 0
+            && (self.is_resting(ctx, node) || self.arriving.values().any(|arriving| arriving.node == node))
+        {
             self.turned_away.insert(node);
         }
         ctx.out.input(Input::SendHello { node, capacity });
@@ -84,14 +98,20 @@ impl Exchange {
             }
         }
         let brief = |c: &Capacity| (c.free, c.duty == 0, c.slots, c.battery.is_some());
-        let is_due =
-            self.last_hello.as_ref().is_none_or(|(at, told)| (brief(told) != brief(&capacity) && !is_fresh) || ctx.since(*at) > Duration::from_secs(60));
+        let is_due = self.last_hello.as_ref().is_none_or(|(at, told)| {
+            (brief(told) != brief(&capacity) && !is_fresh) || ctx.since(*at) > Duration::from_secs(60)
+        });
         if !is_due {
             return;
         }
         self.last_hello = Some((ctx.now(), capacity));
-        let related: Vec<NodeId> =
-            ctx.directory.peers.iter().filter(|(_, peer)| peer.relation.as_ref().is_some_and(|r| *r != Relation::Stranger)).map(|(node, _)| *node).collect();
+        let related: Vec<NodeId> = ctx
+            .directory
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.relation.as_ref().is_some_and(|r| *r != Relation::Stranger))
+            .map(|(node, _)| *node)
+            .collect();
         for node in related {
             self.hello_to(ctx, node);
         }
@@ -110,7 +130,8 @@ impl Exchange {
 
     /// Number of jobs of a node that run here or wait to.
     pub(crate) fn hosted_for(&self, node: NodeId) -> u32 {
-        self.hosted.values().filter(|hosted| hosted.requester == node && hosted.message.is_none()).count() as u32
+        self.hosted.values().filter(|hosted| hosted.requester == node && hosted.message.is_none()).count()
+            as u32
     }
 
     /// Number of tasks of this device that wait for another one.

@@ -77,22 +77,38 @@ pub(crate) fn seal(path: &Path, blob: BlobId, key: ContentKey) -> Result<Content
     if *hasher.finalize().as_bytes() != blob.0 {
         return Err(format!("{}: {CHANGED}", path.display()));
     }
-    Ok(ContentRow { id: BlobId(manifest.id().0).to_string(), blob, size, key: key.0, manifest: manifest.to_bytes(), open: None })
+    Ok(ContentRow {
+        id: BlobId(manifest.id().0).to_string(),
+        blob,
+        size,
+        key: key.0,
+        manifest: manifest.to_bytes(),
+        open: None,
+    })
 }
 
 /// Answers a request. `found` is the content and the path of its bytes. Damage is reported before the other
 /// side can notice it.
-pub(crate) async fn serve(mut link: Link, request: ContentRequest, found: Option<(ContentRow, PathBuf)>, damage: Option<DamageReport>) {
+pub(crate) async fn serve(
+    mut link: Link,
+    request: ContentRequest,
+    found: Option<(ContentRow, PathBuf)>,
+    damage: Option<DamageReport>,
+) {
     let is_gone = found.is_none();
     let served = async {
         let Some((row, path)) = found else {
             return Err("it is not here".to_owned());
         };
-        write_frame(&mut link.pipe, &ContentReply::Here { size: row.size }.encode()).await.map_err(|e| e.to_string())?;
+        write_frame(&mut link.pipe, &ContentReply::Here { size: row.size }.encode())
+            .await
+            .map_err(|e| e.to_string())?;
         let Some(from) = request.from else {
             return write_frame(&mut link.pipe, &row.manifest).await.map_err(|e| e.to_string());
         };
-        let mut outgoing = spawn_blocking(move || Outgoing::open(&row, &path, from, request.count)).await.map_err(|e| e.to_string())??;
+        let mut outgoing = spawn_blocking(move || Outgoing::open(&row, &path, from, request.count))
+            .await
+            .map_err(|e| e.to_string())??;
         while !outgoing.is_done() {
             // A thread seals chunks while earlier ones are sent; it ends when too many wait.
             let (to, mut pieces) = mpsc::channel(AHEAD);
@@ -189,7 +205,9 @@ impl Outgoing {
         let open = self.size.saturating_sub(u64::from(self.at) * CHUNK as u64).min(CHUNK as u64);
         let length = open + if self.is_sealed { TAG } else { 0 };
         let mut piece = Vec::with_capacity(CHUNK + 16);
-        if self.file.by_ref().take(length).read_to_end(&mut piece).map_err(|e| e.to_string())? < length as usize {
+        if self.file.by_ref().take(length).read_to_end(&mut piece).map_err(|e| e.to_string())?
+            < length as usize
+        {
             return Err(SHORTER.to_owned());
         }
         if !self.is_sealed {
@@ -249,7 +267,11 @@ async fn fetch_timely(
 ) -> Result<(BlobFile, Manifest), String> {
     let turn = fetches.begin(content, is_state, data_folder).await?;
     let most = Duration::from_secs(content.size / LEAST_RATE).saturating_add(GRACE);
-    let fetched = tokio::time::timeout(most, Box::pin(fetch_whole(transport, holders, content, is_state, &turn, data_folder))).await;
+    let fetched = tokio::time::timeout(
+        most,
+        Box::pin(fetch_whole(transport, holders, content, is_state, &turn, data_folder)),
+    )
+    .await;
     fetched.unwrap_or_else(|_| Err("a file could not be fetched: it comes too slowly".to_owned()))
 }
 
@@ -267,7 +289,10 @@ fn time_for(contents: &[Content]) -> Duration {
 }
 
 /// Runs the fetch of these contents within their common time.
-pub(crate) async fn in_time<T>(contents: &[Content], fetching: impl Future<Output = T>) -> Result<T, TooSlow> {
+pub(crate) async fn in_time<T>(
+    contents: &[Content],
+    fetching: impl Future<Output = T>,
+) -> Result<T, TooSlow> {
     tokio::time::timeout(time_for(contents), Box::pin(fetching)).await.map_err(|_| TooSlow)
 }
 
@@ -372,7 +397,12 @@ async fn length(path: &Path) -> u64 {
     tokio::fs::metadata(path).await.map_or(0, |about| about.len())
 }
 
-async fn ask(transport: &Arc<dyn Transport>, holder: NodeId, request: ContentRequest, size: u64) -> Result<Link, String> {
+async fn ask(
+    transport: &Arc<dyn Transport>,
+    holder: NodeId,
+    request: ContentRequest,
+    size: u64,
+) -> Result<Link, String> {
     let mut link = transport.open(holder, Channel::Content).await.map_err(|e| e.to_string())?;
     write_frame(&mut link.pipe, &request.encode()).await.map_err(|e| e.to_string())?;
     let reply = read_timely(&mut link, 64).await?;
@@ -405,7 +435,8 @@ async fn fetch_from(
         None => {
             // Content of one chunk is fetched with the first request: its id suffices to check the chunk.
             let is_one = content.size <= CHUNK as u64;
-            let request = ContentRequest { id: content.id, from: is_one.then_some(0), count: u32::from(is_one) };
+            let request =
+                ContentRequest { id: content.id, from: is_one.then_some(0), count: u32::from(is_one) };
             let mut link = ask(transport, holder, request, content.size).await?;
             let bytes = read_timely(&mut link, if is_one { MAX_CHUNK } else { MAX_MANIFEST }).await?;
             let manifest = match is_one {
@@ -439,7 +470,13 @@ async fn fetch_from(
             let count = RUN.min(end - at);
             // A transfer that is resumed begins between two steps.
             turn.make_room_for((u64::from(at) + AHEAD as u64) * (CHUNK as u64 + TAG)).await?;
-            let mut link = ask(transport, holder, ContentRequest { id: content.id, from: Some(at), count }, content.size).await?;
+            let mut link = ask(
+                transport,
+                holder,
+                ContentRequest { id: content.id, from: Some(at), count },
+                content.size,
+            )
+            .await?;
             for _ in 0..count {
                 if at.is_multiple_of(AHEAD as u32) {
                     turn.make_room_for((u64::from(at) + AHEAD as u64) * (CHUNK as u64 + TAG)).await?;
@@ -488,7 +525,11 @@ mod tests {
         fn local(&self) -> NodeId {
             NodeId([1; 32])
         }
-        fn open(&self, node: NodeId, channel: Channel) -> fog_transport::Boxed<Result<Link, fog_transport::LinkError>> {
+        fn open(
+            &self,
+            node: NodeId,
+            channel: Channel,
+        ) -> fog_transport::Boxed<Result<Link, fog_transport::LinkError>> {
             let known = self.0.clone();
             Box::pin(async move {
                 let (ours, mut theirs) = tokio::io::duplex(1 << 20);
@@ -529,10 +570,16 @@ mod tests {
             .map(|n| {
                 let mut manifest = Manifest::begin(1);
                 manifest.add(&Sealer::new(&ContentKey([9; 32]), 1).seal(0, &[n]).unwrap());
-                Content { id: manifest.id(), blob: BlobId(*blake3::hash(&[n]).as_bytes()), size: 1, key: ContentKey([9; 32]) }
+                Content {
+                    id: manifest.id(),
+                    blob: BlobId(*blake3::hash(&[n]).as_bytes()),
+                    size: 1,
+                    key: ContentKey([9; 32]),
+                }
             })
             .collect();
-        let transport: Arc<dyn Transport> = Arc::new(Trickle(contents.iter().map(|content| content.id).zip(0..).collect()));
+        let transport: Arc<dyn Transport> =
+            Arc::new(Trickle(contents.iter().map(|content| content.id).zip(0..).collect()));
         let fetches = Fetches::default();
         let mut arrived = 0;
         let fetched = in_time(&contents, async {
@@ -543,7 +590,11 @@ mod tests {
             Ok::<(), String>(())
         });
         let fetched = fetched.await;
-        assert!(matches!(fetched, Err(TooSlow)), "it went on to the end: {arrived} files of {}", contents.len());
+        assert!(
+            matches!(fetched, Err(TooSlow)),
+            "it went on to the end: {arrived} files of {}",
+            contents.len()
+        );
         assert!(arrived > 0, "one alone comes in time");
     }
 
@@ -559,7 +610,10 @@ mod tests {
             std::fs::write(&path, &bytes).unwrap();
             let (stored, row) = seal_stored(|| open_file(&path), folder.path(), &secret, None).unwrap();
             let lies = std::fs::read(stored.path()).unwrap();
-            assert!(size == 0 || !lies.windows(8).any(|window| window == b"FOGCKPT1"), "nothing of it lies open");
+            assert!(
+                size == 0 || !lies.windows(8).any(|window| window == b"FOGCKPT1"),
+                "nothing of it lies open"
+            );
             let open = BlobId(*blake3::hash(&bytes).as_bytes());
             assert_eq!(row.open, Some(open));
             let usual = seal(&path, open, ContentKey::derive(&secret, open)).unwrap();

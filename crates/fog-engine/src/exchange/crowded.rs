@@ -29,7 +29,12 @@ fn sentence(full: usize, resting: usize) -> String {
     let state = match (full, resting) {
         (full, 0) => format!("{} near {} full", devices(full), is(full)),
         (0, resting) => format!("{} near {}", devices(resting), rests(resting)),
-        (full, resting) => format!("of {} near {full} {} full and {resting} {}", devices(full + resting), is(full), rests(resting)),
+        (full, resting) => format!(
+            "of {} near {full} {} full and {resting} {}",
+            devices(full + resting),
+            is(full),
+            rests(resting)
+        ),
     };
     format!("{state}; no other one is there. They are asked again")
 }
@@ -59,10 +64,15 @@ impl Exchange {
         let lent = requester.leases().filter(is_taken).map(|lease| lease.task.job);
         let somewhere: BTreeSet<JobId> = lent.chain(ctx.load.running.iter().map(|task| task.job)).collect();
         let waiting = wanted.iter().filter(|(job, _)| !somewhere.contains(job));
-        let mut crowded: BTreeMap<JobId, String> = waiting.filter_map(|(job, row)| Some((*job, self.crowd_of(ctx, row.as_ref()?)?))).collect();
+        let mut crowded: BTreeMap<JobId, String> =
+            waiting.filter_map(|(job, row)| Some((*job, self.crowd_of(ctx, row.as_ref()?)?))).collect();
         // Nothing changes while all tasks of a job are offered.
-        let is_offered = |job: &JobId| !wanted.contains_key(job) && !somewhere.contains(job) && requester.tasks_of(*job).next().is_some();
-        crowded.extend(self.crowded.iter().filter(|(job, _)| is_offered(job)).map(|(job, why)| (*job, why.clone())));
+        let is_offered = |job: &JobId| {
+            !wanted.contains_key(job) && !somewhere.contains(job) && requester.tasks_of(*job).next().is_some()
+        };
+        crowded.extend(
+            self.crowded.iter().filter(|(job, _)| is_offered(job)).map(|(job, why)| (*job, why.clone())),
+        );
         let before = std::mem::replace(&mut self.crowded, crowded);
         let jobs: BTreeSet<JobId> = before.keys().chain(self.crowded.keys()).copied().collect();
         for job in jobs {
@@ -79,7 +89,8 @@ impl Exchange {
         for node in self.lenders(ctx) {
             let peer = ctx.directory.peers.get(&node)?;
             let is_small = peer.capacity.memory < limits.footprint().0 || peer.capacity.disk < limits.disk.0;
-            (most_memory, most_disk) = (most_memory.max(peer.capacity.memory), most_disk.max(peer.capacity.disk));
+            (most_memory, most_disk) =
+                (most_memory.max(peer.capacity.memory), most_disk.max(peer.capacity.disk));
             match declined.and_then(|declined| declined.get(&node)) {
                 _ if peer.capacity.duty == 0 => resting += 1,
                 Some(true) => resting += 1,

@@ -19,14 +19,28 @@ impl TestEngine {
     pub(crate) fn lend(&mut self, n: u8, task: TaskId, to: NodeId) -> LeaseId {
         let lease = LeaseId([n; 16]);
         let now = self.engine.ctx.now_ms();
-        self.engine.ctx.store.begin_lease(task, &lease.to_string(), to, "offer", self.engine.ctx.clock.unix()).unwrap();
+        self.engine
+            .ctx
+            .store
+            .begin_lease(task, &lease.to_string(), to, "offer", self.engine.ctx.clock.unix())
+            .unwrap();
         self.engine.exchange.requester.offered(lease, task, to, now);
-        self.engine.exchange.worker_said(&mut self.engine.ctx, to, Said::Answer { lease, answer: Answer::Accepted }).unwrap();
+        self.engine
+            .exchange
+            .worker_said(&mut self.engine.ctx, to, Said::Answer { lease, answer: Answer::Accepted })
+            .unwrap();
         lease
     }
 
     pub(crate) fn fails(&mut self, lease: LeaseId, at: NodeId, is_hopeless: bool) {
-        self.engine.exchange.worker_said(&mut self.engine.ctx, at, Said::Failed { lease, problem: "no".to_owned(), is_hopeless }).unwrap();
+        self.engine
+            .exchange
+            .worker_said(
+                &mut self.engine.ctx,
+                at,
+                Said::Failed { lease, problem: "no".to_owned(), is_hopeless },
+            )
+            .unwrap();
         self.engine.settle();
         self.engine.exchange.lend(&mut self.engine.ctx).unwrap();
         self.engine.settle();
@@ -59,16 +73,26 @@ fn the_end_of_a_hosted_job_that_could_not_be_told_is_told_later() {
     let id = device.job(1, None, |_| {});
     let engine = &mut device.engine;
     let (lease, deadline) = (LeaseId([7; 16]), UnixMillis(engine.ctx.clock.unix().0 + DAY_MS));
-    let row =
-        HostedRow { job: id, lease: lease.to_string(), requester: node(2), offer: BlobId([0; 32]).to_string(), deadline, message: None, has_receipt: false };
+    let row = HostedRow {
+        job: id,
+        lease: lease.to_string(),
+        requester: node(2),
+        offer: BlobId([0; 32]).to_string(),
+        deadline,
+        message: None,
+        has_receipt: false,
+    };
     engine.ctx.store.host(&row).unwrap();
     engine.exchange.restore_hosted(&mut engine.ctx).unwrap();
     engine.exchange.host_tick(&mut engine.ctx);
     assert!(engine.exchange.hosted[&id].message.is_none(), "it has not ended");
     engine.ctx.store.set_job_state(id, JobState::Cancelled, "", engine.ctx.clock.unix()).unwrap();
     engine.exchange.host_tick(&mut engine.ctx);
-    let said = engine.exchange.hosted[&id].message.clone().expect("its requester hears nothing but heartbeats");
-    assert!(matches!(Said::decode(&said), Ok(Said::Failed { lease: told, is_hopeless: false, .. }) if told == lease));
+    let said =
+        engine.exchange.hosted[&id].message.clone().expect("its requester hears nothing but heartbeats");
+    assert!(
+        matches!(Said::decode(&said), Ok(Said::Failed { lease: told, is_hopeless: false, .. }) if told == lease)
+    );
     // A result waits for a network and is not given up meanwhile.
     let (done, at) = (device.job(1, None, |_| {}), device.engine.ctx.clock.unix());
     let engine = &mut device.engine;
@@ -112,7 +136,13 @@ fn a_failure_of_a_lent_task_looks_at_that_task_alone() {
     let id = device.job(50, Some(WISH()), |file| file.attempts = 2);
     // A job that is in the database only must not be read, nor any other row.
     let module = device.engine.ctx.store.job(id).unwrap();
-    let new = NewJob { file: module.file, blobs: module.blobs, owner: "me".to_owned(), grid: Some(WISH()), now: device.engine.ctx.clock.unix() };
+    let new = NewJob {
+        file: module.file,
+        blobs: module.blobs,
+        owner: "me".to_owned(),
+        grid: Some(WISH()),
+        now: device.engine.ctx.clock.unix(),
+    };
     let other = device.engine.ctx.store.insert_job(&new).unwrap();
     let task = TaskId { job: id, index: 3 };
     let lease = device.lend(1, task, node(1));
@@ -123,9 +153,18 @@ fn a_failure_of_a_lent_task_looks_at_that_task_alone() {
     device.fails(lease, node(2), false);
     assert!(!device.engine.exchange.requester.has(task), "it has failed");
     assert_eq!(device.engine.exchange.requester.tasks_of(id).count(), 49);
-    assert_eq!(device.engine.exchange.requester.tasks_of(other).count(), 0, "all tasks of all jobs were read because one of them failed");
+    assert_eq!(
+        device.engine.exchange.requester.tasks_of(other).count(),
+        0,
+        "all tasks of all jobs were read because one of them failed"
+    );
     // The job has ended; the next failure removes the rest of it.
-    device.engine.ctx.store.set_job_state(id, JobState::Cancelled, "", device.engine.ctx.clock.unix()).unwrap();
+    device
+        .engine
+        .ctx
+        .store
+        .set_job_state(id, JobState::Cancelled, "", device.engine.ctx.clock.unix())
+        .unwrap();
     let lease = device.lend(3, TaskId { job: id, index: 4 }, node(2));
     device.fails(lease, node(2), false);
     assert_eq!(device.engine.exchange.requester.tasks_of(id).count(), 0);
@@ -139,12 +178,18 @@ fn one_device_that_gives_up_everything_stops_no_job() {
         let lease = device.lend(n, TaskId { job: id, index: u32::from(n) }, node(1));
         device.fails(lease, node(1), true);
     }
-    assert_eq!(device.engine.ctx.store.job_state(id).unwrap(), JobState::Running, "{}", device.engine.ctx.store.job(id).unwrap().problem);
+    assert_eq!(
+        device.engine.ctx.store.job_state(id).unwrap(),
+        JobState::Running,
+        "{}",
+        device.engine.ctx.store.job(id).unwrap().problem
+    );
     // With spot checks no task fails on the word of one device.
     let id = device.job(2, Some(GridOptions { spot_checks: 1, ..WISH() }), |_| {});
     let task = TaskId { job: id, index: 1 };
     device.engine.exchange.requester.remove(task, "");
-    let need = fog_grid::Replication { replicas: 1, choice: fog_grid::AcceptanceRule::Quorum(1), hopeless: 2 };
+    let need =
+        fog_grid::Replication { replicas: 1, choice: fog_grid::AcceptanceRule::Quorum(1), hopeless: 2 };
     device.engine.exchange.requester.add(task, need);
     let lease = device.lend(30, task, node(1));
     device.fails(lease, node(1), true);
@@ -161,16 +206,27 @@ fn a_result_that_finds_no_room_is_not_fetched() {
     let task = TaskId { job: id, index: 0 };
     let lease = device.lend(1, task, node(1));
     let cap = device.engine.ctx.settings.storage_cap().0;
-    device.engine.exchange.requester.handle_result(node(1), TestEngine::result(lease, node(1), cap), device.engine.ctx.now_ms());
+    device.engine.exchange.requester.handle_result(
+        node(1),
+        TestEngine::result(lease, node(1), cap),
+        device.engine.ctx.now_ms(),
+    );
     device.engine.exchange.lend(&mut device.engine.ctx).unwrap();
-    let told = device.engine.exchange.why_waiting(id).expect("it is fetched although there is no room").to_owned();
+    let told =
+        device.engine.exchange.why_waiting(id).expect("it is fetched although there is no room").to_owned();
     assert!(told.contains("could not be stored"), "{told}");
     assert!(device.engine.exchange.waiting.is_empty());
     // The worker keeps the result and the lease.
     let state = device.engine.exchange.requester.lease(lease, node(1)).unwrap().state.clone();
     assert_eq!(state, fog_grid::LeaseState::Held(WorkerState::Waiting));
     // A result that fits is fetched, and so is one whose files are stored already.
-    assert!(device.engine.exchange.has_room_for(&device.engine.ctx, &TestEngine::result(lease, node(1), cap / 20)).is_ok());
+    assert!(
+        device
+            .engine
+            .exchange
+            .has_room_for(&device.engine.ctx, &TestEngine::result(lease, node(1), cap / 20))
+            .is_ok()
+    );
     let mut stored = TestEngine::result(lease, node(1), 1);
     let module = device.engine.ctx.store.job(id).unwrap().blobs.module;
     stored.outputs.push(("b".to_owned(), Content { blob: module, ..content(9, cap) }));
@@ -195,22 +251,56 @@ fn a_deadline_is_a_span_of_time_between_devices_whose_clocks_differ() {
         host.engine.look_at_clock();
         let (from, to) = (requester.engine.ctx.me().unwrap(), host.engine.ctx.me().unwrap());
         host.meets(from);
-        let on = [("contributing", true.into()), ("run_while_in_use", true.into()), ("duty_in_use", 100.into()), ("unknown_idle", "allow".into())];
-        host.engine.set_settings(on.map(|(key, value): (&str, Value)| (key.to_owned(), value)).into()).unwrap();
+        let on = [
+            ("contributing", true.into()),
+            ("run_while_in_use", true.into()),
+            ("duty_in_use", 100.into()),
+            ("unknown_idle", "allow".into()),
+        ];
+        host.engine
+            .set_settings(on.map(|(key, value): (&str, Value)| (key.to_owned(), value)).into())
+            .unwrap();
         let now = host.engine.ctx.clock.moment();
-        host.engine.ctx.rules.handle_readings(Readings { ram_available: Some(16 << 30), idle: Some(1e6), ..Readings::default() }, now);
-        assert!(host.engine.exchange.capacity(&host.engine.ctx).duty > 0, "{:?}", host.engine.ctx.rules.verdict());
+        host.engine.ctx.rules.handle_readings(
+            Readings { ram_available: Some(16 << 30), idle: Some(1e6), ..Readings::default() },
+            now,
+        );
+        assert!(
+            host.engine.exchange.capacity(&host.engine.ctx).duty > 0,
+            "{:?}",
+            host.engine.ctx.rules.verdict()
+        );
         let job = requester.engine.ctx.store.job(id).unwrap();
-        let (lease, signed) = requester.engine.exchange.make_offer(&requester.engine.ctx, TaskId { job: id, index: 0 }, &job, to, None).unwrap().unwrap();
+        let (lease, signed) = requester
+            .engine
+            .exchange
+            .make_offer(&requester.engine.ctx, TaskId { job: id, index: 0 }, &job, to, None)
+            .unwrap()
+            .unwrap();
         let offer: TaskOffer = signed.open(from).unwrap();
-        host.engine.exchange.handle_message(&mut host.engine.ctx, from, Heard::Offer(Box::new(offer), signed.hash())).unwrap();
-        let taken = host.engine.exchange.arriving.get(&lease).unwrap_or_else(|| panic!("declined by a device whose clock is {ahead} ms ahead"));
+        host.engine
+            .exchange
+            .handle_message(&mut host.engine.ctx, from, Heard::Offer(Box::new(offer), signed.hash()))
+            .unwrap();
+        let taken = host
+            .engine
+            .exchange
+            .arriving
+            .get(&lease)
+            .unwrap_or_else(|| panic!("declined by a device whose clock is {ahead} ms ahead"));
         assert_eq!(taken.deadline.0 - host.engine.ctx.clock.unix().0, 1_800_000);
     }
     // A task whose deadline has passed is not offered.
     requester.clock.pass(1_800_001);
     let job = requester.engine.ctx.store.job(id).unwrap();
-    assert!(requester.engine.exchange.make_offer(&requester.engine.ctx, TaskId { job: id, index: 0 }, &job, node(5), None).unwrap().is_err());
+    assert!(
+        requester
+            .engine
+            .exchange
+            .make_offer(&requester.engine.ctx, TaskId { job: id, index: 0 }, &job, node(5), None)
+            .unwrap()
+            .is_err()
+    );
 }
 
 /// The evidence about a device is unchanged after it was updated while the calendar was forty days ahead.

@@ -28,24 +28,38 @@ impl Exchange {
             ExchangeEvent::Listed(lease, listed) => return self.listed_files(ctx, lease, listed),
             ExchangeEvent::ResultFetched(lease, returned) => return self.returned(ctx, lease, returned),
             ExchangeEvent::Placed { task, winner, placed } => self.result_placed(ctx, task, winner, placed),
-            ExchangeEvent::State { lease, task, node, state } => return self.state_arrived(ctx, lease, task, node, state),
-            ExchangeEvent::CheckpointSealed { task, node, units, sealed } => return self.state_sealed(ctx, task, node, units, sealed),
+            ExchangeEvent::State { lease, task, node, state } => {
+                return self.state_arrived(ctx, lease, task, node, state);
+            }
+            ExchangeEvent::CheckpointSealed { task, node, units, sealed } => {
+                return self.state_sealed(ctx, task, node, units, sealed);
+            }
             ExchangeEvent::Damaged(blob) => return self.state_damaged(ctx, blob),
             ExchangeEvent::SegmentChosen(lease, drawn) => return self.drawn(ctx, lease, drawn),
-            ExchangeEvent::CheckpointFetched(lease, segment, file) => return self.replay(ctx, lease, segment, file),
+            ExchangeEvent::CheckpointFetched(lease, segment, file) => {
+                return self.replay(ctx, lease, segment, file);
+            }
             ExchangeEvent::SegmentVerified(lease, found) => {
                 let proved = self.proved(ctx, lease, found);
                 return self.replay_ended(ctx).and(proved);
             }
             ExchangeEvent::NotReplayed(lease, problem) => return self.not_replayed(ctx, lease, &problem),
-            ExchangeEvent::CheckpointReady { job, lease, mark, file } => return self.state_to_show(ctx, job, lease, mark, file),
+            ExchangeEvent::CheckpointReady { job, lease, mark, file } => {
+                return self.state_to_show(ctx, job, lease, mark, file);
+            }
             ExchangeEvent::Shipped { job, units, file } => return self.shipped(ctx, job, units, file),
         }
         Ok(())
     }
 
     /// Serves content to a node, if this device has it and the data limit allows it.
-    pub(crate) fn content_requested(&mut self, ctx: &mut Context, link: Box<Link>, request: ContentRequest, counted: Counted) -> Result<(), StoreError> {
+    pub(crate) fn content_requested(
+        &mut self,
+        ctx: &mut Context,
+        link: Box<Link>,
+        request: ContentRequest,
+        counted: Counted,
+    ) -> Result<(), StoreError> {
         if ctx.is_rationed(link.node) {
             if let Some(net) = &ctx.net {
                 net.spawn(async move {
@@ -59,10 +73,18 @@ impl Exchange {
         if row.is_none() {
             counted.was_in_vain();
         }
-        let shipped = row.as_ref().and_then(|row| self.hosted.values().find(|hosted| hosted.shipped.as_ref().is_some_and(|(blob, _)| *blob == row.blob)));
+        let shipped = row.as_ref().and_then(|row| {
+            self.hosted
+                .values()
+                .find(|hosted| hosted.shipped.as_ref().is_some_and(|(blob, _)| *blob == row.blob))
+        });
         let in_use = shipped.and_then(|hosted| hosted.shipped.as_ref()).map(|(_, in_use)| in_use.clone());
-        let damage = row.as_ref().filter(|row| row.open.is_some()).map(|row| content::DamageReport { blob: row.blob, to: ctx.to_self.clone() });
-        let found = row.and_then(|row| Some((ctx.store.blob(row.blob).ok()?, row))).map(|(path, row)| (row, path));
+        let damage = row
+            .as_ref()
+            .filter(|row| row.open.is_some())
+            .map(|row| content::DamageReport { blob: row.blob, to: ctx.to_self.clone() });
+        let found =
+            row.and_then(|row| Some((ctx.store.blob(row.blob).ok()?, row))).map(|(path, row)| (row, path));
         if let Some(net) = &ctx.net {
             net.spawn(async move {
                 content::serve(*link, request, found, damage).await;
@@ -116,7 +138,12 @@ impl Exchange {
             // Sealing may have ended with the network's threads.
             hosted.telling.is_under_way = false;
         }
-        let unfinished: Vec<_> = self.waiting.iter().filter(|(_, waiting)| waiting.files.is_empty()).map(|(lease, _)| *lease).collect();
+        let unfinished: Vec<_> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| waiting.files.is_empty())
+            .map(|(lease, _)| *lease)
+            .collect();
         for lease in unfinished.into_iter().chain(std::mem::take(&mut self.proofs).into_keys()) {
             self.waiting.remove(&lease);
             self.requester.handle_not_fetched(lease, now);
@@ -125,7 +152,8 @@ impl Exchange {
 
     /// Returns when a lease or a receipt is due, and why.
     pub(crate) fn poll_timeout(&self, ctx: &Context) -> Option<(Instant, &'static str)> {
-        let lease = self.requester.poll_timeout().map(|ms| (ctx.began + Duration::from_millis(ms), "a lease is due"));
+        let lease =
+            self.requester.poll_timeout().map(|ms| (ctx.began + Duration::from_millis(ms), "a lease is due"));
         let receipt = self.receipt_due(ctx).map(|at| (at, "a receipt is sent again"));
         let effects = self.requester.has_effects().then(|| (ctx.now(), "a lease changed"));
         lease.into_iter().chain(receipt).chain(self.hello_due()).chain(effects).min()
@@ -154,7 +182,8 @@ impl Exchange {
             untaken.since.0 = untaken.since.0.saturating_add(by);
         }
         let hosted = self.hosted.values_mut().map(|hosted| &mut hosted.deadline);
-        let arriving = self.arriving.values_mut().flat_map(|arriving| [&mut arriving.deadline, &mut arriving.until]);
+        let arriving =
+            self.arriving.values_mut().flat_map(|arriving| [&mut arriving.deadline, &mut arriving.until]);
         for deadline in hosted.chain(arriving) {
             deadline.0 = deadline.0.saturating_add(by);
         }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fog_grid::{Content, ContentKey, LeaseId, LeaseState, MAX_HOLDERS, Message, Signed, TaskOffer, WorkerState};
+use fog_grid::{
+    Content, ContentKey, LeaseId, LeaseState, MAX_HOLDERS, Message, Signed, TaskOffer, WorkerState,
+};
 use fog_store::{ContentRow, StoreError};
 use fog_types::job::{JobFile, Map};
 use fog_types::{BlobId, JobId, NodeId, TaskId, WorkUnits};
@@ -68,7 +70,9 @@ impl Exchange {
 
     pub(crate) fn sealed(&mut self, ctx: &mut Context, job: JobId, rows: Result<Vec<ContentRow>, String>) {
         self.sealing.remove(&job);
-        if let Err(error) = rows.and_then(|rows| ctx.store.put_contents(&rows).map_err(|error| error.to_string())) {
+        if let Err(error) =
+            rows.and_then(|rows| ctx.store.put_contents(&rows).map_err(|error| error.to_string()))
+        {
             tracing::error!(error, "files could not be made ready for others");
             // Missing files are sealed again later, whatever the error was.
             self.unsealed.insert(job, ctx.now() + DEFERRED);
@@ -91,7 +95,11 @@ impl Exchange {
                 let is_ready = match self.ensure_sealed(ctx, &row) {
                     Ok(is_ready) => is_ready,
                     Err(error) => {
-                        self.withhold(ctx, task.job, format!("its files cannot be made ready for other devices: {error}"));
+                        self.withhold(
+                            ctx,
+                            task.job,
+                            format!("its files cannot be made ready for other devices: {error}"),
+                        );
                         false
                     }
                 };
@@ -102,7 +110,8 @@ impl Exchange {
             }
         }
         // Tasks with the earliest deadline come first, and second copies of slow tasks last.
-        let deadline = |one: &Wanted| jobs.get(&one.task.job).and_then(Option::as_ref).map(|job| job.deadline);
+        let deadline =
+            |one: &Wanted| jobs.get(&one.task.job).and_then(Option::as_ref).map(|job| job.deadline);
         wanted.sort_by_key(|one| (self.requester.is_second_try(one.task), deadline(one), one.task));
         self.withheld.retain(|job, _| jobs.contains_key(job));
         self.look_for_shortage(ctx, &wanted);
@@ -135,13 +144,18 @@ impl Exchange {
                 continue;
             }
             let needed = self.requester.replicas_of(one.task) as usize;
-            let devices: BTreeSet<NodeId> = self.requester.nodes_of(one.task).chain(here.iter().copied()).collect();
+            let devices: BTreeSet<NodeId> =
+                self.requester.nodes_of(one.task).chain(here.iter().copied()).collect();
             if devices.len() < needed {
                 let there = devices.len();
                 short.insert(one.task.job, format!("each task is to be run by {needed} devices, and {there} of them can be reached or have its result"));
             }
         }
-        let changed: BTreeSet<JobId> = short.iter().filter(|(job, why)| self.short.get(job) != Some(*why)).map(|(job, _)| *job).collect();
+        let changed: BTreeSet<JobId> = short
+            .iter()
+            .filter(|(job, why)| self.short.get(job) != Some(*why))
+            .map(|(job, _)| *job)
+            .collect();
         self.short = short;
         for job in changed {
             ctx.announce_job(job);
@@ -157,8 +171,14 @@ impl Exchange {
     /// Other connected devices with leases of the job, which may have its files.
     fn holders_of(&self, ctx: &Context, job: JobId, except: NodeId) -> Vec<NodeId> {
         let held = self.requester.leases().filter(|lease| lease.task.job == job && lease.node != except);
-        let held = held.filter(|lease| !matches!(lease.state, LeaseState::Offered | LeaseState::Lost | LeaseState::Held(WorkerState::Fetching)));
-        let nodes: BTreeSet<NodeId> = held.map(|lease| lease.node).filter(|node| ctx.directory.peers.contains_key(node)).collect();
+        let held = held.filter(|lease| {
+            !matches!(
+                lease.state,
+                LeaseState::Offered | LeaseState::Lost | LeaseState::Held(WorkerState::Fetching)
+            )
+        });
+        let nodes: BTreeSet<NodeId> =
+            held.map(|lease| lease.node).filter(|node| ctx.directory.peers.contains_key(node)).collect();
         nodes.into_iter().take(MAX_HOLDERS).collect()
     }
 
@@ -202,7 +222,11 @@ impl Exchange {
         file.map = Map::One;
         file.assemble = fog_types::job::Assemble::Separate;
         let is_same = file.args_of(0) == file.args && file.env_of(0) == job.file.env_of(index);
-        if is_same { Ok(file) } else { Err("an argument has braces that mean something else at another device".to_owned()) }
+        if is_same {
+            Ok(file)
+        } else {
+            Err("an argument has braces that mean something else at another device".to_owned())
+        }
     }
 
     /// Builds the signed offer of one task to one device.
@@ -219,7 +243,9 @@ impl Exchange {
             Ok(file) => file,
             Err(problem) => return Ok(Err(problem)),
         };
-        let content = |blob: BlobId| -> Result<Content, StoreError> { self.own_content(ctx, blob)?.ok_or(StoreError::NoBlob(blob)) };
+        let content = |blob: BlobId| -> Result<Content, StoreError> {
+            self.own_content(ctx, blob)?.ok_or(StoreError::NoBlob(blob))
+        };
         let mut inputs: BTreeMap<String, Content> = BTreeMap::new();
         for (name, blob) in &job.blobs.inputs {
             inputs.insert(name.clone(), content(*blob)?);
@@ -252,7 +278,13 @@ impl Exchange {
     }
 
     /// Offers a task to a device. The inner error is a sentence that says why the task cannot be offered.
-    fn offer(&mut self, ctx: &mut Context, task: TaskId, job: &fog_store::JobRow, node: NodeId) -> Result<Result<(), String>, StoreError> {
+    fn offer(
+        &mut self,
+        ctx: &mut Context,
+        task: TaskId,
+        job: &fog_store::JobRow,
+        node: NodeId,
+    ) -> Result<Result<(), String>, StoreError> {
         let checkpoint = self.requester.checkpoint(task);
         let (lease, signed) = match self.make_offer(ctx, task, job, node, checkpoint)? {
             Ok(made) => made,
@@ -271,12 +303,22 @@ impl Exchange {
     }
 
     /// Handles the answer to a reservation: sends the offer, or says why the task is not offered.
-    pub(crate) fn reserved(&mut self, ctx: &mut Context, lease: LeaseId, is_granted: bool) -> Result<(), StoreError> {
+    pub(crate) fn reserved(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        is_granted: bool,
+    ) -> Result<(), StoreError> {
         let Some(PendingOffer { node, signed, of }) = self.pending.remove(&lease) else { return Ok(()) };
         match of {
             Offered::Task(task) if is_granted => self.send_offer(ctx, lease, task, node, signed),
             Offered::Task(task) => {
-                self.withhold(ctx, task.job, "it would cost more credits than this device may owe; see the setting credit_limit".to_owned());
+                self.withhold(
+                    ctx,
+                    task.job,
+                    "it would cost more credits than this device may owe; see the setting credit_limit"
+                        .to_owned(),
+                );
                 Ok(())
             }
             Offered::Check(check) => {
@@ -288,7 +330,14 @@ impl Exchange {
         }
     }
 
-    fn send_offer(&mut self, ctx: &mut Context, lease: LeaseId, task: TaskId, node: NodeId, signed: Signed<TaskOffer>) -> Result<(), StoreError> {
+    fn send_offer(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        task: TaskId,
+        node: NodeId,
+        signed: Signed<TaskOffer>,
+    ) -> Result<(), StoreError> {
         self.withheld.remove(&task.job);
         let hash = signed.hash();
         ctx.store.begin_lease(task, &lease.to_string(), node, &BlobId(hash).to_string(), ctx.clock.unix())?;

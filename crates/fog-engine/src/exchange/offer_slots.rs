@@ -42,7 +42,9 @@ impl Exchange {
     /// Whether an offer has brought nothing for so long that a waiting requester may have its place.
     fn is_silent(&self, ctx: &Context, arriving: &Arriving) -> bool {
         let patience = SILENCE_MS + SILENCE_OF_HOLDER_MS * arriving.holders.min(2);
-        arriving.parked.is_none() && !arriving.has_come.load(Ordering::Relaxed) && ctx.clock.moment().since(arriving.began) >= patience
+        arriving.parked.is_none()
+            && !arriving.has_come.load(Ordering::Relaxed)
+            && ctx.clock.moment().since(arriving.began) >= patience
     }
 
     /// Gives up offers whose files have not arrived in time.
@@ -50,10 +52,18 @@ impl Exchange {
         let now = ctx.clock.lived();
         self.forget_failures(ctx);
         // A requester that rests does not wait for a place.
-        let waiting: Vec<NodeId> =
-            self.turned_away.iter().copied().filter(|node| ctx.directory.peers.contains_key(node) && !self.is_resting(ctx, *node)).collect();
-        let is_late = |arriving: &Arriving| arriving.until <= now || (waiting.iter().any(|node| *node != arriving.node) && self.is_silent(ctx, arriving));
-        let late: Vec<_> = self.arriving.iter().filter(|(_, arriving)| is_late(arriving)).map(|(lease, _)| *lease).collect();
+        let waiting: Vec<NodeId> = self
+            .turned_away
+            .iter()
+            .copied()
+            .filter(|node| ctx.directory.peers.contains_key(node) && !self.is_resting(ctx, *node))
+            .collect();
+        let is_late = |arriving: &Arriving| {
+            arriving.until <= now
+                || (waiting.iter().any(|node| *node != arriving.node) && self.is_silent(ctx, arriving))
+        };
+        let late: Vec<_> =
+            self.arriving.iter().filter(|(_, arriving)| is_late(arriving)).map(|(lease, _)| *lease).collect();
         if late.is_empty() {
             return Ok(());
         }

@@ -23,8 +23,17 @@ fn host_of(cores: i64) -> TestEngine {
 /// Connects a device from this address.
 fn comes(host: &mut TestEngine, device: &TestEngine, relation: Relation, address: &str) -> NodeId {
     let node = device.engine.ctx.me().unwrap();
-    let route = fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: address.to_owned() };
-    host.engine.ctx.directory.peers.insert(node, Peer { relation: Some(relation), route: Some(route), ..Peer::default() });
+    let route = fog_transport::Route {
+        transport: "memory",
+        is_relayed: false,
+        is_local: true,
+        address: address.to_owned(),
+    };
+    host.engine
+        .ctx
+        .directory
+        .peers
+        .insert(node, Peer { relation: Some(relation), route: Some(route), ..Peer::default() });
     node
 }
 
@@ -39,7 +48,10 @@ fn is_taken(host: &TestEngine, offer: &TaskOffer) -> bool {
 /// Reports that no file of the offer arrived.
 fn fails(host: &mut TestEngine, offer: TaskOffer) {
     let files = Err("a file could not be fetched: the other side is silent".to_owned());
-    host.engine.exchange.arrived(&mut host.engine.ctx, Arrival { offer, offer_hash: [0; 32], files }).unwrap();
+    host.engine
+        .exchange
+        .arrived(&mut host.engine.ctx, Arrival { offer, offer_hash: [0; 32], files })
+        .unwrap();
 }
 
 #[tokio::test]
@@ -59,7 +71,10 @@ async fn a_member_whose_files_never_come_rests_longer_and_longer() {
             fails(&mut host, next);
         } else {
             assert!(taken > 0, "one that broke counts for nothing");
-            assert!(host.engine.exchange.turned_away.contains(&node), "it is not told when it may come again");
+            assert!(
+                host.engine.exchange.turned_away.contains(&node),
+                "it is not told when it may come again"
+            );
         }
     }
     assert!(taken < 10, "it held a place {taken} times in an hour");

@@ -64,7 +64,8 @@ impl Pair {
         engine.exchange.requester.offered(lease, task, to, engine.ctx.now_ms());
         engine.exchange.lent.insert(lease, Lent { offer_hash: offer, signed_result: None });
         Self::finish(&mut worker, from, lease, offer);
-        let mut pair = Self { network, requester: Some(requester), worker: Some(worker), fault, boundaries: [0; 2] };
+        let mut pair =
+            Self { network, requester: Some(requester), worker: Some(worker), fault, boundaries: [0; 2] };
         pair.connect(Side::Requester);
         pair.connect(Side::Worker);
         pair
@@ -77,11 +78,24 @@ impl Pair {
         let now = engine.ctx.clock.unix();
         let deadline = UnixMillis(now.0 + 86_400_000);
         let (lease, offer) = (lease.to_string(), BlobId(offer).to_string());
-        engine.ctx.store.host(&HostedRow { job: id, lease, requester: from, offer, deadline, message: None, has_receipt: false }).unwrap();
+        engine
+            .ctx
+            .store
+            .host(&HostedRow {
+                job: id,
+                lease,
+                requester: from,
+                offer,
+                deadline,
+                message: None,
+                has_receipt: false,
+            })
+            .unwrap();
         let claim = engine.ctx.store.claim_task("test", now).unwrap().unwrap();
         let folder = engine.ctx.store.folder().to_owned();
         let file = |bytes: &[u8]| BlobFile::copy(&folder, bytes, CAP).unwrap();
-        let placed = PlacedFiles::place(&folder, &engine.ctx.store.holds(), vec![file(b"said"), file(b"")]).unwrap();
+        let placed =
+            PlacedFiles::place(&folder, &engine.ctx.store.holds(), vec![file(b"said"), file(b"")]).unwrap();
         engine.ctx.store.add_placed(&placed, &[], CAP, now).unwrap();
         let [stdout, stderr] = placed.ids() else { panic!("two files were placed") };
         let hash = fog_runtime::result_hash(0, UNITS, b"said", std::iter::empty()).to_hex().to_string();
@@ -120,7 +134,9 @@ impl Pair {
     fn pass(&mut self, side: Side) -> bool {
         let count = &mut self.boundaries[side as usize];
         *count += 1;
-        let Some((_, fault, _)) = self.fault.filter(|(whose, _, at)| (*whose, *at) == (side, *count)) else { return false };
+        let Some((_, fault, _)) = self.fault.filter(|(whose, _, at)| (*whose, *at) == (side, *count)) else {
+            return false;
+        };
         match fault {
             Fault::Silence => {
                 self.side(side).engine.ctx.out.rolled_back();
@@ -158,13 +174,18 @@ impl Pair {
     fn settled(&mut self) -> bool {
         let waits = self.side(Side::Worker).engine.exchange.hosted_jobs() > 0;
         let engine = &self.side(Side::Requester).engine;
-        !waits && engine.ctx.store.receipts().unwrap().is_empty() && engine.ctx.store.leases().unwrap().is_empty()
+        !waits
+            && engine.ctx.store.receipts().unwrap().is_empty()
+            && engine.ctx.store.leases().unwrap().is_empty()
     }
 
     /// Runs both engines until everything is settled.
     fn run(&mut self) {
         let begun = Instant::now();
-        let (from, to) = (self.side(Side::Requester).engine.ctx.me().unwrap(), self.side(Side::Worker).engine.ctx.me().unwrap());
+        let (from, to) = (
+            self.side(Side::Requester).engine.ctx.me().unwrap(),
+            self.side(Side::Worker).engine.ctx.me().unwrap(),
+        );
         while !self.settled() {
             assert!(begun.elapsed() < PATIENCE, "{:?}: it is not settled", self.fault);
             for (side, other) in [(Side::Requester, to), (Side::Worker, from)] {
@@ -194,13 +215,23 @@ impl Pair {
     /// Checks that the work was accepted, paid and recorded once.
     fn check(&mut self) {
         let fault = self.fault;
-        let (from, to) = (self.side(Side::Requester).engine.ctx.me().unwrap(), self.side(Side::Worker).engine.ctx.me().unwrap());
+        let (from, to) = (
+            self.side(Side::Requester).engine.ctx.me().unwrap(),
+            self.side(Side::Worker).engine.ctx.me().unwrap(),
+        );
         let engine = &self.side(Side::Requester).engine;
         let job = engine.ctx.store.grid_jobs().unwrap();
         assert!(job.is_empty(), "{fault:?}: the job has not ended");
         let task = engine.ctx.store.task(TaskId { job: JobId(1), index: 0 }).unwrap();
         assert_eq!((task.state, task.units), (TaskState::Finished, UNITS), "{fault:?}");
-        let finished = engine.ctx.store.attempts(task.id).unwrap().into_iter().filter(|attempt| attempt.outcome == "finished").count();
+        let finished = engine
+            .ctx
+            .store
+            .attempts(task.id)
+            .unwrap()
+            .into_iter()
+            .filter(|attempt| attempt.outcome == "finished")
+            .count();
         assert_eq!(finished, 1, "{fault:?}: its result was recorded more than once");
         let spent = engine.ctx.store.credits().unwrap();
         let seen = engine.ctx.directory.evidence(to);

@@ -67,7 +67,9 @@ impl Exchange {
                 let places = self.places(ctx, id);
                 ctx.out.answer(answer, places);
             }
-            PlacementCommand::Plan { job_file, folder, grid } => self.plan(ctx, &job_file, Path::new(&folder), grid, answer),
+            PlacementCommand::Plan { job_file, folder, grid } => {
+                self.plan(ctx, &job_file, Path::new(&folder), grid, answer)
+            }
             PlacementCommand::PlanJob { id } => self.plan_job(ctx, id, answer),
         }
     }
@@ -77,7 +79,11 @@ impl Exchange {
         let now = ctx.now_ms();
         let is_candidate = |node: NodeId, peer: &Peer| {
             let is_related = peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger);
-            is_related && peer.route.is_some() && peer.capacity.duty > 0 && !self.requester.is_resting(node, now) && !ctx.is_rationed(node)
+            is_related
+                && peer.route.is_some()
+                && peer.capacity.duty > 0
+                && !self.requester.is_resting(node, now)
+                && !ctx.is_rationed(node)
         };
         let candidates = ctx.directory.peers.iter().filter(|(node, peer)| is_candidate(**node, peer));
         let machine = |node: NodeId, peer: &Peer| {
@@ -92,8 +98,13 @@ impl Exchange {
 
     /// Devices that can be given work now or later.
     pub(crate) fn lenders(&self, ctx: &Context) -> impl Iterator<Item = NodeId> {
-        let is_related = |peer: &Peer| peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger);
-        ctx.directory.peers.iter().filter(move |(_, peer)| is_related(peer) && peer.route.is_some() && peer.capacity.slots > 0).map(|(node, _)| *node)
+        let is_related =
+            |peer: &Peer| peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger);
+        ctx.directory
+            .peers
+            .iter()
+            .filter(move |(_, peer)| is_related(peer) && peer.route.is_some() && peer.capacity.slots > 0)
+            .map(|(node, _)| *node)
     }
 
     fn work_of(job: &JobFile, units: f64, input: u64, deadline: f64, group: u32) -> Work {
@@ -110,7 +121,12 @@ impl Exchange {
     }
 
     /// Selects a device for each task that finds one.
-    pub(crate) fn place(&self, ctx: &Context, wanted: &[Wanted], jobs: &BTreeMap<JobId, Option<JobRow>>) -> Result<Vec<(TaskId, NodeId)>, StoreError> {
+    pub(crate) fn place(
+        &self,
+        ctx: &Context,
+        wanted: &[Wanted],
+        jobs: &BTreeMap<JobId, Option<JobRow>>,
+    ) -> Result<Vec<(TaskId, NodeId)>, StoreError> {
         let (nodes, mut machines) = self.machines(ctx);
         if wanted.is_empty() || machines.iter().all(|machine| machine.slots == 0) {
             return Ok(Vec::new());
@@ -131,10 +147,22 @@ impl Exchange {
                 }
             };
             let prefer = job.grid.unwrap_or_default().prefer;
-            let mut work = Self::work_of(&job.file, mean, 1 << 20, (job.deadline.0 - now.0) as f64 / 1000.0, group as u32);
-            work.avoid = nodes.iter().enumerate().filter(|(_, node)| one.avoid.contains(node)).map(|(at, _)| at).collect();
+            let mut work = Self::work_of(
+                &job.file,
+                mean,
+                1 << 20,
+                (job.deadline.0 - now.0) as f64 / 1000.0,
+                group as u32,
+            );
+            work.avoid = nodes
+                .iter()
+                .enumerate()
+                .filter(|(_, node)| one.avoid.contains(node))
+                .map(|(at, _)| at)
+                .collect();
             let has_it = |node: &NodeId| holders.get(&job.id).is_some_and(|holders| holders.contains(node));
-            work.present = nodes.iter().enumerate().filter(|(_, node)| has_it(node)).map(|(at, _)| at).collect();
+            work.present =
+                nodes.iter().enumerate().filter(|(_, node)| has_it(node)).map(|(at, _)| at).collect();
             let at = by_preference.iter().position(|(known, _, _)| *known == prefer).unwrap_or_else(|| {
                 by_preference.push((prefer, Vec::new(), Vec::new()));
                 by_preference.len() - 1
@@ -162,27 +190,58 @@ impl Exchange {
     /// Devices that have the files of each job, because they were lent a task of it.
     fn holders(&self) -> BTreeMap<JobId, BTreeSet<NodeId>> {
         let mut holders: BTreeMap<JobId, BTreeSet<NodeId>> = BTreeMap::new();
-        for lease in self.requester.leases().filter(|lease| !matches!(lease.state, LeaseState::Offered | LeaseState::Lost)) {
+        for lease in self
+            .requester
+            .leases()
+            .filter(|lease| !matches!(lease.state, LeaseState::Offered | LeaseState::Lost))
+        {
             holders.entry(lease.task.job).or_default().insert(lease.node);
         }
         holders
     }
 
     /// Plans the placement of a job file's tasks without submitting it.
-    pub(crate) fn plan(&self, ctx: &Context, text: &str, folder: &Path, wish: GridOptions, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+    pub(crate) fn plan(
+        &self,
+        ctx: &Context,
+        text: &str,
+        folder: &Path,
+        wish: GridOptions,
+        answer: oneshot::Sender<Result<Reply, ApiError>>,
+    ) {
         let job = match fog_types::job::parse(text) {
             Ok(job) => job,
             // A send fails only when the front end is gone.
             Err(error) => return drop(answer.send(Err(ApiError::of(&error)))),
         };
         let size = |path: &String| std::fs::metadata(folder.join(path)).map_or(0, |about| about.len());
-        let input = size(&job.module) + job.inputs.values().map(size).sum::<u64>() + job.stdin.as_ref().map_or(0, size);
-        self.plan_works(ctx, &job, USUAL_UNITS, input, job.task_count(), job.deadline_seconds as f64, wish, answer);
+        let input = size(&job.module)
+            + job.inputs.values().map(size).sum::<u64>()
+            + job.stdin.as_ref().map_or(0, size);
+        self.plan_works(
+            ctx,
+            &job,
+            USUAL_UNITS,
+            input,
+            job.task_count(),
+            job.deadline_seconds as f64,
+            wish,
+            answer,
+        );
     }
 
     /// Plans the placement of a submitted job's unfinished tasks.
-    pub(crate) fn plan_job(&self, ctx: &Context, id: JobId, answer: oneshot::Sender<Result<Reply, ApiError>>) {
-        let found = ctx.store.job(id).and_then(|job| Ok((ctx.store.mean_units(id)?, job))).map_err(crate::query::to_api);
+    pub(crate) fn plan_job(
+        &self,
+        ctx: &Context,
+        id: JobId,
+        answer: oneshot::Sender<Result<Reply, ApiError>>,
+    ) {
+        let found = ctx
+            .store
+            .job(id)
+            .and_then(|job| Ok((ctx.store.mean_units(id)?, job)))
+            .map_err(crate::query::to_api);
         let (units, job) = match found {
             Ok((units, job)) => (units.map_or(USUAL_UNITS, |units| units.0 as f64), job),
             Err(error) => return drop(answer.send(Err(error))),
@@ -190,10 +249,23 @@ impl Exchange {
         let Some(wish) = job.grid else {
             return drop(answer.send(Err(ExchangeError::OnlyHere { job: id }.into())));
         };
-        let blobs = std::iter::once(&job.blobs.module).chain(job.blobs.inputs.values()).chain(&job.blobs.stdin);
-        let input = blobs.filter_map(|blob| std::fs::metadata(ctx.store.blob(*blob).ok()?).ok()).map(|about| about.len()).sum();
+        let blobs =
+            std::iter::once(&job.blobs.module).chain(job.blobs.inputs.values()).chain(&job.blobs.stdin);
+        let input = blobs
+            .filter_map(|blob| std::fs::metadata(ctx.store.blob(*blob).ok()?).ok())
+            .map(|about| about.len())
+            .sum();
         let left = (job.deadline.0 - ctx.clock.unix().0) as f64 / 1000.0;
-        self.plan_works(ctx, &job.file, units, input, job.tasks_total - job.tasks_finished, left, wish, answer);
+        self.plan_works(
+            ctx,
+            &job.file,
+            units,
+            input,
+            job.tasks_total - job.tasks_finished,
+            left,
+            wish,
+            answer,
+        );
     }
 
     /// Searches for plans on another thread.
@@ -217,7 +289,8 @@ impl Exchange {
         if nodes.is_empty() {
             return drop(answer.send(Err(ExchangeError::NobodyHere.into())));
         }
-        let names: Vec<(String, String)> = nodes.iter().map(|node| (node.to_string(), ctx.directory.peer_name(*node))).collect();
+        let names: Vec<(String, String)> =
+            nodes.iter().map(|node| (node.to_string(), ctx.directory.peer_name(*node))).collect();
         let works: Vec<Work> = (0..tasks.min(MAX_PLANNED))
             .flat_map(|index| (0..wish.devices()).map(move |_| index))
             .map(|index| Self::work_of(job, units, input, left, index))
@@ -228,9 +301,20 @@ impl Exchange {
             let front = fog_scheduler::plan(&machines, &works, settings, &mut rand::rng());
             let reply = match fog_scheduler::choose(&front, wish.prefer) {
                 Some((chosen, why)) if !works.is_empty() => {
-                    let waiting = front.get(chosen).map_or(0, |plan| plan.machine.iter().filter(|machine| machine.is_none()).count()) as u32;
+                    let waiting = front
+                        .get(chosen)
+                        .map_or(0, |plan| plan.machine.iter().filter(|machine| machine.is_none()).count())
+                        as u32;
                     let points = front.iter().map(|plan| point(plan, &names)).collect();
-                    let view = PlacementView { tasks: total, planned: works.len() as u32, waiting, front: points, chosen, prefer: wish.prefer, why };
+                    let view = PlacementView {
+                        tasks: total,
+                        planned: works.len() as u32,
+                        waiting,
+                        front: points,
+                        chosen,
+                        prefer: wish.prefer,
+                        why,
+                    };
                     Ok(Reply::Placement(Box::new(view)))
                 }
                 _ => Err(ExchangeError::NoTasks.into()),
@@ -266,7 +350,8 @@ fn habits(samples: &[Sample]) -> Availability {
         let hour = hours.entry(sample.at.0 / HOUR_MILLIS).or_default();
         let is_held = !matches!(sample.reason.as_str(), "" | "idle");
         hour.0 += sample.span_millis as f64;
-        hour.1 += if is_held { sample.worked_millis.min(sample.span_millis) } else { sample.span_millis } as f64;
+        hour.1 +=
+            if is_held { sample.worked_millis.min(sample.span_millis) } else { sample.span_millis } as f64;
     }
     let mut availability = Availability::default();
     for (hour, (span, there)) in hours {
@@ -279,7 +364,8 @@ fn habits(samples: &[Sample]) -> Availability {
 
 /// Hour of the week in local time; Monday 00:00 is hour 0.
 fn hour_of_week(at_ms: i64) -> usize {
-    let zoned = jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default().to_zoned(jiff::tz::TimeZone::system());
+    let zoned =
+        jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default().to_zoned(jiff::tz::TimeZone::system());
     let day = usize::from(zoned.weekday().to_monday_zero_offset().unsigned_abs());
     (day * 24 + usize::from(zoned.hour().unsigned_abs())) % HOURS
 }
@@ -290,8 +376,17 @@ fn point(plan: &fog_scheduler::Plan, names: &[(String, String)]) -> PlanPoint {
     for machine in plan.machine.iter().flatten() {
         *shares.entry(*machine).or_default() += 1;
     }
-    let named = shares.into_iter().filter_map(|(machine, count)| names.get(machine).map(|(id, name)| (id.clone(), name.clone(), count)));
-    PlanPoint { seconds: e.seconds, cost: e.cost, energy: e.energy, risk: e.risk, unfairness: e.unfairness, shares: named.collect() }
+    let named = shares.into_iter().filter_map(|(machine, count)| {
+        names.get(machine).map(|(id, name)| (id.clone(), name.clone(), count))
+    });
+    PlanPoint {
+        seconds: e.seconds,
+        cost: e.cost,
+        energy: e.energy,
+        risk: e.risk,
+        unfairness: e.unfairness,
+        shares: named.collect(),
+    }
 }
 
 #[cfg(test)]
@@ -324,21 +419,49 @@ mod tests {
         }
         let habits = habits(&samples);
         let share = |hours: i64| habits.forecast(hour_of_week(now.0 + hours * HOUR_MILLIS), 1.0).unwrap();
-        assert!(share(0) > 0.9 && share(1) < 0.1 && (share(2) - 0.5).abs() < 0.1, "{} {} {}", share(0), share(1), share(2));
+        assert!(
+            share(0) > 0.9 && share(1) < 0.1 && (share(2) - 0.5).abs() < 0.1,
+            "{} {} {}",
+            share(0),
+            share(1),
+            share(2)
+        );
     }
 
     #[tokio::test]
     async fn a_map_of_very_many_tasks_tells_how_many_there_are() {
         let mut device = crate::test_engine::test_engine();
-        let route = fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: String::new() };
-        let capacity = fog_grid::Capacity { slots: 4, free: 4, memory: 64 << 30, disk: 1 << 40, duty: 100, forecast: 1000, ..Default::default() };
+        let route = fog_transport::Route {
+            transport: "memory",
+            is_relayed: false,
+            is_local: true,
+            address: String::new(),
+        };
+        let capacity = fog_grid::Capacity {
+            slots: 4,
+            free: 4,
+            memory: 64 << 30,
+            disk: 1 << 40,
+            duty: 100,
+            forecast: 1000,
+            ..Default::default()
+        };
         let peer = Peer { relation: Some(Relation::Lan), route: Some(route), capacity, ..Peer::default() };
         device.engine.ctx.directory.peers.insert(NodeId([1; 32]), peer);
         let text = "version = 1\nname = \"m\"\nmodule = \"m.wasm\"\n[map]\nrange = [0, 1500]\n";
         let (answer, answered) = oneshot::channel();
-        device.engine.exchange.plan(&device.engine.ctx, text, Path::new("."), GridOptions { replicas: 1, ..GridOptions::default() }, answer);
+        device.engine.exchange.plan(
+            &device.engine.ctx,
+            text,
+            Path::new("."),
+            GridOptions { replicas: 1, ..GridOptions::default() },
+            answer,
+        );
         let Reply::Placement(view) = answered.await.unwrap().unwrap() else { panic!("no placement") };
         assert_eq!((view.tasks, view.planned), (1500, MAX_PLANNED));
-        assert_eq!(view.waiting + view.front[view.chosen].shares.iter().map(|(.., count)| *count).sum::<u32>(), view.planned);
+        assert_eq!(
+            view.waiting + view.front[view.chosen].shares.iter().map(|(.., count)| *count).sum::<u32>(),
+            view.planned
+        );
     }
 }

@@ -34,7 +34,8 @@ impl Exchange {
     /// Reads the receipts that are on their way.
     pub(crate) fn restore_receipts(&mut self, ctx: &Context) -> Result<(), StoreError> {
         let now = ctx.now();
-        let rows = ctx.store.receipts()?.into_iter().filter_map(|(lease, node)| Some((lease_from(&lease)?, node)));
+        let rows =
+            ctx.store.receipts()?.into_iter().filter_map(|(lease, node)| Some((lease_from(&lease)?, node)));
         self.receipts = rows.map(|(lease, node)| (lease, Outgoing { node, tries: 0, due: now })).collect();
         Ok(())
     }
@@ -51,7 +52,12 @@ impl Exchange {
     }
 
     /// Sends the receipt for a lease again. Returns whether there is one for this node.
-    pub(crate) fn repeat_receipt(&mut self, ctx: &mut Context, node: NodeId, lease: LeaseId) -> Result<bool, StoreError> {
+    pub(crate) fn repeat_receipt(
+        &mut self,
+        ctx: &mut Context,
+        node: NodeId,
+        lease: LeaseId,
+    ) -> Result<bool, StoreError> {
         let Some(bytes) = ctx.store.receipt(&lease.to_string(), node)? else { return Ok(false) };
         match Message::decode(&bytes) {
             Ok(message) => ctx.say(node, message),
@@ -68,7 +74,12 @@ impl Exchange {
     }
 
     /// Handles the acknowledgement of a receipt: its worker needs the lease no longer.
-    pub(crate) fn receipt_stored(&mut self, ctx: &mut Context, node: NodeId, lease: LeaseId) -> Result<(), StoreError> {
+    pub(crate) fn receipt_stored(
+        &mut self,
+        ctx: &mut Context,
+        node: NodeId,
+        lease: LeaseId,
+    ) -> Result<(), StoreError> {
         if self.receipts.get(&lease).is_some_and(|outgoing| outgoing.node == node) {
             ctx.store.end_receipt(&lease.to_string(), node)?;
             self.receipts.remove(&lease);
@@ -78,18 +89,31 @@ impl Exchange {
 
     /// Time at which the next receipt to a connected node is due.
     pub(crate) fn receipt_due(&self, ctx: &Context) -> Option<Instant> {
-        self.receipts.values().filter(|outgoing| ctx.directory.peers.contains_key(&outgoing.node)).map(|outgoing| outgoing.due).min()
+        self.receipts
+            .values()
+            .filter(|outgoing| ctx.directory.peers.contains_key(&outgoing.node))
+            .map(|outgoing| outgoing.due)
+            .min()
     }
 
     /// Sends the receipts that are due to connected nodes, or all of those for one node that has returned.
-    pub(crate) fn send_receipts(&mut self, ctx: &mut Context, returned: Option<NodeId>) -> Result<(), StoreError> {
+    pub(crate) fn send_receipts(
+        &mut self,
+        ctx: &mut Context,
+        returned: Option<NodeId>,
+    ) -> Result<(), StoreError> {
         let now = ctx.now();
         let is_due = |outgoing: &Outgoing| match returned {
             Some(node) => outgoing.node == node,
             None => outgoing.due <= now && ctx.directory.peers.contains_key(&outgoing.node),
         };
-        let due: Vec<(LeaseId, NodeId)> =
-            self.receipts.iter().filter(|(_, outgoing)| is_due(outgoing)).map(|(lease, outgoing)| (*lease, outgoing.node)).take(AT_ONCE).collect();
+        let due: Vec<(LeaseId, NodeId)> = self
+            .receipts
+            .iter()
+            .filter(|(_, outgoing)| is_due(outgoing))
+            .map(|(lease, outgoing)| (*lease, outgoing.node))
+            .take(AT_ONCE)
+            .collect();
         for (lease, node) in due {
             if !self.repeat_receipt(ctx, node, lease)? {
                 self.receipts.remove(&lease);

@@ -45,13 +45,20 @@ impl Exchange {
                 return Ok(());
             }
         };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
+        let (transport, fetches, folder, to) = (
+            net.as_transport(),
+            self.fetches(ctx, RoomUse::Owner),
+            ctx.store.folder().to_owned(),
+            ctx.to_self.clone(),
+        );
         let transfer = net.spawn(async move {
             let state = match content::fetch_state(&transport, &fetches, node, &content, &folder).await {
                 Ok(file) => look_at(file, claim).await,
                 Err(problem) => Err(NotReturned::Unreachable(problem)),
             };
-            let _ = to.send(EngineMessage::Exchange(Box::new(ExchangeEvent::State { lease, task, node, state }))).await;
+            let _ = to
+                .send(EngineMessage::Exchange(Box::new(ExchangeEvent::State { lease, task, node, state })))
+                .await;
         });
         // The transfer ends when the task is not wanted any more.
         self.states.insert(task, Transfer::new(transfer));
@@ -59,9 +66,19 @@ impl Exchange {
     }
 
     /// Conditions that a state of a task must meet.
-    pub(crate) fn claim_of(&self, ctx: &Context, task: TaskId, job: &JobRow, units: u64) -> Result<StateClaim, StoreError> {
+    pub(crate) fn claim_of(
+        &self,
+        ctx: &Context,
+        task: TaskId,
+        job: &JobRow,
+        units: u64,
+    ) -> Result<StateClaim, StoreError> {
         let launch = self.launch_elsewhere(ctx, task, job)?;
-        Ok(StateClaim { task: launch.place.header(&launch.spec).task_identity(), units, most: job.file.limits.units.0 })
+        Ok(StateClaim {
+            task: launch.place.header(&launch.spec).task_identity(),
+            units,
+            most: job.file.limits.units.0,
+        })
     }
 
     pub(crate) fn state_arrived(
@@ -80,8 +97,15 @@ impl Exchange {
                 // anew.
                 tracing::debug!(%task, %node, problem, "a state is not believed");
                 ctx.judge(node, Evidence::saw_invalid);
-                self.requester.handle_refused(lease, format!("the state it saved is not believed: {problem}"), ctx.now_ms());
-                ctx.say(node, Message::Release { lease, why: "the state it saved is not believed".to_owned() });
+                self.requester.handle_refused(
+                    lease,
+                    format!("the state it saved is not believed: {problem}"),
+                    ctx.now_ms(),
+                );
+                ctx.say(
+                    node,
+                    Message::Release { lease, why: "the state it saved is not believed".to_owned() },
+                );
                 return self.lend(ctx);
             }
             Err(error) => {
@@ -98,7 +122,13 @@ impl Exchange {
         if let Some(net) = &ctx.net {
             net.spawn_blocking(move || {
                 let sealed = seal_stored(|| file.open(), &folder, &secret, Some(&room));
-                let _ = to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::CheckpointSealed { task, node, units, sealed })));
+                let _ =
+                    to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::CheckpointSealed {
+                        task,
+                        node,
+                        units,
+                        sealed,
+                    })));
             });
         }
         Ok(())
@@ -132,7 +162,9 @@ impl Exchange {
     pub(crate) fn state_damaged(&mut self, ctx: &mut Context, blob: BlobId) -> Result<(), StoreError> {
         for (task, units) in ctx.store.drop_state(blob)? {
             tracing::warn!(%task, units, "the state of a task that was kept here is damaged; it begins anew");
-            let why = format!("its state at {units} work units, which is kept on this device, was damaged on the disk; the task begins anew");
+            let why = format!(
+                "its state at {units} work units, which is kept on this device, was damaged on the disk; the task begins anew"
+            );
             self.requester.handle_state_lost(task, &why, ctx.now_ms());
             ctx.announce_job(task.job);
         }

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fog_api::{ApiError, Reply, TaskPlace};
-use fog_grid::{AcceptanceRule, Answer, Decline, Effect, Evidence, GivenUp, LeaseId, LeaseState, Message, Replication, Signed, TaskResult, WorkerState};
+use fog_grid::{
+    AcceptanceRule, Answer, Decline, Effect, Evidence, GivenUp, LeaseId, LeaseState, Message, Replication,
+    Signed, TaskResult, WorkerState,
+};
 use fog_store::{FailedAttempt, StoreError};
 use fog_types::job::GridOptions;
 use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, UnixMillis, WorkUnits};
@@ -43,7 +46,9 @@ impl Exchange {
         self.sync_requester(ctx)?;
         let now = ctx.now_ms();
         for row in ctx.store.leases()? {
-            let (Some(lease), Ok(offer)) = (lease_from(&row.lease), row.offer.parse::<BlobId>()) else { continue };
+            let (Some(lease), Ok(offer)) = (lease_from(&row.lease), row.offer.parse::<BlobId>()) else {
+                continue;
+            };
             self.requester.restore(lease, row.claim.task, row.node, now);
             self.lent.insert(lease, Lent { offer_hash: offer.0, signed_result: None });
         }
@@ -59,7 +64,9 @@ impl Exchange {
     /// Tells the requester which tasks of one job others should run, after the job was added, removed,
     /// paused or resumed. No other job is looked at.
     pub(crate) fn sync_job(&mut self, ctx: &mut Context, job: JobId) -> Result<(), StoreError> {
-        let Some((wish, tasks)) = ctx.store.grid_tasks(job)? else { return self.close_job(ctx, job, "the job was paused or cancelled") };
+        let Some((wish, tasks)) = ctx.store.grid_tasks(job)? else {
+            return self.close_job(ctx, job, "the job was paused or cancelled");
+        };
         let wanted: BTreeSet<TaskId> = tasks.into_iter().collect();
         let gone: Vec<TaskId> = self.requester.tasks_of(job).filter(|task| !wanted.contains(task)).collect();
         for task in gone {
@@ -117,7 +124,13 @@ impl Exchange {
 
     /// Handles the failure of a task that others run. It looks only at the task, and at its job if that has
     /// ended, because a member that fails at everything causes this often.
-    pub(crate) fn sync_failed(&mut self, ctx: &mut Context, task: TaskId, is_final: bool, not_before: UnixMillis) -> Result<(), StoreError> {
+    pub(crate) fn sync_failed(
+        &mut self,
+        ctx: &mut Context,
+        task: TaskId,
+        is_final: bool,
+        not_before: UnixMillis,
+    ) -> Result<(), StoreError> {
         if !matches!(ctx.store.job_state(task.job)?, JobState::Queued | JobState::Running) {
             return self.close_job(ctx, task.job, "the job was paused or has ended");
         }
@@ -155,12 +168,19 @@ impl Exchange {
     }
 
     /// Handles a worker's message about a lease.
-    pub(crate) fn worker_said(&mut self, ctx: &mut Context, node: NodeId, message: Message) -> Result<(), StoreError> {
+    pub(crate) fn worker_said(
+        &mut self,
+        ctx: &mut Context,
+        node: NodeId,
+        message: Message,
+    ) -> Result<(), StoreError> {
         let now = ctx.now_ms();
         let Some(message) = self.spot_check_said(ctx, node, message)? else { return Ok(()) };
         match message {
             Message::Answer { lease, answer } => {
-                if let (Answer::Declined(Decline::Full | Decline::Resting), Some(peer)) = (answer, ctx.directory.peers.get_mut(&node)) {
+                if let (Answer::Declined(Decline::Full | Decline::Resting), Some(peer)) =
+                    (answer, ctx.directory.peers.get_mut(&node))
+                {
                     // The peer counts as full until its next hello.
                     peer.capacity.free = 0;
                 }
@@ -175,7 +195,8 @@ impl Exchange {
                 // Numbers beyond the job's limit are not believed, nor sums of them.
                 let most = self.units_of(ctx, lease);
                 let permille = permille.map(|permille| permille.min(1000));
-                if let Some(task) = self.requester.handle_heartbeat(lease, node, standing, units.min(most), permille, now)
+                if let Some(task) =
+                    self.requester.handle_heartbeat(lease, node, standing, units.min(most), permille, now)
                     && let Some(permille) = permille
                 {
                     ctx.store.set_progress(task, permille)?;
@@ -186,7 +207,9 @@ impl Exchange {
                     self.requester.handle_saved(lease, node, units, content, now);
                 }
             }
-            Message::Failed { lease, problem, is_hopeless } => self.given_up(ctx, node, lease, problem, is_hopeless)?,
+            Message::Failed { lease, problem, is_hopeless } => {
+                self.given_up(ctx, node, lease, problem, is_hopeless)?
+            }
             // These messages are handled elsewhere or are addressed to workers.
             Message::Hello(_)
             | Message::Offer(_)
@@ -202,12 +225,20 @@ impl Exchange {
     /// Most work units that the job of a lease allows.
     fn units_of(&self, ctx: &Context, lease: LeaseId) -> u64 {
         let task = self.requester.task_of(lease);
-        let limit = task.and_then(|task| ctx.store.job(task.job).ok()).map_or(0, |job| job.file.limits.units.0);
+        let limit =
+            task.and_then(|task| ctx.store.job(task.job).ok()).map_or(0, |job| job.file.limits.units.0);
         limit.min(i64::MAX as u64)
     }
 
     /// Handles a worker's message that it gave up a task.
-    fn given_up(&mut self, ctx: &mut Context, node: NodeId, lease: LeaseId, problem: String, is_hopeless: bool) -> Result<(), StoreError> {
+    fn given_up(
+        &mut self,
+        ctx: &mut Context,
+        node: NodeId,
+        lease: LeaseId,
+        problem: String,
+        is_hopeless: bool,
+    ) -> Result<(), StoreError> {
         let now = ctx.now_ms();
         let units = self.requester.lease(lease, node).map_or(0, |known| known.units);
         let problem = format!("{}: {problem}", ctx.directory.peer_name(node));
@@ -230,21 +261,33 @@ impl Exchange {
             }
             GivenUp::Failed => {
                 let failed = FailedAttempt { problem, units: WorkUnits(units), exit_code: None, logs: None };
-                ctx.out.input(Input::FailedElsewhere { claim: row.claim, failed: Box::new(failed), is_hopeless: false, at: vec![node] });
+                ctx.out.input(Input::FailedElsewhere {
+                    claim: row.claim,
+                    failed: Box::new(failed),
+                    is_hopeless: false,
+                    at: vec![node],
+                });
             }
         }
         ctx.announce_job(row.claim.task.job);
         Ok(())
     }
 
-    pub(crate) fn result_said(&mut self, ctx: &mut Context, node: NodeId, result: TaskResult, signed: Signed<TaskResult>) -> Result<(), StoreError> {
+    pub(crate) fn result_said(
+        &mut self,
+        ctx: &mut Context,
+        node: NodeId,
+        result: TaskResult,
+        signed: Signed<TaskResult>,
+    ) -> Result<(), StoreError> {
         let Some(result) = self.spot_check_result(ctx, node, &signed, result)? else { return Ok(()) };
         let lease = result.lease;
         if result.worker != node {
             tracing::debug!(%node, "a result in somebody else's name");
             return Ok(());
         }
-        let is_lent = self.requester.lease(lease, node).is_some() && self.lent.get(&lease).is_some_and(|lent| lent.offer_hash == result.offer);
+        let is_lent = self.requester.lease(lease, node).is_some()
+            && self.lent.get(&lease).is_some_and(|lent| lent.offer_hash == result.offer);
         if !is_lent {
             // The result may have been accepted, and its receipt lost.
             if !self.repeat_receipt(ctx, node, lease)? {
@@ -256,7 +299,11 @@ impl Exchange {
             // A refused result must end its lease, which would stay for ever otherwise.
             tracing::debug!(%node, problem, "a result is not fetched");
             ctx.judge(node, Evidence::saw_invalid);
-            self.requester.handle_refused(lease, format!("its result is not believed: {problem}"), ctx.now_ms());
+            self.requester.handle_refused(
+                lease,
+                format!("its result is not believed: {problem}"),
+                ctx.now_ms(),
+            );
             ctx.say(node, Message::Release { lease, why: problem });
             return Ok(());
         }
@@ -264,7 +311,14 @@ impl Exchange {
             && self.unstored.get(&task).is_some_and(|unstored| unstored.again > ctx.now())
         {
             // There was no room for the result a moment ago; it stays on the other device.
-            self.requester.handle_heartbeat(lease, node, WorkerState::Waiting, result.units.0, None, ctx.now_ms());
+            self.requester.handle_heartbeat(
+                lease,
+                node,
+                WorkerState::Waiting,
+                result.units.0,
+                None,
+                ctx.now_ms(),
+            );
             return Ok(());
         }
         if let Some(lent) = self.lent.get_mut(&lease) {
@@ -308,14 +362,20 @@ impl Exchange {
 
     fn do_effect(&mut self, ctx: &mut Context, effect: Effect) -> Result<(), StoreError> {
         match effect {
-            Effect::Release { node, lease, why } => ctx.say(node, Message::Release { lease, why: why.to_owned() }),
+            Effect::Release { node, lease, why } => {
+                ctx.say(node, Message::Release { lease, why: why.to_owned() })
+            }
             Effect::FetchResult { lease, node, result } => {
                 self.release_slot(ctx, node);
                 self.fetch_result(ctx, lease, node, *result);
             }
-            Effect::FetchCheckpoint { lease, task, node, units, content } => self.fetch_state(ctx, lease, task, node, units, content)?,
+            Effect::FetchCheckpoint { lease, task, node, units, content } => {
+                self.fetch_state(ctx, lease, task, node, units, content)?
+            }
             Effect::Accept { task, leases, wrong } => self.accept_result(ctx, task, &leases, &wrong),
-            Effect::Fail { task, problem, leases, wrong } => self.fail_everywhere(ctx, task, &problem, &leases, &wrong)?,
+            Effect::Fail { task, problem, leases, wrong } => {
+                self.fail_everywhere(ctx, task, &problem, &leases, &wrong)?
+            }
             Effect::LeaseEnded { lease, task, node, why, is_lost } => {
                 ctx.store.end_lease(&lease.to_string(), &why, ctx.clock.unix())?;
                 self.release_slot(ctx, node);
@@ -329,21 +389,42 @@ impl Exchange {
     }
 
     /// Records a task as failed because believed devices say that it is hopeless.
-    fn fail_everywhere(&mut self, ctx: &mut Context, task: TaskId, problem: &str, leases: &[LeaseId], wrong: &[LeaseId]) -> Result<(), StoreError> {
+    fn fail_everywhere(
+        &mut self,
+        ctx: &mut Context,
+        task: TaskId,
+        problem: &str,
+        leases: &[LeaseId],
+        wrong: &[LeaseId],
+    ) -> Result<(), StoreError> {
         tracing::debug!(%task, problem, "a task was given up by those who had it");
-        let others: Vec<(LeaseId, NodeId)> = wrong.iter().filter_map(|lease| Some((*lease, self.requester.node_of(*lease)?))).collect();
+        let others: Vec<(LeaseId, NodeId)> =
+            wrong.iter().filter_map(|lease| Some((*lease, self.requester.node_of(*lease)?))).collect();
         let sayers: Vec<NodeId> = leases.iter().filter_map(|lease| self.requester.node_of(*lease)).collect();
         let mut claim = None;
         for lease in leases {
             claim = claim.or(ctx.store.lease(&lease.to_string())?.map(|row| row.claim));
         }
         if let Some(claim) = claim {
-            let failed = FailedAttempt { problem: problem.to_owned(), units: WorkUnits(0), exit_code: None, logs: None };
-            ctx.out.input(Input::FailedElsewhere { claim, failed: Box::new(failed), is_hopeless: true, at: sayers });
+            let failed = FailedAttempt {
+                problem: problem.to_owned(),
+                units: WorkUnits(0),
+                exit_code: None,
+                logs: None,
+            };
+            ctx.out.input(Input::FailedElsewhere {
+                claim,
+                failed: Box::new(failed),
+                is_hopeless: true,
+                at: sayers,
+            });
         }
         for (lease, node) in others {
             ctx.judge(node, Evidence::saw_invalid);
-            ctx.say(node, Message::Release { lease, why: "other devices say that it cannot be done".to_owned() });
+            ctx.say(
+                node,
+                Message::Release { lease, why: "other devices say that it cannot be done".to_owned() },
+            );
             self.waiting.remove(&lease);
         }
         self.requester.remove(task, "the task was given up");

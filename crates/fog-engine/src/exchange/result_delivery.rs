@@ -23,7 +23,13 @@ impl Exchange {
     /// Handles the end of a hosted job: prepares and reports its result or failure. If that is impossible
     /// now, the next tick tries again.
     pub(crate) fn host_ended(&mut self, ctx: &mut Context, job: JobId) -> Result<(), StoreError> {
-        let Some(hosted) = self.hosted.get(&job).filter(|hosted| hosted.message.is_none() && hosted.telling.is_due(ctx.now())) else { return Ok(()) };
+        let Some(hosted) = self
+            .hosted
+            .get(&job)
+            .filter(|hosted| hosted.message.is_none() && hosted.telling.is_due(ctx.now()))
+        else {
+            return Ok(());
+        };
         let (lease, requester, tries) = (hosted.lease, hosted.requester, hosted.telling.tries);
         let row = ctx.store.job(job)?;
         match row.state {
@@ -41,8 +47,14 @@ impl Exchange {
                 let task = ctx.store.task(TaskId { job, index: 0 })?;
                 // The job failed before its attempts were used up, so it would fail on the next device as
                 // well.
-                let is_hopeless = row.state == JobState::Failed && task.state == TaskState::Failed && task.attempts < row.file.attempts;
-                let problem = if row.state == JobState::Cancelled { "its owner does not want to run it".to_owned() } else { row.problem };
+                let is_hopeless = row.state == JobState::Failed
+                    && task.state == TaskState::Failed
+                    && task.attempts < row.file.attempts;
+                let problem = if row.state == JobState::Cancelled {
+                    "its owner does not want to run it".to_owned()
+                } else {
+                    row.problem
+                };
                 let message = Message::Failed { lease, problem: shorten(&problem), is_hopeless };
                 self.keep_saying(ctx, job, requester, &message)
             }
@@ -55,14 +67,22 @@ impl Exchange {
     /// the deadline.
     pub(crate) fn tell_ends(&mut self, ctx: &mut Context) {
         let untold = |hosted: &Hosted| hosted.message.is_none() && hosted.telling.is_due(ctx.now());
-        let jobs: Vec<JobId> = self.hosted.iter().filter(|(_, hosted)| untold(hosted)).map(|(job, _)| *job).collect();
+        let jobs: Vec<JobId> =
+            self.hosted.iter().filter(|(_, hosted)| untold(hosted)).map(|(job, _)| *job).collect();
         for job in jobs {
             let told = match ctx.store.job_state(job) {
                 Ok(state) if state.is_final() => self.host_ended(ctx, job),
                 Ok(_) => continue,
                 Err(StoreError::NoJob(_)) => {
                     if let Some(Hosted { lease, requester, .. }) = self.hosted.remove(&job) {
-                        ctx.say(requester, Message::Failed { lease, problem: "its owner removed it".to_owned(), is_hopeless: false });
+                        ctx.say(
+                            requester,
+                            Message::Failed {
+                                lease,
+                                problem: "its owner removed it".to_owned(),
+                                is_hopeless: false,
+                            },
+                        );
                     }
                     continue;
                 }
@@ -79,13 +99,25 @@ impl Exchange {
 
     /// Reports that the result of a hosted job is lost or cannot be prepared, so that its requester asks
     /// another device.
-    fn give_up_telling(&mut self, ctx: &mut Context, job: JobId, lease: LeaseId, requester: NodeId) -> Result<(), StoreError> {
+    fn give_up_telling(
+        &mut self,
+        ctx: &mut Context,
+        job: JobId,
+        lease: LeaseId,
+        requester: NodeId,
+    ) -> Result<(), StoreError> {
         let problem = "it was done, and its result could not be made ready to be fetched".to_owned();
         self.keep_saying(ctx, job, requester, &Message::Failed { lease, problem, is_hopeless: false })
     }
 
     /// Stores and sends a message about the end of a job; it is repeated until it is answered.
-    pub(crate) fn keep_saying(&mut self, ctx: &mut Context, job: JobId, requester: NodeId, message: &Message) -> Result<(), StoreError> {
+    pub(crate) fn keep_saying(
+        &mut self,
+        ctx: &mut Context,
+        job: JobId,
+        requester: NodeId,
+        message: &Message,
+    ) -> Result<(), StoreError> {
         let bytes = message.encode();
         ctx.store.set_hosted_message(job, &bytes)?;
         if let Some(hosted) = self.hosted.get_mut(&job) {
@@ -113,7 +145,8 @@ impl Exchange {
             let note = |rows: Vec<ContentRow>| {
                 let (noted, is_noted) = oneshot::channel();
                 // A send fails only when the engine has stopped.
-                let _ = to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::Noted(rows, noted))));
+                let _ =
+                    to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::Noted(rows, noted))));
                 is_noted.blocking_recv().unwrap_or_else(|_| Err("the engine stopped".to_owned()))
             };
             let told = ToTell::prepare(&folder, &secret, job, note);
@@ -124,8 +157,15 @@ impl Exchange {
     }
 
     /// Handles the sealed files of a result. A failure is tried again, up to [`MOST_TELLINGS`] times.
-    pub(crate) fn result_sealed(&mut self, ctx: &mut Context, job: JobId, told: Result<ToTell, String>) -> Result<(), StoreError> {
-        let Some(hosted) = self.hosted.get_mut(&job).filter(|hosted| hosted.message.is_none()) else { return Ok(()) };
+    pub(crate) fn result_sealed(
+        &mut self,
+        ctx: &mut Context,
+        job: JobId,
+        told: Result<ToTell, String>,
+    ) -> Result<(), StoreError> {
+        let Some(hosted) = self.hosted.get_mut(&job).filter(|hosted| hosted.message.is_none()) else {
+            return Ok(());
+        };
         hosted.telling.is_under_way = false;
         let (lease, requester, tries) = (hosted.lease, hosted.requester, hosted.telling.tries);
         let said = match told {
@@ -175,16 +215,30 @@ impl Exchange {
         let said = result.check().and_then(|()| {
             let message = Message::Result(Box::new(identity.sign(&result)));
             let fits = message.encode().len() <= fog_grid::MAX_MESSAGE as usize;
-            if fits { Ok(message) } else { Err("it left more files than can be told of to another device".to_owned()) }
+            if fits {
+                Ok(message)
+            } else {
+                Err("it left more files than can be told of to another device".to_owned())
+            }
         });
         // The result would always be refused, and the next worker would leave as many files.
-        let message = said.unwrap_or_else(|problem| Message::Failed { lease, problem: shorten(&problem), is_hopeless: true });
+        let message = said.unwrap_or_else(|problem| Message::Failed {
+            lease,
+            problem: shorten(&problem),
+            is_hopeless: true,
+        });
         self.keep_saying(ctx, job, requester, &message)?;
         Ok(true)
     }
 
     /// Stores the list of a result's files as a content of its own.
-    fn keep_list(&mut self, ctx: &mut Context, job: JobId, blob: BlobFile, row: &ContentRow) -> Result<Content, StoreError> {
+    fn keep_list(
+        &mut self,
+        ctx: &mut Context,
+        job: JobId,
+        blob: BlobFile,
+        row: &ContentRow,
+    ) -> Result<Content, StoreError> {
         ctx.store.add_blob(blob, ctx.settings.storage_cap(), ctx.clock.unix())?;
         ctx.store.hold_blob(job, row.blob)?;
         ctx.store.put_contents(std::slice::from_ref(row))?;
@@ -206,14 +260,22 @@ pub(crate) struct ToTell {
 impl ToTell {
     /// Looks up the files and seals those that are not sealed yet; `note` stores the sealed ones in
     /// portions.
-    fn prepare(folder: &Path, secret: &[u8; 32], job: JobId, note: impl Fn(Vec<ContentRow>) -> Result<(), String>) -> Result<Self, String> {
+    fn prepare(
+        folder: &Path,
+        secret: &[u8; 32],
+        job: JobId,
+        note: impl Fn(Vec<ContentRow>) -> Result<(), String>,
+    ) -> Result<Self, String> {
         let text = |error: StoreError| error.to_string();
         let store = Reader::open(folder).map_err(text)?;
         let mut sealed = Vec::new();
         let mut content = |blob: BlobId| -> Result<Content, String> {
             let key = ContentKey::derive(secret, blob);
             let known = store.content_of(blob, &key.0).map_err(text)?;
-            let known = known.map(|row| ContentRow { key: row.open.map_or(row.key, |open| ContentKey::derive(secret, open).0), ..row });
+            let known = known.map(|row| ContentRow {
+                key: row.open.map_or(row.key, |open| ContentKey::derive(secret, open).0),
+                ..row
+            });
             if let Some(content) = known.as_ref().and_then(content_of) {
                 return Ok(content);
             }
@@ -228,8 +290,13 @@ impl ToTell {
         let task = store.task(TaskId { job, index: 0 }).map_err(text)?;
         let missing = || "its result is gone".to_owned();
         let hash = task.result_hash.clone().ok_or_else(missing)?;
-        let (stdout, stderr) = (content(task.stdout.ok_or_else(missing)?)?, content(task.stderr.ok_or_else(missing)?)?);
-        let named = store.outputs(task.id).map_err(text)?.into_iter().map(|output| Ok((output.path, content(output.blob)?)));
+        let (stdout, stderr) =
+            (content(task.stdout.ok_or_else(missing)?)?, content(task.stderr.ok_or_else(missing)?)?);
+        let named = store
+            .outputs(task.id)
+            .map_err(text)?
+            .into_iter()
+            .map(|output| Ok((output.path, content(output.blob)?)));
         let mut outputs = named.collect::<Result<Vec<_>, String>>()?;
         note(sealed)?;
         let mut list = None;
@@ -237,7 +304,10 @@ impl ToTell {
             let bytes = fog_grid::list_to_bytes(std::mem::take(&mut outputs));
             let blob = BlobFile::copy(folder, bytes.as_slice(), ByteCount(u64::MAX)).map_err(text)?;
             let row = content::seal(blob.path(), blob.id(), ContentKey::derive(secret, blob.id()));
-            list = Some((blob, row.map_err(|problem| format!("the list of a result's files cannot be sealed: {problem}"))?));
+            list = Some((
+                blob,
+                row.map_err(|problem| format!("the list of a result's files cannot be sealed: {problem}"))?,
+            ));
         }
         Ok(Self { task, hash, stdout, stderr, outputs, list })
     }

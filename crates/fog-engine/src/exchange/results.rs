@@ -12,7 +12,9 @@ use crate::context::Context;
 use crate::disk_room::RoomUse;
 use crate::effects::Input;
 use crate::exchange::content;
-use crate::exchange::{Believed, Exchange, ExchangeEvent, NotReturned, Returned, Transfer, Unstored, Waiting};
+use crate::exchange::{
+    Believed, Exchange, ExchangeEvent, NotReturned, Returned, Transfer, Unstored, Waiting,
+};
 use crate::message::EngineMessage;
 
 /// Most bytes of standard output that are read to check a result; a job may print less.
@@ -43,7 +45,13 @@ pub(crate) fn terms_of(job: &JobRow) -> Terms {
 }
 
 impl Exchange {
-    pub(crate) fn fetch_result(&mut self, ctx: &mut Context, lease: LeaseId, node: NodeId, result: TaskResult) {
+    pub(crate) fn fetch_result(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        node: NodeId,
+        result: TaskResult,
+    ) {
         if ctx.is_rationed(node) {
             // The worker repeats its message.
             return self.requester.handle_not_fetched(lease, ctx.now_ms());
@@ -60,33 +68,56 @@ impl Exchange {
         }
         // The network was left a moment ago: the worker repeats its message when the network is back.
         let Some(net) = &ctx.net else { return self.requester.handle_not_fetched(lease, ctx.now_ms()) };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
-        let signed_hash = self.lent.get(&lease).and_then(|lent| lent.signed_result.as_ref()).map(Signed::hash).unwrap_or_default();
-        let waiting = Waiting { result: result.clone(), signed_hash, files: Vec::new(), transfer: Transfer::default() };
+        let (transport, fetches, folder, to) = (
+            net.as_transport(),
+            self.fetches(ctx, RoomUse::Owner),
+            ctx.store.folder().to_owned(),
+            ctx.to_self.clone(),
+        );
+        let signed_hash = self
+            .lent
+            .get(&lease)
+            .and_then(|lent| lent.signed_result.as_ref())
+            .map(Signed::hash)
+            .unwrap_or_default();
+        let waiting =
+            Waiting { result: result.clone(), signed_hash, files: Vec::new(), transfer: Transfer::default() };
         self.waiting.insert(lease, waiting);
         let wanted: Vec<Content> = result.contents().copied().collect();
         let transfer = net.spawn(async move {
             let fetch_all = async {
                 let mut files = Vec::new();
                 for content in result.contents() {
-                    let (file, _) = content::fetch(&transport, &fetches, &[node], content, &folder).await.map_err(NotReturned::Unreachable)?;
+                    let (file, _) = content::fetch(&transport, &fetches, &[node], content, &folder)
+                        .await
+                        .map_err(NotReturned::Unreachable)?;
                     files.push(file);
                 }
                 let stdout = files.first().map(|file| file.path().to_owned()).unwrap_or_default();
-                let read = tokio::task::spawn_blocking(move || content::read_whole(&stdout, MAX_STDOUT)).await;
-                let bytes = read.map_err(|e| NotReturned::Unreachable(e.to_string()))?.map_err(NotReturned::Unreachable)?;
-                let listed = result.outputs.iter().map(|(path, content)| (path.as_str(), blake3::Hash::from_bytes(content.blob.0)));
+                let read =
+                    tokio::task::spawn_blocking(move || content::read_whole(&stdout, MAX_STDOUT)).await;
+                let bytes = read
+                    .map_err(|e| NotReturned::Unreachable(e.to_string()))?
+                    .map_err(NotReturned::Unreachable)?;
+                let listed = result
+                    .outputs
+                    .iter()
+                    .map(|(path, content)| (path.as_str(), blake3::Hash::from_bytes(content.blob.0)));
                 let hash = fog_runtime::result_hash(0, result.units, &bytes, listed).to_hex().to_string();
                 let is_right = hash == result.hash;
                 if is_right {
                     Ok(Returned { files, hash })
                 } else {
-                    Err(NotReturned::Wrong("the files do not make the result they are said to make".to_owned()))
+                    Err(NotReturned::Wrong(
+                        "the files do not make the result they are said to make".to_owned(),
+                    ))
                 }
             };
             let returned = content::in_time(&wanted, fetch_all).await.unwrap_or(Err(NotReturned::TooSlow));
             // A send fails only when the engine has stopped; the worker repeats its message.
-            let _ = to.send(EngineMessage::Exchange(Box::new(ExchangeEvent::ResultFetched(lease, returned)))).await;
+            let _ = to
+                .send(EngineMessage::Exchange(Box::new(ExchangeEvent::ResultFetched(lease, returned))))
+                .await;
         });
         if let Some(waiting) = self.waiting.get_mut(&lease) {
             waiting.transfer = Transfer::new(transfer);
@@ -94,17 +125,35 @@ impl Exchange {
     }
 
     /// Fetches the list of a result's files first, because there are many of them.
-    fn fetch_list(&mut self, ctx: &mut Context, lease: LeaseId, node: NodeId, list: Content, result: TaskResult) {
+    fn fetch_list(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        node: NodeId,
+        list: Content,
+        result: TaskResult,
+    ) {
         // The network was left a moment ago: the worker repeats its message when the network is back.
         let Some(net) = &ctx.net else { return self.requester.handle_not_fetched(lease, ctx.now_ms()) };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
-        let waiting = Waiting { result: result.clone(), signed_hash: [0; 32], files: Vec::new(), transfer: Transfer::default() };
+        let (transport, fetches, folder, to) = (
+            net.as_transport(),
+            self.fetches(ctx, RoomUse::Owner),
+            ctx.store.folder().to_owned(),
+            ctx.to_self.clone(),
+        );
+        let waiting = Waiting {
+            result: result.clone(),
+            signed_hash: [0; 32],
+            files: Vec::new(),
+            transfer: Transfer::default(),
+        };
         self.waiting.insert(lease, waiting);
         let transfer = net.spawn(async move {
             let fetched = content::fetch(&transport, &fetches, &[node], &list, &folder).await;
             let read = match fetched {
                 Ok((file, _)) => tokio::task::spawn_blocking(move || {
-                    let bytes = content::read_whole(file.path(), MAX_LIST).map_err(NotReturned::Unreachable)?;
+                    let bytes =
+                        content::read_whole(file.path(), MAX_LIST).map_err(NotReturned::Unreachable)?;
                     result.with_list(&bytes).map(Box::new).map_err(NotReturned::Wrong)
                 })
                 .await
@@ -120,13 +169,25 @@ impl Exchange {
 
     /// Handles the fetched list of a result's files, or its failure. The files are fetched if the list can
     /// be right.
-    pub(crate) fn listed_files(&mut self, ctx: &mut Context, lease: LeaseId, listed: Result<Box<TaskResult>, NotReturned>) -> Result<(), StoreError> {
+    pub(crate) fn listed_files(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        listed: Result<Box<TaskResult>, NotReturned>,
+    ) -> Result<(), StoreError> {
         if self.waiting.remove(&lease).is_none() {
             return Ok(());
         }
-        let (Some(task), Some(node)) = (self.requester.task_of(lease), self.requester.node_of(lease)) else { return Ok(()) };
+        let (Some(task), Some(node)) = (self.requester.task_of(lease), self.requester.node_of(lease)) else {
+            return Ok(());
+        };
         let limits = ctx.store.job(task.job)?.file.limits;
-        match listed.and_then(|result| result.check_against(&limits).map(|()| result).map_err(|problem| NotReturned::Wrong(problem.to_owned()))) {
+        match listed.and_then(|result| {
+            result
+                .check_against(&limits)
+                .map(|()| result)
+                .map_err(|problem| NotReturned::Wrong(problem.to_owned()))
+        }) {
             Ok(result) => {
                 self.fetch_result(ctx, lease, node, *result);
                 Ok(())
@@ -135,7 +196,12 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn returned(&mut self, ctx: &mut Context, lease: LeaseId, returned: Result<Returned, NotReturned>) -> Result<(), StoreError> {
+    pub(crate) fn returned(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        returned: Result<Returned, NotReturned>,
+    ) -> Result<(), StoreError> {
         let now = ctx.now_ms();
         let checked = match returned {
             Ok(Returned { files, hash }) => {
@@ -182,7 +248,13 @@ impl Exchange {
 
     /// Accepts a result. One that cannot be stored stays with the devices that have it, and is fetched
     /// again later.
-    pub(crate) fn accept_result(&mut self, ctx: &mut Context, task: TaskId, right: &[LeaseId], wrong: &[LeaseId]) {
+    pub(crate) fn accept_result(
+        &mut self,
+        ctx: &mut Context,
+        task: TaskId,
+        right: &[LeaseId],
+        wrong: &[LeaseId],
+    ) {
         if let Some(believed) = self.placing.get_mut(&task) {
             // A further device gave the same result meanwhile.
             (believed.right, believed.wrong) = (right.to_vec(), wrong.to_vec());
@@ -190,12 +262,15 @@ impl Exchange {
         }
         // No lease of the result is known any more, or the result was recorded before.
         let known = right.iter().find(|lease| self.waiting.contains_key(lease)).copied();
-        let Some((winner, waiting)) = known.and_then(|lease| Some((lease, self.waiting.get_mut(&lease)?))) else {
+        let Some((winner, waiting)) = known.and_then(|lease| Some((lease, self.waiting.get_mut(&lease)?)))
+        else {
             return self.settle_result(ctx, task, right, wrong, None);
         };
-        let (files, folder, holds) = (std::mem::take(&mut waiting.files), ctx.store.folder().to_owned(), ctx.store.holds());
+        let (files, folder, holds) =
+            (std::mem::take(&mut waiting.files), ctx.store.folder().to_owned(), ctx.store.holds());
         if files.len() <= PLACED_AT_ONCE {
-            let placed = PlacedFiles::place(&folder, &holds, files).and_then(|placed| self.made_room(ctx, placed));
+            let placed =
+                PlacedFiles::place(&folder, &holds, files).and_then(|placed| self.made_room(ctx, placed));
             return self.store_placed(ctx, task, right, wrong, winner, placed);
         }
         self.placing.insert(task, Believed { right: right.to_vec(), wrong: wrong.to_vec() });
@@ -203,12 +278,22 @@ impl Exchange {
         tokio::task::spawn_blocking(move || {
             let placed = PlacedFiles::place(&folder, &holds, files);
             // A send fails only when the engine has stopped; the worker repeats its message.
-            let _ = to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::Placed { task, winner, placed })));
+            let _ = to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::Placed {
+                task,
+                winner,
+                placed,
+            })));
         });
     }
 
     /// Handles the placed files of an accepted result, or the failure to place them.
-    pub(crate) fn result_placed(&mut self, ctx: &mut Context, task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
+    pub(crate) fn result_placed(
+        &mut self,
+        ctx: &mut Context,
+        task: TaskId,
+        winner: LeaseId,
+        placed: Result<PlacedFiles, StoreError>,
+    ) {
         if !self.placing.contains_key(&task) {
             return;
         }
@@ -217,7 +302,9 @@ impl Exchange {
             Ok(self.rows_of(ctx, task, winner, &placed)?.map(|(claim, outputs)| (placed, claim, outputs)))
         };
         match placed.and_then(with_rows) {
-            Ok(Some((placed, claim, outputs))) => ctx.out.input(Input::RecordLent { task, winner, claim, placed, outputs }),
+            Ok(Some((placed, claim, outputs))) => {
+                ctx.out.input(Input::RecordLent { task, winner, claim, placed, outputs })
+            }
             // The result is not wanted any more, or its task was withdrawn and lent again.
             Ok(None) => drop(self.placing.remove(&task)),
             Err(error) => self.lent_recorded(ctx, task, winner, Err(error)),
@@ -225,7 +312,13 @@ impl Exchange {
     }
 
     /// Handles the rows of an accepted result's files, or the failure to write them.
-    pub(crate) fn lent_recorded(&mut self, ctx: &mut Context, task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
+    pub(crate) fn lent_recorded(
+        &mut self,
+        ctx: &mut Context,
+        task: TaskId,
+        winner: LeaseId,
+        placed: Result<PlacedFiles, StoreError>,
+    ) {
         let Some(Believed { right, wrong }) = self.placing.remove(&task) else { return };
         if self.waiting.contains_key(&winner) {
             self.store_placed(ctx, task, &right, &wrong, winner, placed);
@@ -280,8 +373,10 @@ impl Exchange {
     pub(crate) fn has_room_for(&self, ctx: &Context, result: &TaskResult) -> Result<(), StoreError> {
         let cap = ctx.settings.storage_cap();
         let room = ctx.store.disk_use()?.room(cap.0);
-        let mut new: BTreeMap<BlobId, u64> = result.contents().map(|content| (content.blob, on_disk(content.size))).collect();
-        let sum = |new: &BTreeMap<BlobId, u64>| new.values().fold(0u64, |sum, size| sum.saturating_add(*size));
+        let mut new: BTreeMap<BlobId, u64> =
+            result.contents().map(|content| (content.blob, on_disk(content.size))).collect();
+        let sum =
+            |new: &BTreeMap<BlobId, u64>| new.values().fold(0u64, |sum, size| sum.saturating_add(*size));
         if sum(&new) <= room {
             return Ok(());
         }
@@ -293,7 +388,14 @@ impl Exchange {
 
     /// Records a result that `agreed` devices gave; from then on it is kept whatever else fails. `None`
     /// when its lease is not known any more.
-    fn store_result(&mut self, ctx: &mut Context, task: TaskId, winner: LeaseId, agreed: usize, placed: &PlacedFiles) -> Result<Option<Stored>, StoreError> {
+    fn store_result(
+        &mut self,
+        ctx: &mut Context,
+        task: TaskId,
+        winner: LeaseId,
+        agreed: usize,
+        placed: &PlacedFiles,
+    ) -> Result<Option<Stored>, StoreError> {
         let now = ctx.clock.unix();
         let Some((claim, outputs)) = self.rows_of(ctx, task, winner, placed)? else { return Ok(None) };
         let Some(waiting) = self.waiting.remove(&winner) else { return Ok(None) };
@@ -312,39 +414,99 @@ impl Exchange {
             stderr_dropped: result.stderr.1,
             outputs,
         };
-        let began: BTreeMap<u64, UnixMillis> = ctx.store.attempts(task)?.into_iter().map(|attempt| (attempt.id, attempt.started)).collect();
+        let began: BTreeMap<u64, UnixMillis> =
+            ctx.store.attempts(task)?.into_iter().map(|attempt| (attempt.id, attempt.started)).collect();
         let state = ctx.store.finish_task(claim, &stored, now)?;
-        Ok(Some(Stored { job, winner, claim, state, units: result.units, signed_hash: waiting.signed_hash, began }))
+        Ok(Some(Stored {
+            job,
+            winner,
+            claim,
+            state,
+            units: result.units,
+            signed_hash: waiting.signed_hash,
+            began,
+        }))
     }
 
     /// Returns the attempt and the files of a waiting result; `None` when its lease is not known any more.
-    fn rows_of(&mut self, ctx: &mut Context, task: TaskId, winner: LeaseId, placed: &PlacedFiles) -> Result<Option<(Claim, Vec<Output>)>, StoreError> {
-        let (Some(waiting), Some(node)) = (self.waiting.get(&winner), self.requester.node_of(winner)) else { return Ok(None) };
+    fn rows_of(
+        &mut self,
+        ctx: &mut Context,
+        task: TaskId,
+        winner: LeaseId,
+        placed: &PlacedFiles,
+    ) -> Result<Option<(Claim, Vec<Output>)>, StoreError> {
+        let (Some(waiting), Some(node)) = (self.waiting.get(&winner), self.requester.node_of(winner)) else {
+            return Ok(None);
+        };
         let claim = match ctx.store.lease(&winner.to_string())? {
             Some(row) => row.claim,
             // The lease was given up as lost and came back.
-            None => ctx.store.begin_lease(task, &winner.to_string(), node, &BlobId(waiting.result.offer).to_string(), ctx.clock.unix())?,
+            None => ctx.store.begin_lease(
+                task,
+                &winner.to_string(),
+                node,
+                &BlobId(waiting.result.offer).to_string(),
+                ctx.clock.unix(),
+            )?,
         };
-        let output = |((path, content), blob): (&(String, Content), &BlobId)| Output { path: path.clone(), blob: *blob, size: content.size };
-        Ok(Some((claim, waiting.result.outputs.iter().zip(placed.ids().iter().skip(2)).map(output).collect())))
+        let output = |((path, content), blob): (&(String, Content), &BlobId)| Output {
+            path: path.clone(),
+            blob: *blob,
+            size: content.size,
+        };
+        Ok(Some((
+            claim,
+            waiting.result.outputs.iter().zip(placed.ids().iter().skip(2)).map(output).collect(),
+        )))
     }
 
     /// Notifies and pays the devices that gave a stored result. Database errors are only logged here,
     /// because the stored result must not be lost for them.
-    fn settle_result(&mut self, ctx: &mut Context, task: TaskId, right: &[LeaseId], wrong: &[LeaseId], stored: Option<Stored>) {
+    fn settle_result(
+        &mut self,
+        ctx: &mut Context,
+        task: TaskId,
+        right: &[LeaseId],
+        wrong: &[LeaseId],
+        stored: Option<Stored>,
+    ) {
         let now = ctx.clock.unix();
-        let nodes: Vec<(LeaseId, NodeId)> = self.requester.leases_of(task).map(|(id, lease)| (id, lease.node)).collect();
+        let nodes: Vec<(LeaseId, NodeId)> =
+            self.requester.leases_of(task).map(|(id, lease)| (id, lease.node)).collect();
         let node_of = |lease: &LeaseId| nodes.iter().find(|(id, _)| id == lease).map(|(_, node)| *node);
         let complain = |what: &str, error: &StoreError| tracing::error!(%task, %error, "{what}");
         if let Some(stored) = &stored {
             for lease in right {
-                let hash = self.lent.get(lease).and_then(|lent| lent.signed_result.as_ref()).map_or(stored.signed_hash, Signed::hash);
+                let hash = self
+                    .lent
+                    .get(lease)
+                    .and_then(|lent| lent.signed_result.as_ref())
+                    .map_or(stored.signed_hash, Signed::hash);
                 let (Some(requester), Some(worker)) = (ctx.me(), node_of(lease)) else { continue };
                 let row = || ctx.store.lease(&lease.to_string()).ok().flatten();
-                let attempt = if *lease == stored.winner { Some(stored.claim.attempt) } else { row().map(|row| row.claim.attempt) };
-                let took = attempt.and_then(|attempt| stored.began.get(&attempt)).map_or(0, |began| now.0.saturating_sub(began.0));
-                let credit = terms_of(&stored.job).worth(stored.units, took, stored.job.deadline.0.saturating_sub(now.0));
-                let receipt = Receipt { lease: *lease, requester, worker, result: hash, units: stored.units, credit, at_ms: now.0 };
+                let attempt = if *lease == stored.winner {
+                    Some(stored.claim.attempt)
+                } else {
+                    row().map(|row| row.claim.attempt)
+                };
+                let took = attempt
+                    .and_then(|attempt| stored.began.get(&attempt))
+                    .map_or(0, |began| now.0.saturating_sub(began.0));
+                let credit = terms_of(&stored.job).worth(
+                    stored.units,
+                    took,
+                    stored.job.deadline.0.saturating_sub(now.0),
+                );
+                let receipt = Receipt {
+                    lease: *lease,
+                    requester,
+                    worker,
+                    result: hash,
+                    units: stored.units,
+                    credit,
+                    at_ms: now.0,
+                };
                 ctx.out.input(Input::Settle { lease: *lease, node: worker, job: task.job, milli: credit });
                 if let Err(error) = self.give_receipt(ctx, receipt) {
                     complain("a receipt could not be stored", &error);
@@ -355,7 +517,13 @@ impl Exchange {
             for lease in wrong {
                 if let Some(worker) = node_of(lease) {
                     ctx.judge(worker, Evidence::saw_invalid);
-                    ctx.say(worker, Message::Release { lease: *lease, why: "other devices came to another result".to_owned() });
+                    ctx.say(
+                        worker,
+                        Message::Release {
+                            lease: *lease,
+                            why: "other devices came to another result".to_owned(),
+                        },
+                    );
                 }
             }
         }
@@ -372,7 +540,10 @@ impl Exchange {
             ctx.announce(EventBody::TaskFinished { job: task.job, index: task.index });
         }
         ctx.announce_job(task.job);
-        ctx.out.input(Input::FinishedElsewhere { job: task.job, state: stored.state.filter(|state| *state != JobState::Running) });
+        ctx.out.input(Input::FinishedElsewhere {
+            job: task.job,
+            state: stored.state.filter(|state| *state != JobState::Running),
+        });
         if let Err(error) = self.perhaps_spot_check(ctx, &stored.job) {
             complain("what follows from a result could not be looked at", &error);
         }

@@ -22,7 +22,10 @@ async fn lenders(count: usize) -> Town {
             town.lends(who);
         }
     }
-    town.until("they meet", |town| (1..=count).all(|who| town.shared(0, who) == "lan" && town.shared(who, 0) == "lan")).await;
+    town.until("they meet", |town| {
+        (1..=count).all(|who| town.shared(0, who) == "lan" && town.shared(who, 0) == "lan")
+    })
+    .await;
     town
 }
 
@@ -39,10 +42,15 @@ async fn a_task_reaches_a_device_that_lends_and_a_failure_comes_back() {
     let mut town = lenders(1).await;
     let id = town.devices[0].job(1, Some(WISH()), |file| file.attempts = 1);
     town.until("it is lent", |town| hosted(town, 1) == 1).await;
-    let Ok(Reply::Places(places)) = town.ask(0, Command::Placement(PlacementCommand::Places { id })) else { panic!("it is nowhere") };
+    let Ok(Reply::Places(places)) = town.ask(0, Command::Placement(PlacementCommand::Places { id })) else {
+        panic!("it is nowhere")
+    };
     assert_eq!((places.len(), places[0].node.as_str()), (1, town.id(1).to_string().as_str()));
     // The worker's program is none: the job fails there, and its requester hears why.
-    town.until("it has failed", |town| town.devices[0].engine.ctx.store.job_state(id).unwrap() == JobState::Failed).await;
+    town.until("it has failed", |town| {
+        town.devices[0].engine.ctx.store.job_state(id).unwrap() == JobState::Failed
+    })
+    .await;
     town.until("the worker has done with it", |town| hosted(town, 1) == 0).await;
     let task = town.devices[0].engine.ctx.store.task(TaskId { job: id, index: 0 }).unwrap();
     assert!(!task.problem.is_empty());
@@ -68,7 +76,10 @@ async fn a_price_beyond_the_limit_is_not_offered_and_said() {
     let mut town = lenders(1).await;
     town.set(0, "credit_limit", 0.000_001);
     let id = town.devices[0].job(1, Some(WISH()), |_| {});
-    town.until("it is said", |town| problem(town, id).is_some_and(|problem| problem.contains("credit_limit"))).await;
+    town.until("it is said", |town| {
+        problem(town, id).is_some_and(|problem| problem.contains("credit_limit"))
+    })
+    .await;
     assert_eq!(hosted(&town, 1), 0);
     assert!(town.devices[0].engine.ctx.store.leases().unwrap().is_empty());
     assert_eq!(town.devices[0].engine.ctx.store.credits().unwrap().reserved, 0);
@@ -83,14 +94,18 @@ async fn a_device_that_does_not_lend_gets_nothing() {
     town.set(1, "contributing", false);
     // The others hear so.
     let off = town.id(1);
-    town.until("it is heard", |town| town.devices[0].engine.ctx.directory.peers.get(&off).is_some_and(|peer| peer.capacity.duty == 0)).await;
+    town.until("it is heard", |town| {
+        town.devices[0].engine.ctx.directory.peers.get(&off).is_some_and(|peer| peer.capacity.duty == 0)
+    })
+    .await;
     town.devices[0].job(1, Some(WISH()), |_| {});
     town.until("it is lent", |town| hosted(town, 2) == 1).await;
     assert_eq!(hosted(&town, 1), 0);
     // Replicas need as many devices as they are, whether those lend now or later.
     let three = GridOptions { replicas: 3, ..GridOptions::default() };
     let id = town.devices[0].job(1, Some(three), |_| {});
-    town.until("it is said", |town| problem(town, id).is_some_and(|problem| problem.contains("3 devices"))).await;
+    town.until("it is said", |town| problem(town, id).is_some_and(|problem| problem.contains("3 devices")))
+        .await;
 }
 
 #[tokio::test]

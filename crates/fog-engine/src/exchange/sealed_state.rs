@@ -49,7 +49,10 @@ impl StateFile {
             return Err(NotReturned::Wrong("it is the state of another task".to_owned()));
         }
         if header.units < claim.units || header.units > claim.most {
-            return Err(NotReturned::Wrong(format!("it holds {} work units; {} were said, and {} are allowed", header.units, claim.units, claim.most)));
+            return Err(NotReturned::Wrong(format!(
+                "it holds {} work units; {} were said, and {} are allowed",
+                header.units, claim.units, claim.most
+            )));
         }
         Ok(header.units)
     }
@@ -57,7 +60,14 @@ impl StateFile {
     /// Reader of the unsealed bytes.
     pub(crate) fn open(&self) -> Result<impl Read + use<>, String> {
         let file = File::open(self.file.path()).map_err(|e| e.to_string())?;
-        Ok(Opening { file, sealer: Sealer::new(&self.content.key, self.content.size), left: self.content.size, at: 0, piece: Vec::new(), taken: 0 })
+        Ok(Opening {
+            file,
+            sealer: Sealer::new(&self.content.key, self.content.size),
+            left: self.content.size,
+            at: 0,
+            piece: Vec::new(),
+            taken: 0,
+        })
     }
 }
 
@@ -107,7 +117,10 @@ pub(crate) fn seal_stored<R: Read>(
     let id = hasher.finalize();
     let key = ContentKey::derive(secret, BlobId(*id.as_bytes()));
     let (sealer, mut manifest) = (Sealer::new(&key, size), Manifest::begin(size));
-    let room = room.map(|room| room.ask_blocking(on_disk(size + (size / CHUNK as u64 + 1) * TAG))).transpose().map_err(|e| e.to_string())?;
+    let room = room
+        .map(|room| room.ask_blocking(on_disk(size + (size / CHUNK as u64 + 1) * TAG)))
+        .transpose()
+        .map_err(|e| e.to_string())?;
     let mut writer = BlobWriter::create(data_folder, ByteCount(u64::MAX)).map_err(|e| e.to_string())?;
     if let Some(room) = room {
         writer = writer.with_room(room);

@@ -42,14 +42,32 @@ pub(crate) struct Proof {
 
 impl Exchange {
     /// Decides whether an arrived result must be proved first, and begins the proof.
-    pub(crate) fn must_prove(&mut self, ctx: &mut Context, lease: LeaseId, node: NodeId, result: &TaskResult, hash: &str) -> Result<bool, StoreError> {
+    pub(crate) fn must_prove(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        node: NodeId,
+        result: &TaskResult,
+        hash: &str,
+    ) -> Result<bool, StoreError> {
         let Some(task) = self.requester.task_of(lease) else { return Ok(false) };
         let job = ctx.store.job(task.job)?;
         let percent = job.grid.map_or(0, |wish| wish.spot_checks);
-        if job.file.segment.is_none() || percent == 0 || ctx.rng().random_range(0..100) >= percent || self.proofs.contains_key(&lease) {
+        if job.file.segment.is_none()
+            || percent == 0
+            || ctx.rng().random_range(0..100) >= percent
+            || self.proofs.contains_key(&lease)
+        {
             return Ok(false);
         }
-        let proof = Proof { task, node, hash: hash.to_owned(), drawn: None, until: ctx.now_ms() + PATIENCE, transfer: Transfer::default() };
+        let proof = Proof {
+            task,
+            node,
+            hash: hash.to_owned(),
+            drawn: None,
+            until: ctx.now_ms() + PATIENCE,
+            transfer: Transfer::default(),
+        };
         self.proofs.insert(lease, proof);
         let Some(history) = result.history.filter(|history| history.size <= MAX_HISTORY) else {
             self.proved(ctx, lease, Err("it shows no history of how it came to its result".to_owned()))?;
@@ -71,8 +89,19 @@ impl Exchange {
     }
 
     /// Launch of the task as its worker runs it: a job of one task, with sorted inputs and environment.
-    pub(crate) fn launch_elsewhere(&self, ctx: &Context, task: TaskId, job: &JobRow) -> Result<Launch, StoreError> {
-        let mut launch = ctx.launch(fog_store::Claim { task, attempt: 0 }, job, ctx.rules.verdict().duty, Priority::Idle, ctx.lent_budget())?;
+    pub(crate) fn launch_elsewhere(
+        &self,
+        ctx: &Context,
+        task: TaskId,
+        job: &JobRow,
+    ) -> Result<Launch, StoreError> {
+        let mut launch = ctx.launch(
+            fog_store::Claim { task, attempt: 0 },
+            job,
+            ctx.rules.verdict().duty,
+            Priority::Idle,
+            ctx.lent_budget(),
+        )?;
         launch.spec.inputs.sort_by(|a, b| a.name.cmp(&b.name));
         launch.place.inputs.sort();
         launch.spec.env.sort();
@@ -80,9 +109,20 @@ impl Exchange {
     }
 
     /// Fetches a file from a device and sends the loop what `then` makes of it.
-    fn fetch_beside(&self, ctx: &Context, node: NodeId, wanted: Content, then: impl FnOnce(BlobFile) -> ExchangeEvent + Send + 'static) -> Transfer {
+    fn fetch_beside(
+        &self,
+        ctx: &Context,
+        node: NodeId,
+        wanted: Content,
+        then: impl FnOnce(BlobFile) -> ExchangeEvent + Send + 'static,
+    ) -> Transfer {
         let Some(net) = &ctx.net else { return Transfer::default() };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
+        let (transport, fetches, folder, to) = (
+            net.as_transport(),
+            self.fetches(ctx, RoomUse::Owner),
+            ctx.store.folder().to_owned(),
+            ctx.to_self.clone(),
+        );
         Transfer::new(net.spawn(async move {
             // A file that does not arrive is given up by the timeout of the proof.
             if let Ok((file, _)) = content::fetch(&transport, &fetches, &[node], &wanted, &folder).await
@@ -95,7 +135,12 @@ impl Exchange {
 
     /// Handles the drawn segment: asks the device for the state it begins with, unless that is the start of
     /// the task.
-    pub(crate) fn drawn(&mut self, ctx: &mut Context, lease: LeaseId, drawn: Result<Segment, String>) -> Result<(), StoreError> {
+    pub(crate) fn drawn(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        drawn: Result<Segment, String>,
+    ) -> Result<(), StoreError> {
         let segment = match drawn {
             Ok(segment) => segment,
             Err(problem) => return self.proved(ctx, lease, Err(problem)),
@@ -114,8 +159,17 @@ impl Exchange {
     }
 
     /// Handles the answer with the requested state, or without one if the device has not kept it.
-    pub(crate) fn shown(&mut self, ctx: &mut Context, node: NodeId, lease: LeaseId, mark: u64, state: Option<Content>) -> Result<(), StoreError> {
-        let Some(proof) = self.proofs.get_mut(&lease).filter(|proof| proof.node == node) else { return Ok(()) };
+    pub(crate) fn shown(
+        &mut self,
+        ctx: &mut Context,
+        node: NodeId,
+        lease: LeaseId,
+        mark: u64,
+        state: Option<Content>,
+    ) -> Result<(), StoreError> {
+        let Some(proof) = self.proofs.get_mut(&lease).filter(|proof| proof.node == node) else {
+            return Ok(());
+        };
         let Some((segment, _)) = proof.drawn.take_if(|(_, wanted)| *wanted == mark) else { return Ok(()) };
         let most = ctx.store.job(proof.task.job)?.file.limits.state_size().0;
         let Some(state) = state.filter(|state| state.size <= most) else {
@@ -128,11 +182,22 @@ impl Exchange {
             return Ok(());
         };
         let Some(net) = &ctx.net else { return Ok(()) };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(ctx, RoomUse::Owner), ctx.store.folder().to_owned(), ctx.to_self.clone());
+        let (transport, fetches, folder, to) = (
+            net.as_transport(),
+            self.fetches(ctx, RoomUse::Owner),
+            ctx.store.folder().to_owned(),
+            ctx.to_self.clone(),
+        );
         let transfer = net.spawn(async move {
             // A state that does not arrive is given up by the timeout of the proof.
             if let Ok(file) = content::fetch_state(&transport, &fetches, node, &state, &folder).await {
-                let _ = to.send(EngineMessage::Exchange(Box::new(ExchangeEvent::CheckpointFetched(lease, segment, Some(file))))).await;
+                let _ = to
+                    .send(EngineMessage::Exchange(Box::new(ExchangeEvent::CheckpointFetched(
+                        lease,
+                        segment,
+                        Some(file),
+                    ))))
+                    .await;
             }
         });
         if let Some(proof) = self.proofs.get_mut(&lease) {
@@ -141,7 +206,13 @@ impl Exchange {
         Ok(())
     }
 
-    pub(crate) fn replay(&mut self, ctx: &mut Context, lease: LeaseId, segment: Segment, state: Option<StateFile>) -> Result<(), StoreError> {
+    pub(crate) fn replay(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        segment: Segment,
+        state: Option<StateFile>,
+    ) -> Result<(), StoreError> {
         let Some(proof) = self.proofs.get_mut(&lease) else { return Ok(()) };
         // The device has shown the state; the time of the replay is not its fault.
         proof.until = u64::MAX;
@@ -158,7 +229,10 @@ impl Exchange {
         let (to, duty) = (ctx.to_self.clone(), ctx.work_duty.subscribe());
         tokio::spawn(async move {
             let news = match launch.check_files().await {
-                Ok(()) => ExchangeEvent::SegmentVerified(lease, segment_replay::replay(launch, segment, state, duty).await),
+                Ok(()) => ExchangeEvent::SegmentVerified(
+                    lease,
+                    segment_replay::replay(launch, segment, state, duty).await,
+                ),
                 // Damaged files here are no evidence about the worker.
                 Err(unusable) => ExchangeEvent::NotReplayed(lease, unusable.problem),
             };
@@ -169,7 +243,12 @@ impl Exchange {
 
     /// Handles a segment that could not be run again for a reason of this device, such as a damaged file of
     /// the job. No device is blamed.
-    pub(crate) fn not_replayed(&mut self, ctx: &mut Context, lease: LeaseId, problem: &str) -> Result<(), StoreError> {
+    pub(crate) fn not_replayed(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        problem: &str,
+    ) -> Result<(), StoreError> {
         let unproven = self.unproven(ctx, lease, problem);
         self.replay_ended(ctx).and(unproven)
     }
@@ -189,14 +268,25 @@ impl Exchange {
         Ok(())
     }
 
-    pub(crate) fn proved(&mut self, ctx: &mut Context, lease: LeaseId, found: Result<(), String>) -> Result<(), StoreError> {
+    pub(crate) fn proved(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        found: Result<(), String>,
+    ) -> Result<(), StoreError> {
         let Some(proof) = self.proofs.remove(&lease) else { return Ok(()) };
         let name = ctx.directory.peer_name(proof.node);
         let (now, verdict) = match &found {
             Ok(()) => (ctx.clock.unix(), "right".to_owned()),
             Err(problem) => (ctx.clock.unix(), format!("wrong: {problem}")),
         };
-        ctx.store.note(now, JournalKind::Checked, proof.task.job, Some(proof.task.index), &format!("a segment of {name}'s run, run again: {verdict}"))?;
+        ctx.store.note(
+            now,
+            JournalKind::Checked,
+            proof.task.job,
+            Some(proof.task.index),
+            &format!("a segment of {name}'s run, run again: {verdict}"),
+        )?;
         if found.is_err() {
             ctx.judge(proof.node, Evidence::saw_invalid);
             self.waiting.remove(&lease);
@@ -216,7 +306,9 @@ impl Exchange {
             JournalKind::Checked,
             proof.task.job,
             Some(proof.task.index),
-            &format!("a segment of {name}'s run could not be run again, so another device is asked too: {why}"),
+            &format!(
+                "a segment of {name}'s run could not be run again, so another device is asked too: {why}"
+            ),
         )?;
         self.requester.handle_unproven(lease, proof.hash, ctx.now_ms());
         Ok(())
@@ -225,7 +317,8 @@ impl Exchange {
     /// Fails proofs whose device has not answered in time.
     pub(crate) fn proof_tick(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
         let now = ctx.now_ms();
-        let over: Vec<LeaseId> = self.proofs.iter().filter(|(_, proof)| proof.until <= now).map(|(lease, _)| *lease).collect();
+        let over: Vec<LeaseId> =
+            self.proofs.iter().filter(|(_, proof)| proof.until <= now).map(|(lease, _)| *lease).collect();
         for lease in over {
             self.proved(ctx, lease, Err("it did not show how it came to its result".to_owned()))?;
         }
@@ -233,13 +326,19 @@ impl Exchange {
     }
 
     /// As worker: seals the history of a hosted task for its requester.
-    pub(crate) fn history_for(&mut self, ctx: &mut Context, task: TaskId) -> Result<Option<Content>, StoreError> {
+    pub(crate) fn history_for(
+        &mut self,
+        ctx: &mut Context,
+        task: TaskId,
+    ) -> Result<Option<Content>, StoreError> {
         let folder = history_path(ctx.store.folder(), task);
         let Ok(history) = History::read(&folder) else { return Ok(None) };
         let Ok(bytes) = serde_json::to_vec(&history) else { return Ok(None) };
         let blob = BlobFile::copy(ctx.store.folder(), bytes.as_slice(), ByteCount(MAX_HISTORY))?;
         let (path, id) = (blob.path().to_owned(), blob.id());
-        let Ok(row) = content::seal(&path, id, fog_grid::ContentKey::derive(&ctx.secret, id)) else { return Ok(None) };
+        let Ok(row) = content::seal(&path, id, fog_grid::ContentKey::derive(&ctx.secret, id)) else {
+            return Ok(None);
+        };
         ctx.store.add_blob(blob, ctx.settings.storage_cap(), ctx.clock.unix())?;
         // The result is not accepted without its history, so that must not be evicted.
         ctx.store.hold_blob(task.job, id)?;
@@ -252,7 +351,9 @@ impl Exchange {
     pub(crate) fn asked_to_prove(&mut self, ctx: &mut Context, node: NodeId, lease: LeaseId, mark: u64) {
         let Some(job) = self.hosted_by_lease(lease, node) else { return };
         // Only states of finished runs are shown.
-        let Some(hosted) = self.hosted.get_mut(&job).filter(|hosted| hosted.message.is_some()) else { return };
+        let Some(hosted) = self.hosted.get_mut(&job).filter(|hosted| hosted.message.is_some()) else {
+            return;
+        };
         if hosted.shown >= MAX_SHOWN {
             return ctx.say(node, Message::Proof { lease, mark, state: None });
         }
@@ -277,8 +378,14 @@ impl Exchange {
             hosted.shown += 1;
         }
         net.spawn_blocking(move || {
-            let file = if path.exists() { ship(&path, &folder, &key, &secret, &room).map(Some) } else { Ok(None) };
-            let _ = to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::CheckpointReady { job, lease, mark, file })));
+            let file =
+                if path.exists() { ship(&path, &folder, &key, &secret, &room).map(Some) } else { Ok(None) };
+            let _ = to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::CheckpointReady {
+                job,
+                lease,
+                mark,
+                file,
+            })));
         });
     }
 
@@ -295,8 +402,13 @@ impl Exchange {
             // No state is needed after the receipt.
             Ok(Some((file, row))) if self.hosted.contains_key(&job) => {
                 let added = ctx.store.add_blob(file, ctx.settings.storage_cap(), ctx.clock.unix());
-                let stored = added.and_then(|blob| ctx.store.show_state(job, blob, SHOWN_KEPT)).and_then(|()| ctx.store.put_content(&row));
-                stored.inspect_err(|error| tracing::warn!(%error, "a state cannot be shown")).ok().and_then(|()| content_of(&row))
+                let stored = added
+                    .and_then(|blob| ctx.store.show_state(job, blob, SHOWN_KEPT))
+                    .and_then(|()| ctx.store.put_content(&row));
+                stored
+                    .inspect_err(|error| tracing::warn!(%error, "a state cannot be shown"))
+                    .ok()
+                    .and_then(|()| content_of(&row))
             }
             Ok(_) => None,
             Err(error) => {
@@ -333,43 +445,93 @@ mod tests {
         let task = TaskId { job: id, index: 4 };
         let lease = device.lend(1, task, node(1));
         let engine = &mut device.engine;
-        engine.exchange.requester.handle_result(node(1), TestEngine::result(lease, node(1), 1), engine.ctx.now_ms());
+        engine.exchange.requester.handle_result(
+            node(1),
+            TestEngine::result(lease, node(1), 1),
+            engine.ctx.now_ms(),
+        );
         while engine.exchange.requester.poll_effect().is_some() {}
         let drawn = Some((Segment::test(), 3));
-        engine.exchange.proofs.insert(lease, Proof { task, node: node(1), hash: "a".repeat(64), drawn, until: u64::MAX, transfer: Transfer::default() });
+        engine.exchange.proofs.insert(
+            lease,
+            Proof {
+                task,
+                node: node(1),
+                hash: "a".repeat(64),
+                drawn,
+                until: u64::MAX,
+                transfer: Transfer::default(),
+            },
+        );
         engine.exchange.shown(&mut engine.ctx, node(1), lease, 3, None).unwrap();
         let effects: Vec<_> = std::iter::from_fn(|| engine.exchange.requester.poll_effect()).collect();
         assert!(effects.is_empty(), "it was believed without a proof: {effects:?}");
-        let wanted = engine.exchange.requester.wanting(99, engine.ctx.now_ms()).into_iter().find(|(wanted, _, _)| *wanted == task).unwrap();
-        assert_eq!((wanted.1, wanted.2.into_iter().collect::<Vec<_>>()), (1, vec![node(1)]), "somebody else is asked");
+        let wanted = engine
+            .exchange
+            .requester
+            .wanting(99, engine.ctx.now_ms())
+            .into_iter()
+            .find(|(wanted, _, _)| *wanted == task)
+            .unwrap();
+        assert_eq!(
+            (wanted.1, wanted.2.into_iter().collect::<Vec<_>>()),
+            (1, vec![node(1)]),
+            "somebody else is asked"
+        );
         assert!(engine.ctx.directory.evidence(node(1)).lost > 0.0);
         // When a second device gives the same result, both are believed.
         let second = device.lend(2, task, node(2));
         let engine = &mut device.engine;
-        engine.exchange.requester.handle_result(node(2), TestEngine::result(second, node(2), 1), engine.ctx.now_ms());
+        engine.exchange.requester.handle_result(
+            node(2),
+            TestEngine::result(second, node(2), 1),
+            engine.ctx.now_ms(),
+        );
         while engine.exchange.requester.poll_effect().is_some() {}
         engine.exchange.checked(&mut engine.ctx, second, Ok("a".repeat(64)));
         let effects: Vec<_> = std::iter::from_fn(|| engine.exchange.requester.poll_effect()).collect();
-        assert!(matches!(&effects[..], [fog_grid::Effect::Accept { leases, .. }] if leases.len() == 2), "{effects:?}");
+        assert!(
+            matches!(&effects[..], [fog_grid::Effect::Accept { leases, .. }] if leases.len() == 2),
+            "{effects:?}"
+        );
     }
 
     #[tokio::test]
     async fn what_is_to_be_shown_is_not_fetched_any_further_than_its_job_goes() {
         let mut device = test_engine();
-        let id =
-            device.job(1, Some(GridOptions { replicas: 1, spot_checks: 100, ..GridOptions::default() }), |file| file.segment = Some(WorkUnits(1_000_000_000)));
+        let id = device.job(
+            1,
+            Some(GridOptions { replicas: 1, spot_checks: 100, ..GridOptions::default() }),
+            |file| file.segment = Some(WorkUnits(1_000_000_000)),
+        );
         let task = TaskId { job: id, index: 0 };
         let lease = device.lend(1, task, node(1));
         let engine = &mut device.engine;
-        let config = fog_libp2p::Config { lan: false, open: false, loopback: true, relay: false, port: 0, known: Vec::new() };
-        engine.ctx.net = Some(crate::network::runtime::Net::start(&[7; 32], &config, engine.ctx.to_self.clone()).unwrap());
-        let transfer = |engine: &Engine| engine.exchange.proofs[&lease].transfer.handle().cloned().expect("nobody can end it");
-        let result = TaskResult { history: Some(crate::test_engine::content(7, 100)), ..TestEngine::result(lease, node(1), 1) };
+        let config = fog_libp2p::Config {
+            lan: false,
+            open: false,
+            loopback: true,
+            relay: false,
+            port: 0,
+            known: Vec::new(),
+        };
+        engine.ctx.net =
+            Some(crate::network::runtime::Net::start(&[7; 32], &config, engine.ctx.to_self.clone()).unwrap());
+        let transfer = |engine: &Engine| {
+            engine.exchange.proofs[&lease].transfer.handle().cloned().expect("nobody can end it")
+        };
+        let result = TaskResult {
+            history: Some(crate::test_engine::content(7, 100)),
+            ..TestEngine::result(lease, node(1), 1)
+        };
         assert!(engine.exchange.must_prove(&mut engine.ctx, lease, node(1), &result, &result.hash).unwrap());
         let history = transfer(engine);
         // The state is fetched, and its history no longer.
         engine.exchange.proofs.get_mut(&lease).unwrap().drawn = Some((Segment::test(), 3));
-        engine.exchange.shown(&mut engine.ctx, node(1), lease, 3, Some(crate::test_engine::content(8, 100))).unwrap();
+        engine
+            .exchange
+            .shown(&mut engine.ctx, node(1), lease, 3, Some(crate::test_engine::content(8, 100)))
+            .unwrap();
         let state = transfer(engine);
         engine.tasks.change_job(&mut engine.ctx, id, fog_api::JobAction::Cancel).unwrap();
         engine.settle();
@@ -394,7 +556,15 @@ mod tests {
             let job = device.job(1, None, |_| {});
             let lease = LeaseId([n; 16]);
             let offer = fog_types::BlobId([0; 32]).to_string();
-            let row = fog_store::HostedRow { job, lease: lease.to_string(), requester, offer, deadline, message: None, has_receipt: false };
+            let row = fog_store::HostedRow {
+                job,
+                lease: lease.to_string(),
+                requester,
+                offer,
+                deadline,
+                message: None,
+                has_receipt: false,
+            };
             device.engine.ctx.store.host(&row).unwrap();
             leases.push((job, lease));
         }
@@ -409,18 +579,32 @@ mod tests {
         // While one state is prepared, further requests wait, and each job keeps only its latest.
         engine.exchange.is_showing = true;
         for mark in 0..1_000 {
-            for (from, lease) in [(asker, of_first), (asker, of_second), (other, of_third), (other, of_first), (asker, of_third), (node(9), of_first)] {
+            for (from, lease) in [
+                (asker, of_first),
+                (asker, of_second),
+                (other, of_third),
+                (other, of_first),
+                (asker, of_third),
+                (node(9), of_first),
+            ] {
                 engine.exchange.asked_to_prove(&mut engine.ctx, from, lease, mark);
             }
         }
-        let waiting: Vec<_> = engine.exchange.wanted_proofs.iter().map(|wanted| (wanted.job, wanted.mark)).collect();
+        let waiting: Vec<_> =
+            engine.exchange.wanted_proofs.iter().map(|wanted| (wanted.job, wanted.mark)).collect();
         assert_eq!(waiting, [(first, 999), (second, 999), (third, 999)]);
-        assert!(engine.exchange.hosted.values().all(|hosted| hosted.shown == 0), "no other is made meanwhile");
+        assert!(
+            engine.exchange.hosted.values().all(|hosted| hosted.shown == 0),
+            "no other is made meanwhile"
+        );
         // The number of states per run is bounded.
         engine.exchange.wanted_proofs.clear();
         engine.exchange.hosted.get_mut(&first).unwrap().shown = MAX_SHOWN;
         engine.exchange.asked_to_prove(&mut engine.ctx, asker, of_first, 7);
         engine.exchange.asked_to_prove(&mut engine.ctx, asker, of_second, 7);
-        assert_eq!(engine.exchange.wanted_proofs.iter().map(|wanted| wanted.job).collect::<Vec<_>>(), [second]);
+        assert_eq!(
+            engine.exchange.wanted_proofs.iter().map(|wanted| wanted.job).collect::<Vec<_>>(),
+            [second]
+        );
     }
 }

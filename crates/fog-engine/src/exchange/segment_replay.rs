@@ -1,6 +1,8 @@
 //! Replay of one segment of a run that another device claims.
 
-use fog_runtime::{Checkpoint, CheckpointSurvey, FromWorker, History, HistoryMark, Mark, Segments, Worker, WorkerEvent};
+use fog_runtime::{
+    Checkpoint, CheckpointSurvey, FromWorker, History, HistoryMark, Mark, Segments, Worker, WorkerEvent,
+};
 use fog_types::Percent;
 use fog_types::job::MAX_MARKS;
 use rand::RngExt as _;
@@ -37,15 +39,34 @@ impl Segment {
 ///
 /// # Errors
 /// A sentence that says why the history is refused.
-pub(crate) fn draw(random: &mut impl rand::Rng, history: &History, launch: &Launch, units: u64, result_hash: &str) -> Result<Segment, String> {
-    let claimed = history.end.as_ref().filter(|end| end.units == units && end.result_hash.as_deref() == Some(result_hash));
-    if history.module != launch.place.module.to_hex().as_str() || history.task != launch.place.header(&launch.spec).task_identity() || claimed.is_none() {
+pub(crate) fn draw(
+    random: &mut impl rand::Rng,
+    history: &History,
+    launch: &Launch,
+    units: u64,
+    result_hash: &str,
+) -> Result<Segment, String> {
+    let claimed = history
+        .end
+        .as_ref()
+        .filter(|end| end.units == units && end.result_hash.as_deref() == Some(result_hash));
+    if history.module != launch.place.module.to_hex().as_str()
+        || history.task != launch.place.header(&launch.spec).task_identity()
+        || claimed.is_none()
+    {
         return Err("the history it shows is of another run".to_owned());
     }
     check_marks(history, launch.spec.segments.map_or(0, |segments| segments.units), units)?;
     let at = random.random_range(0..history.segments().max(1));
-    let ends = history.marks.get(at).map_or_else(|| Ends::Result(result_hash.to_owned()), |mark| Ends::Mark(mark.clone()));
-    Ok(Segment { begins: at.checked_sub(1).and_then(|before| history.marks.get(before)).cloned(), ends, units: history.segment })
+    let ends = history
+        .marks
+        .get(at)
+        .map_or_else(|| Ends::Result(result_hash.to_owned()), |mark| Ends::Mark(mark.clone()));
+    Ok(Segment {
+        begins: at.checked_sub(1).and_then(|before| history.marks.get(before)).cloned(),
+        ends,
+        units: history.segment,
+    })
 }
 
 /// Checks that the marks of a history cover a run from its beginning to its end, because only segments
@@ -75,7 +96,12 @@ fn check_marks(history: &History, segment: u64, units: u64) -> Result<(), String
 ///
 /// # Errors
 /// A sentence that says what is wrong with the claim.
-pub(crate) async fn replay(mut launch: Launch, segment: Segment, state: Option<StateFile>, mut duty: watch::Receiver<Percent>) -> Result<(), String> {
+pub(crate) async fn replay(
+    mut launch: Launch,
+    segment: Segment,
+    state: Option<StateFile>,
+    mut duty: watch::Receiver<Percent>,
+) -> Result<(), String> {
     let text = |e: &dyn std::fmt::Display| e.to_string();
     launch.spec.segments = Some(Segments { units: segment.units, keep: false });
     launch.compile(&duty).await.map_err(|e| text(&e))?;
@@ -123,15 +149,25 @@ pub(crate) async fn replay(mut launch: Launch, segment: Segment, state: Option<S
                 None => {
                     let found = HistoryMark::new(mark, &collector.stdout_bytes);
                     let is_right = matches!(&segment.ends, Ends::Mark(claimed) if *claimed == found);
-                    return if is_right { Ok(()) } else { Err("a segment comes to another state than its history says".to_owned()) };
+                    return if is_right {
+                        Ok(())
+                    } else {
+                        Err("a segment comes to another state than its history says".to_owned())
+                    };
                 }
             },
             Some(WorkerEvent::Message(FromWorker::Done(report))) => {
                 let is_right = match collector.finish(report).await {
-                    Ok(Left::Result { hash, .. }) => matches!(&segment.ends, Ends::Result(claimed) if *claimed == hash),
+                    Ok(Left::Result { hash, .. }) => {
+                        matches!(&segment.ends, Ends::Result(claimed) if *claimed == hash)
+                    }
                     _ => false,
                 };
-                return if is_right { Ok(()) } else { Err("its last segment comes to another result".to_owned()) };
+                return if is_right {
+                    Ok(())
+                } else {
+                    Err("its last segment comes to another result".to_owned())
+                };
             }
             Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(message),
             Some(WorkerEvent::Message(message)) => collector.take(message).await.map_err(|e| text(&e))?,
@@ -152,7 +188,10 @@ mod tests {
     fn history(units: &[u64]) -> History {
         let mut history = History::new("aa", "bb", SEGMENT);
         for units in units {
-            history.marks.push(HistoryMark::new(Mark { number: units / SEGMENT, units: *units, state: "cc".to_owned() }, b""));
+            history.marks.push(HistoryMark::new(
+                Mark { number: units / SEGMENT, units: *units, state: "cc".to_owned() },
+                b"",
+            ));
         }
         history
     }

@@ -32,18 +32,29 @@ impl Exchange {
         let Some(hosted) = self.hosted.get_mut(&task.job) else { return };
         // A slow link finishes the current state first; a newer one would replace it.
         let is_fetched = hosted.shipped.as_ref().is_some_and(|(_, in_use)| Arc::strong_count(in_use) > 1);
-        let is_due = hosted.standing == WorkerState::Paused || (!is_fetched && hosted.last_ship.is_none_or(|last| ctx.since(last) >= SHIP));
+        let is_due = hosted.standing == WorkerState::Paused
+            || (!is_fetched && hosted.last_ship.is_none_or(|last| ctx.since(last) >= SHIP));
         let (Some(net), Some(key), true) = (&ctx.net, key, is_due && !hosted.is_sealing) else { return };
         hosted.last_ship = Some(ctx.now());
         hosted.is_sealing = true;
         let (folder, secret) = (ctx.store.folder().to_owned(), ctx.secret);
         net.spawn_blocking(move || {
             let file = ship(&path, &folder, &key, &secret, &room);
-            let _ = to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::Shipped { job: task.job, units, file })));
+            let _ = to.blocking_send(EngineMessage::Exchange(Box::new(ExchangeEvent::Shipped {
+                job: task.job,
+                units,
+                file,
+            })));
         });
     }
 
-    pub(crate) fn shipped(&mut self, ctx: &mut Context, job: JobId, units: u64, file: Result<(BlobFile, ContentRow), String>) -> Result<(), StoreError> {
+    pub(crate) fn shipped(
+        &mut self,
+        ctx: &mut Context,
+        job: JobId,
+        units: u64,
+        file: Result<(BlobFile, ContentRow), String>,
+    ) -> Result<(), StoreError> {
         if let Some(hosted) = self.hosted.get_mut(&job) {
             hosted.is_sealing = false;
         }
@@ -62,7 +73,8 @@ impl Exchange {
         let blob = ctx.store.add_blob(file, cap, now)?;
         ctx.store.put_content(&row)?;
         ctx.store.ship_state(job, blob, SHIPPED_KEPT)?;
-        if let (Some(hosted), Some(content)) = (self.hosted.get_mut(&job), crate::exchange::content_of(&row)) {
+        if let (Some(hosted), Some(content)) = (self.hosted.get_mut(&job), crate::exchange::content_of(&row))
+        {
             hosted.shipped = Some((blob, Arc::default()));
             let (to, lease) = (hosted.requester, hosted.lease);
             ctx.say(to, Message::Saved { lease, units, content });
@@ -73,6 +85,12 @@ impl Exchange {
 
 /// Prepares a checkpoint for another device: opens it piece by piece and seals it under a key that can be
 /// shared.
-pub(crate) fn ship(path: &Path, folder: &Path, key: &Key, secret: &[u8; 32], room: &DiskRoom) -> Result<(BlobFile, ContentRow), String> {
+pub(crate) fn ship(
+    path: &Path,
+    folder: &Path,
+    key: &Key,
+    secret: &[u8; 32],
+    room: &DiskRoom,
+) -> Result<(BlobFile, ContentRow), String> {
     seal_stored(|| Checkpoint::open(path, Some(key)).map_err(|e| e.to_string()), folder, secret, Some(room))
 }

@@ -45,8 +45,12 @@ impl Exchange {
         let (task, expected) = known[ctx.rng().random_range(0..known.len())].clone();
         let knows_it = ctx.store.tried_by(task)?;
         let (nodes, machines) = self.machines(ctx);
-        let fit: Vec<NodeId> =
-            nodes.into_iter().zip(machines).filter(|(node, machine)| machine.slots > 0 && !knows_it.contains(node)).map(|(node, _)| node).collect();
+        let fit: Vec<NodeId> = nodes
+            .into_iter()
+            .zip(machines)
+            .filter(|(node, machine)| machine.slots > 0 && !knows_it.contains(node))
+            .map(|(node, _)| node)
+            .collect();
         if fit.is_empty() {
             return Ok(());
         }
@@ -55,7 +59,14 @@ impl Exchange {
         let known_job = JobRow { deadline: job.deadline, grid: job.grid, ..ctx.store.job(task.job)? };
         match self.make_offer(ctx, task, &known_job, node, None)? {
             Ok((lease, signed)) => {
-                let check = SpotCheck { task, by: job.id, node, expected, offer_hash: signed.hash(), until: ctx.now_ms() + PATIENCE };
+                let check = SpotCheck {
+                    task,
+                    by: job.id,
+                    node,
+                    expected,
+                    offer_hash: signed.hash(),
+                    until: ctx.now_ms() + PATIENCE,
+                };
                 let milli = self.price_of(ctx, job)?;
                 self.pending.insert(lease, PendingOffer::of_check(node, signed, check));
                 ctx.out.input(Input::Reserve { lease, node, job: job.id, milli });
@@ -66,7 +77,13 @@ impl Exchange {
     }
 
     /// Sends the offer of a spot check whose price is reserved.
-    pub(crate) fn send_spot_check(&mut self, ctx: &mut Context, lease: LeaseId, check: SpotCheck, signed: Signed<TaskOffer>) {
+    pub(crate) fn send_spot_check(
+        &mut self,
+        ctx: &mut Context,
+        lease: LeaseId,
+        check: SpotCheck,
+        signed: Signed<TaskOffer>,
+    ) {
         let node = check.node;
         self.checks.insert(lease, check);
         if let Some(peer) = ctx.directory.peers.get_mut(&node) {
@@ -77,7 +94,12 @@ impl Exchange {
 
     /// Handles a message of a device about a spot check. Returns the message when it concerns anything
     /// else.
-    pub(crate) fn spot_check_said(&mut self, ctx: &mut Context, node: NodeId, message: Message) -> Result<Option<Message>, StoreError> {
+    pub(crate) fn spot_check_said(
+        &mut self,
+        ctx: &mut Context,
+        node: NodeId,
+        message: Message,
+    ) -> Result<Option<Message>, StoreError> {
         let is_one = |lease: &LeaseId| self.checks.get(lease).is_some_and(|check| check.node == node);
         match message {
             Message::Answer { lease, answer } if is_one(&lease) => {
@@ -111,16 +133,31 @@ impl Exchange {
         Ok(None)
     }
 
-    fn spot_checked(&mut self, ctx: &mut Context, node: NodeId, signed: &Signed<TaskResult>, result: &TaskResult) -> Result<(), StoreError> {
+    fn spot_checked(
+        &mut self,
+        ctx: &mut Context,
+        node: NodeId,
+        signed: &Signed<TaskResult>,
+        result: &TaskResult,
+    ) -> Result<(), StoreError> {
         let Some(check) = self.end_spot_check(ctx, result.lease)? else { return Ok(()) };
         let now = ctx.clock.unix();
-        let is_right = result.hash == check.expected && result.offer == check.offer_hash && result.worker == node;
+        let is_right =
+            result.hash == check.expected && result.offer == check.offer_hash && result.worker == node;
         ctx.judge(node, if is_right { Evidence::saw_valid } else { Evidence::saw_invalid });
         let verdict = if is_right { "right" } else { "wrong" };
-        let detail = format!("spot check of {} with task {} of job {}: {verdict}", ctx.directory.peer_name(node), check.task.index, check.task.job);
+        let detail = format!(
+            "spot check of {} with task {} of job {}: {verdict}",
+            ctx.directory.peer_name(node),
+            check.task.index,
+            check.task.job
+        );
         ctx.store.note(now, JournalKind::Checked, check.by, None, &detail)?;
         let (Some(requester), true) = (ctx.me(), is_right) else {
-            ctx.say(node, Message::Release { lease: result.lease, why: "its result is known to be another".to_owned() });
+            ctx.say(
+                node,
+                Message::Release { lease: result.lease, why: "its result is known to be another".to_owned() },
+            );
             return Ok(());
         };
         // The device did the work and is paid as for any other task.
@@ -129,7 +166,15 @@ impl Exchange {
         // paid.
         let units = ctx.store.task(check.task)?.units;
         let credit = terms_of(&job).base(units);
-        let receipt = Receipt { lease: result.lease, requester, worker: node, result: signed.hash(), units, credit, at_ms: now.0 };
+        let receipt = Receipt {
+            lease: result.lease,
+            requester,
+            worker: node,
+            result: signed.hash(),
+            units,
+            credit,
+            at_ms: now.0,
+        };
         ctx.out.input(Input::Settle { lease: result.lease, node, job: job.id, milli: credit });
         self.give_receipt(ctx, receipt)
     }
@@ -144,7 +189,12 @@ impl Exchange {
     /// Ends spot checks that take too long. They do not count for or against the device.
     pub(crate) fn spot_check_tick(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
         let now = ctx.now_ms();
-        let over: Vec<(LeaseId, NodeId)> = self.checks.iter().filter(|(_, check)| check.until <= now).map(|(lease, check)| (*lease, check.node)).collect();
+        let over: Vec<(LeaseId, NodeId)> = self
+            .checks
+            .iter()
+            .filter(|(_, check)| check.until <= now)
+            .map(|(lease, check)| (*lease, check.node))
+            .collect();
         for (lease, node) in over {
             self.end_spot_check(ctx, lease)?;
             ctx.say(node, Message::Release { lease, why: "it took too long".to_owned() });

@@ -75,7 +75,9 @@ impl Turn {
     /// The reason why there is none.
     pub(crate) async fn make_room_for(&self, bytes: u64) -> Result<(), String> {
         match (&self.fetches.asked, self.room.lock().await.as_mut()) {
-            (Some(asked), Some(room)) => asked.extend(room, on_disk(bytes), 0).await.map_err(|e| e.to_string()),
+            (Some(asked), Some(room)) => {
+                asked.extend(room, on_disk(bytes), 0).await.map_err(|e| e.to_string())
+            }
             _ => Ok(()),
         }
     }
@@ -107,7 +109,12 @@ impl Fetches {
     }
 
     /// Waits for other transfers of the content, and makes room by removing the oldest interrupted files.
-    pub(crate) async fn begin(&self, content: &Content, is_state: bool, data_folder: &Path) -> Result<Turn, String> {
+    pub(crate) async fn begin(
+        &self,
+        content: &Content,
+        is_state: bool,
+        data_folder: &Path,
+    ) -> Result<Turn, String> {
         let name = format!("{}{}", if is_state { STATE } else { "" }, BlobId(content.id.0));
         let turn = {
             let mut known = self.known();
@@ -126,10 +133,12 @@ impl Fetches {
         };
         self.known().under_way.insert(name.clone(), on_disk(content.size));
         let folder = folder(data_folder);
-        let turn = Turn { fetches: self.clone(), path, name, room: tokio::sync::Mutex::new(room), _turn: turn };
+        let turn =
+            Turn { fetches: self.clone(), path, name, room: tokio::sync::Mutex::new(room), _turn: turn };
         let this = self.clone();
         let made = tokio::task::spawn_blocking(move || this.make_room(&folder)).await;
-        made.map_err(|e| e.to_string())?.map_err(|e| format!("there is no folder for files on their way: {e}"))?;
+        made.map_err(|e| e.to_string())?
+            .map_err(|e| format!("there is no folder for files on their way: {e}"))?;
         Ok(turn)
     }
 
@@ -203,7 +212,13 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let fetches = Fetches::default();
         fetches.set_room(Room { all: 1000, idle: 250 });
-        let bytes = || std::fs::read_dir(folder(data.path())).unwrap().flatten().map(|entry| entry.metadata().unwrap().len()).sum::<u64>();
+        let bytes = || {
+            std::fs::read_dir(folder(data.path()))
+                .unwrap()
+                .flatten()
+                .map(|entry| entry.metadata().unwrap().len())
+                .sum::<u64>()
+        };
         let kept = fetches.begin(&content(0, 100), false, data.path()).await.unwrap();
         std::fs::write(&kept.path, [0; 95]).unwrap();
         for id in 1..50 {

@@ -25,7 +25,9 @@ impl Exchange {
 
     /// Notes the bytes that a hosted job holds, whose end is reported from now on.
     pub(crate) fn note_untaken(&mut self, ctx: &mut Context, job: JobId) -> Result<(), StoreError> {
-        let Some(hosted) = self.hosted.get_mut(&job).filter(|hosted| hosted.message.is_some()) else { return Ok(()) };
+        let Some(hosted) = self.hosted.get_mut(&job).filter(|hosted| hosted.message.is_some()) else {
+            return Ok(());
+        };
         let bytes = ctx.store.bytes_held_by([job])?;
         let ended = match ctx.store.job(job) {
             Ok(row) => row.finished,
@@ -41,13 +43,19 @@ impl Exchange {
     pub(crate) fn holds_too_much(&self, ctx: &Context, requester: NodeId) -> Result<bool, StoreError> {
         let of = |hosted: &&crate::exchange::Hosted| hosted.requester == requester;
         let untaken = self.hosted.values().filter(of).filter_map(|hosted| hosted.untaken);
-        let (count, bytes) = untaken.fold((0, 0u64), |(count, sum), one| (count + 1, sum.saturating_add(one.bytes)));
+        let (count, bytes) =
+            untaken.fold((0, 0u64), |(count, sum), one| (count + 1, sum.saturating_add(one.bytes)));
         if count >= MAX_UNTAKEN {
             return Ok(true);
         }
         let most = ctx.settings.storage_cap().0 / 4;
         // Jobs of one requester mostly share files.
-        let jobs = || self.hosted.iter().filter(|(_, hosted)| hosted.requester == requester && hosted.untaken.is_some()).map(|(job, _)| *job);
+        let jobs = || {
+            self.hosted
+                .iter()
+                .filter(|(_, hosted)| hosted.requester == requester && hosted.untaken.is_some())
+                .map(|(job, _)| *job)
+        };
         Ok(bytes >= most && ctx.store.bytes_held_by(jobs())? >= most)
     }
 
@@ -65,8 +73,12 @@ impl Exchange {
 
     pub(crate) fn make_untaken_give_way(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
         let now = ctx.clock.lived().0;
-        let all = self.hosted.iter().filter_map(|(job, hosted)| hosted.untaken.map(|untaken| (untaken.since, *job, untaken.bytes)));
-        let mut old: Vec<(UnixMillis, JobId, u64)> = all.filter(|(since, _, bytes)| *bytes > 0 && now.saturating_sub(since.0) >= LONG_MS).collect();
+        let all = self
+            .hosted
+            .iter()
+            .filter_map(|(job, hosted)| hosted.untaken.map(|untaken| (untaken.since, *job, untaken.bytes)));
+        let mut old: Vec<(UnixMillis, JobId, u64)> =
+            all.filter(|(since, _, bytes)| *bytes > 0 && now.saturating_sub(since.0) >= LONG_MS).collect();
         let most = ctx.settings.storage_cap().0 / 2;
         if old.iter().fold(0u64, |sum, (_, _, bytes)| sum.saturating_add(*bytes)) <= most {
             return Ok(());
@@ -90,7 +102,8 @@ impl Exchange {
         let Some(hosted) = self.hosted.get(&job) else { return Ok(()) };
         let (lease, requester) = (hosted.lease, hosted.requester);
         tracing::info!(%job, "a result that was not fetched for a day gives way");
-        let problem = "it was done, and its result was not fetched for so long that it gave way to others".to_owned();
+        let problem =
+            "it was done, and its result was not fetched for so long that it gave way to others".to_owned();
         let message = Message::Failed { lease, problem, is_hopeless: false };
         ctx.store.give_up_hosted(job, &message.encode())?;
         self.keep_saying(ctx, job, requester, &message)?;

@@ -17,10 +17,25 @@ const MEGABYTE: usize = 1_000_000;
 /// Creates a device that lends and may store 100 MB.
 pub(crate) fn host() -> TestEngine {
     let mut host = test_engine();
-    let on = [("contributing", true.into()), ("run_while_in_use", true.into()), ("duty_in_use", 100.into()), ("unknown_idle", "allow".into())];
-    host.engine.set_settings(on.into_iter().chain([("storage_cap", 0.1.into())]).map(|(key, value): (&str, Value)| (key.to_owned(), value)).collect()).unwrap();
+    let on = [
+        ("contributing", true.into()),
+        ("run_while_in_use", true.into()),
+        ("duty_in_use", 100.into()),
+        ("unknown_idle", "allow".into()),
+    ];
+    host.engine
+        .set_settings(
+            on.into_iter()
+                .chain([("storage_cap", 0.1.into())])
+                .map(|(key, value): (&str, Value)| (key.to_owned(), value))
+                .collect(),
+        )
+        .unwrap();
     let now = host.engine.ctx.clock.moment();
-    host.engine.ctx.rules.handle_readings(Readings { ram_available: Some(16 << 30), idle: Some(1e6), ..Readings::default() }, now);
+    host.engine.ctx.rules.handle_readings(
+        Readings { ram_available: Some(16 << 30), idle: Some(1e6), ..Readings::default() },
+        now,
+    );
     host
 }
 
@@ -28,16 +43,29 @@ pub(crate) fn host() -> TestEngine {
 fn done(host: &mut TestEngine, n: u8, requester: NodeId, bytes: usize) -> JobId {
     let id = host.job(1, None, |_| {});
     let engine = &mut host.engine;
-    let file = BlobFile::copy(engine.ctx.store.folder(), vec![n; bytes].as_slice(), ByteCount::mib(100)).unwrap();
+    let file =
+        BlobFile::copy(engine.ctx.store.folder(), vec![n; bytes].as_slice(), ByteCount::mib(100)).unwrap();
     let (cap, now) = (engine.ctx.settings.storage_cap(), engine.ctx.clock.unix());
     let blob = engine.ctx.store.add_blob(file, cap, now).unwrap();
     engine.ctx.store.hold_blob(id, blob).unwrap();
     let deadline = UnixMillis(i64::MAX);
     let lease = LeaseId([id.0 as u8; 16]);
-    let row = HostedRow { job: id, lease: lease.to_string(), requester, offer: BlobId([0; 32]).to_string(), deadline, message: None, has_receipt: false };
+    let row = HostedRow {
+        job: id,
+        lease: lease.to_string(),
+        requester,
+        offer: BlobId([0; 32]).to_string(),
+        deadline,
+        message: None,
+        has_receipt: false,
+    };
     engine.ctx.store.host(&row).unwrap();
     engine.ctx.store.set_job_state(id, JobState::Cancelled, "", now).unwrap();
-    engine.ctx.store.set_hosted_message(id, &Said::Release { lease, why: "as if it were a result".to_owned() }.encode()).unwrap();
+    engine
+        .ctx
+        .store
+        .set_hosted_message(id, &Said::Release { lease, why: "as if it were a result".to_owned() }.encode())
+        .unwrap();
     engine.exchange.restore_hosted(&mut engine.ctx).unwrap();
     id
 }
@@ -49,7 +77,9 @@ pub(crate) fn offer(requester: &mut TestEngine, host: &mut TestEngine, left_ms: 
 
 /// Like [`offer`], and returns the whole offer. A peer that is connected already keeps its relation.
 pub(crate) fn offer_of(requester: &mut TestEngine, host: &mut TestEngine, left_ms: u64) -> TaskOffer {
-    let id = requester.job(1, Some(GridOptions { replicas: 1, ..GridOptions::default() }), |file| file.limits.disk = ByteCount::mib(1));
+    let id = requester.job(1, Some(GridOptions { replicas: 1, ..GridOptions::default() }), |file| {
+        file.limits.disk = ByteCount::mib(1)
+    });
     let blob = requester.engine.ctx.store.job(id).unwrap().blobs.module;
     let row = crate::exchange::content::seal(
         &requester.engine.ctx.store.blob(blob).unwrap(),
@@ -63,9 +93,17 @@ pub(crate) fn offer_of(requester: &mut TestEngine, host: &mut TestEngine, left_m
         host.meets(from);
     }
     let job = requester.engine.ctx.store.job(id).unwrap();
-    let (_, signed) = requester.engine.exchange.make_offer(&requester.engine.ctx, TaskId { job: id, index: 0 }, &job, to, None).unwrap().unwrap();
+    let (_, signed) = requester
+        .engine
+        .exchange
+        .make_offer(&requester.engine.ctx, TaskId { job: id, index: 0 }, &job, to, None)
+        .unwrap()
+        .unwrap();
     let offer = TaskOffer { left_ms, ..signed.open(from).unwrap() };
-    host.engine.exchange.handle_message(&mut host.engine.ctx, from, Heard::Offer(Box::new(offer.clone()), signed.hash())).unwrap();
+    host.engine
+        .exchange
+        .handle_message(&mut host.engine.ctx, from, Heard::Offer(Box::new(offer.clone()), signed.hash()))
+        .unwrap();
     offer
 }
 
@@ -79,7 +117,10 @@ async fn a_requester_that_takes_no_results_gets_nothing_more_done_and_others_do(
     // The same file again takes no further room.
     done(&mut host, 1, from, 13 * MEGABYTE);
     let lease = offer(&mut greedy, &mut host, 1000);
-    assert!(host.engine.exchange.arriving.remove(&lease).is_some(), "what its jobs have in common counts once");
+    assert!(
+        host.engine.exchange.arriving.remove(&lease).is_some(),
+        "what its jobs have in common counts once"
+    );
     let last = done(&mut host, 2, from, 13 * MEGABYTE);
     let lease = offer(&mut greedy, &mut host, 1000);
     assert!(!host.engine.exchange.arriving.contains_key(&lease), "it fills the device and takes nothing");
@@ -102,7 +143,9 @@ async fn results_that_nobody_has_taken_for_a_day_hold_half_of_the_room_at_most()
             job
         })
         .collect();
-    let held = |host: &TestEngine| host.engine.ctx.store.bytes_held_by(jobs.iter().copied()).unwrap() / MEGABYTE as u64;
+    let held = |host: &TestEngine| {
+        host.engine.ctx.store.bytes_held_by(jobs.iter().copied()).unwrap() / MEGABYTE as u64
+    };
     host.engine.exchange.make_untaken_give_way(&mut host.engine.ctx).unwrap();
     assert_eq!(held(&host), 91, "they are new");
     host.clock.pass(DAY_MS);
@@ -139,16 +182,28 @@ fn the_owner_of_a_job_hears_that_the_devices_near_are_full_or_at_rest() {
     device.engine.exchange.sealed.insert(id);
     let wanted = || [(id, ())];
     let why = |device: &mut TestEngine| {
-        let jobs = wanted().into_iter().map(|(id, ())| (id, Some(device.engine.ctx.store.job(id).unwrap()))).collect();
+        let jobs = wanted()
+            .into_iter()
+            .map(|(id, ())| (id, Some(device.engine.ctx.store.job(id).unwrap())))
+            .collect();
         device.engine.exchange.look_for_room(&mut device.engine.ctx, &jobs);
         device.engine.exchange.why_waiting(id).map(str::to_owned)
     };
     assert_eq!(why(&mut device), None, "nobody is near, which is told elsewhere");
-    let has_room = Capacity { slots: 2, free: 2, memory: 1 << 40, disk: 1 << 40, duty: 100, ..Capacity::default() };
+    let has_room =
+        Capacity { slots: 2, free: 2, memory: 1 << 40, disk: 1 << 40, duty: 100, ..Capacity::default() };
     for n in 1..=3 {
         device.meets(node(n));
         let peer = device.engine.ctx.directory.peers.get_mut(&node(n)).unwrap();
-        (peer.capacity, peer.route) = (has_room, Some(fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: String::new() }));
+        (peer.capacity, peer.route) = (
+            has_room,
+            Some(fog_transport::Route {
+                transport: "memory",
+                is_relayed: false,
+                is_local: true,
+                address: String::new(),
+            }),
+        );
     }
     assert_eq!(why(&mut device), None);
     // A job that is larger than what each lends would wait for ever without a word.
@@ -165,7 +220,15 @@ fn the_owner_of_a_job_hears_that_the_devices_near_are_full_or_at_rest() {
         assert_eq!(why(&mut device), None, "one of them may take it");
         let (lease, task, now) = (LeaseId([n; 16]), TaskId { job: id, index: 0 }, device.engine.ctx.now_ms());
         device.engine.exchange.requester.offered(lease, task, node(n), now);
-        device.engine.exchange.worker_said(&mut device.engine.ctx, node(n), Said::Answer { lease, answer: Answer::Declined(answer) }).unwrap();
+        device
+            .engine
+            .exchange
+            .worker_said(
+                &mut device.engine.ctx,
+                node(n),
+                Said::Answer { lease, answer: Answer::Declined(answer) },
+            )
+            .unwrap();
         // The device claims again that it has room.
         device.engine.ctx.directory.peers.get_mut(&node(n)).unwrap().capacity = has_room;
     }

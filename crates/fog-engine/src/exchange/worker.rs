@@ -4,7 +4,10 @@ use fog_api::settings::keys;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fog_grid::{Answer, Content, Decline, Evidence, HostPolicy, LeaseId, Message, Receipt, Signed, TaskOffer, Terms, WorkerState};
+use fog_grid::{
+    Answer, Content, Decline, Evidence, HostPolicy, LeaseId, Message, Receipt, Signed, TaskOffer, Terms,
+    WorkerState,
+};
 use fog_store::{BlobFile, ContentRow, HostedRow, StoreError};
 use fog_types::job::Service;
 use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, on_disk};
@@ -30,7 +33,11 @@ const AGAIN: Duration = Duration::from_secs(15);
 impl Exchange {
     pub(crate) fn restore_hosted(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
         for row in ctx.store.hosted()?.into_iter().filter(|row| !row.has_receipt) {
-            let (Some(lease), Ok(offer)) = (crate::exchange::lease_from(&row.lease), row.offer.parse::<BlobId>()) else { continue };
+            let (Some(lease), Ok(offer)) =
+                (crate::exchange::lease_from(&row.lease), row.offer.parse::<BlobId>())
+            else {
+                continue;
+            };
             let hosted = Hosted {
                 lease,
                 requester: row.requester,
@@ -64,7 +71,12 @@ impl Exchange {
     }
 
     /// Handles a message of a control link. Hellos are for the network.
-    pub(crate) fn handle_message(&mut self, ctx: &mut Context, node: NodeId, heard: Heard) -> Result<(), StoreError> {
+    pub(crate) fn handle_message(
+        &mut self,
+        ctx: &mut Context,
+        node: NodeId,
+        heard: Heard,
+    ) -> Result<(), StoreError> {
         let message = match heard {
             Heard::Offer(offer, hash) => return self.offered(ctx, node, *offer, hash),
             Heard::StrangeOffer(lease) => {
@@ -87,11 +99,18 @@ impl Exchange {
         Ok(())
     }
 
-    fn offered(&mut self, ctx: &mut Context, node: NodeId, offer: TaskOffer, offer_hash: [u8; 32]) -> Result<(), StoreError> {
+    fn offered(
+        &mut self,
+        ctx: &mut Context,
+        node: NodeId,
+        offer: TaskOffer,
+        offer_hash: [u8; 32],
+    ) -> Result<(), StoreError> {
         let Some(me) = ctx.me() else { return Ok(()) };
         let lease = offer.lease;
         let answer = |answer| Message::Answer { lease, answer };
-        let is_here = self.hosted_by_lease(lease, node).is_some() || self.arriving.get(&lease).is_some_and(|known| known.node == node);
+        let is_here = self.hosted_by_lease(lease, node).is_some()
+            || self.arriving.get(&lease).is_some_and(|known| known.node == node);
         if is_here && offer.requester == node {
             ctx.say(node, answer(Answer::Accepted));
             return Ok(());
@@ -111,7 +130,10 @@ impl Exchange {
             return Ok(());
         }
         let lends = self.capacity_for(ctx, node);
-        let is_fitting = || ctx.charge_for(&offer.file.limits, offer.module.blob, offer.module.size, ctx.lent_budget()) <= lends.memory;
+        let is_fitting = || {
+            ctx.charge_for(&offer.file.limits, offer.module.blob, offer.module.size, ctx.lent_budget())
+                <= lends.memory
+        };
         let considered = self.host_policy(ctx).consider(&offer, &relation, me, &lends);
         if let Err(why) = considered.and_then(|()| if is_fitting() { Ok(()) } else { Err(Decline::Full) }) {
             if matches!(why, Decline::Full | Decline::Resting) {
@@ -126,7 +148,8 @@ impl Exchange {
             return Ok(());
         }
         // The deadline is by this device's clock, counted from now.
-        let deadline = fog_types::UnixMillis(ctx.clock.unix().0.saturating_add_unsigned(offer.left_ms)).min(self.latest_deadline(ctx));
+        let deadline = fog_types::UnixMillis(ctx.clock.unix().0.saturating_add_unsigned(offer.left_ms))
+            .min(self.latest_deadline(ctx));
         let files = offer.contents().fold(0, |sum: u64, content| sum.saturating_add(on_disk(content.size)));
         let room = files.saturating_add(offer.file.limits.disk.0);
         let until = self.arrives_until(ctx, deadline);
@@ -151,16 +174,23 @@ impl Exchange {
 
     fn fetch_offer(&mut self, ctx: &mut Context, offer: TaskOffer, offer_hash: [u8; 32]) {
         let Some(net) = &ctx.net else { return };
-        let (transport, folder, to, key) = (net.as_transport(), ctx.store.folder().to_owned(), ctx.to_self.clone(), ctx.key);
+        let (transport, folder, to, key) =
+            (net.as_transport(), ctx.store.folder().to_owned(), ctx.to_self.clone(), ctx.key);
         // Files that are stored already for another job are not fetched again.
         let mut missing: Vec<Content> = Vec::new();
-        for content in std::iter::once(&offer.module).chain(&offer.stdin).chain(offer.inputs.iter().map(|(_, content)| content)) {
-            if ctx.store.blob(content.blob).is_err() && !missing.iter().any(|known| known.blob == content.blob) {
+        for content in std::iter::once(&offer.module)
+            .chain(&offer.stdin)
+            .chain(offer.inputs.iter().map(|(_, content)| content))
+        {
+            if ctx.store.blob(content.blob).is_err()
+                && !missing.iter().any(|known| known.blob == content.blob)
+            {
                 missing.push(*content);
             }
         }
         // Two tasks of one job need the same files: the second waits for the first's transfer.
-        let is_coming = |content: &Content| self.arriving.values().any(|other| other.fetching.contains(&content.id));
+        let is_coming =
+            |content: &Content| self.arriving.values().any(|other| other.fetching.contains(&content.id));
         if missing.iter().any(is_coming) {
             if let Some(arriving) = self.arriving.get_mut(&offer.lease) {
                 arriving.parked = Some(Box::new((offer, offer_hash)));
@@ -186,7 +216,8 @@ impl Exchange {
             fetches = fetches.noting(arriving.has_come.clone());
         }
         let room = ctx.room_for(RoomUse::Work);
-        let wanted: Vec<Content> = missing.iter().copied().chain(offer.checkpoint.map(|(_, content)| content)).collect();
+        let wanted: Vec<Content> =
+            missing.iter().copied().chain(offer.checkpoint.map(|(_, content)| content)).collect();
         let transfer = net.spawn(async move {
             let fetch_all = async {
                 let mut copied = Vec::new();
@@ -195,7 +226,8 @@ impl Exchange {
                 }
                 let mut checkpoint = None;
                 if let (Some((_, content)), Some(key)) = (&offer.checkpoint, key) {
-                    let state = content::fetch_state(&transport, &fetches, offer.requester, content, &folder).await?;
+                    let state =
+                        content::fetch_state(&transport, &fetches, offer.requester, content, &folder).await?;
                     let (folder, size) = (folder.clone(), content.size);
                     let sealed = tokio::task::spawn_blocking(move || {
                         // The state counts by itself from the next measurement on.
@@ -205,13 +237,21 @@ impl Exchange {
                     match sealed.await.map_err(|e| e.to_string())? {
                         Ok(path) => checkpoint = Some(path),
                         // The job is valid without the state and begins anew.
-                        Err(error) => tracing::debug!(%error, "the state that came with a job cannot be used"),
+                        Err(error) => {
+                            tracing::debug!(%error, "the state that came with a job cannot be used")
+                        }
                     }
                 }
                 Ok(Files { copied, checkpoint })
             };
-            let files = content::in_time(&wanted, fetch_all).await.unwrap_or_else(|content::TooSlow| Err("its files come too slowly".to_owned()));
-            let _ = to.send(EngineMessage::Exchange(Box::new(ExchangeEvent::OfferInputsFetched(Box::new(Arrival { offer, offer_hash, files }))))).await;
+            let files = content::in_time(&wanted, fetch_all)
+                .await
+                .unwrap_or_else(|content::TooSlow| Err("its files come too slowly".to_owned()));
+            let _ = to
+                .send(EngineMessage::Exchange(Box::new(ExchangeEvent::OfferInputsFetched(Box::new(
+                    Arrival { offer, offer_hash, files },
+                )))))
+                .await;
         });
         if let Some(arriving) = self.arriving.get_mut(&lease) {
             arriving.transfer = Transfer::new(transfer);
@@ -227,7 +267,8 @@ impl Exchange {
     /// Resumes offers that waited for the transfer of another one: they have their files now, or fetch
     /// them.
     pub(crate) fn fetch_parked(&mut self, ctx: &mut Context) {
-        let parked: Vec<_> = self.arriving.values_mut().filter_map(|arriving| arriving.parked.take()).collect();
+        let parked: Vec<_> =
+            self.arriving.values_mut().filter_map(|arriving| arriving.parked.take()).collect();
         for parked in parked {
             let (offer, offer_hash) = *parked;
             self.fetch_offer(ctx, offer, offer_hash);
@@ -239,7 +280,11 @@ impl Exchange {
         let arriving = self.arriving.remove(&offer.lease);
         let Some(Arriving { node, deadline, began, .. }) = arriving else { return Ok(()) };
         let now = ctx.clock.lived();
-        let fail = |problem: String| Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false };
+        let fail = |problem: String| Message::Failed {
+            lease: offer.lease,
+            problem: shorten(&problem),
+            is_hopeless: false,
+        };
         let files = match files {
             Ok(_) if deadline <= now => return Ok(()),
             Ok(files) => files,
@@ -283,7 +328,10 @@ impl Exchange {
         let job = match accepted {
             Ok(job) => job,
             Err(problem) => {
-                ctx.say(node, Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false });
+                ctx.say(
+                    node,
+                    Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false },
+                );
                 return Ok(());
             }
         };
@@ -317,7 +365,12 @@ impl Exchange {
     fn beat(&mut self, ctx: &mut Context, job: JobId) {
         let Some(hosted) = self.hosted.get_mut(&job) else { return };
         hosted.last_beat = Some(ctx.now());
-        let beat = Message::Heartbeat { lease: hosted.lease, standing: hosted.standing, units: hosted.units, permille: hosted.permille };
+        let beat = Message::Heartbeat {
+            lease: hosted.lease,
+            standing: hosted.standing,
+            units: hosted.units,
+            permille: hosted.permille,
+        };
         let to = hosted.requester;
         ctx.say(to, beat);
     }
@@ -334,7 +387,13 @@ impl Exchange {
     /// Handles progress of a hosted task.
     /// Reports that a hosted task was stopped or goes on.
     pub(crate) fn host_frozen(&mut self, ctx: &mut Context, job: JobId, frozen: bool) {
-        self.host_progress(ctx, job, Some(if frozen { WorkerState::Paused } else { WorkerState::Running }), 0, None);
+        self.host_progress(
+            ctx,
+            job,
+            Some(if frozen { WorkerState::Paused } else { WorkerState::Running }),
+            0,
+            None,
+        );
     }
 
     /// Reports that a hosted task waits in the queue.
@@ -342,7 +401,14 @@ impl Exchange {
         self.host_progress(ctx, job, Some(WorkerState::Waiting), 0, None);
     }
 
-    pub(crate) fn host_progress(&mut self, ctx: &mut Context, job: JobId, standing: Option<WorkerState>, units: u64, permille: Option<u16>) {
+    pub(crate) fn host_progress(
+        &mut self,
+        ctx: &mut Context,
+        job: JobId,
+        standing: Option<WorkerState>,
+        units: u64,
+        permille: Option<u16>,
+    ) {
         let Some(hosted) = self.hosted.get_mut(&job) else { return };
         hosted.units = hosted.units.max(units);
         hosted.permille = permille.or(hosted.permille);
@@ -353,7 +419,13 @@ impl Exchange {
         }
     }
 
-    fn receipted(&mut self, ctx: &mut Context, node: NodeId, receipt: &Receipt, signed: Signed<Receipt>) -> Result<(), StoreError> {
+    fn receipted(
+        &mut self,
+        ctx: &mut Context,
+        node: NodeId,
+        receipt: &Receipt,
+        signed: Signed<Receipt>,
+    ) -> Result<(), StoreError> {
         if Some(receipt.worker) != ctx.me() || receipt.requester != node {
             return Ok(());
         }
@@ -367,7 +439,12 @@ impl Exchange {
         let dearest = Terms { price_tenths: Service::Gold.price_tenths(), has_bonus: false };
         let most = dearest.base(ctx.store.task(TaskId { job, index: 0 })?.units).saturating_mul(2);
         // The job needs no more work, whether it was done or not.
-        if ctx.store.set_job_state(job, JobState::Cancelled, "its requester has said that it is done", ctx.clock.unix())? {
+        if ctx.store.set_job_state(
+            job,
+            JobState::Cancelled,
+            "its requester has said that it is done",
+            ctx.clock.unix(),
+        )? {
             ctx.out.input(Input::EndTasks { job, why: "its requester has said that it is done" });
             ctx.announce_job(job);
         }
@@ -380,7 +457,13 @@ impl Exchange {
         Ok(())
     }
 
-    fn released(&mut self, ctx: &mut Context, node: NodeId, lease: LeaseId, why: &str) -> Result<(), StoreError> {
+    fn released(
+        &mut self,
+        ctx: &mut Context,
+        node: NodeId,
+        lease: LeaseId,
+        why: &str,
+    ) -> Result<(), StoreError> {
         if self.arriving.get(&lease).is_some_and(|arriving| arriving.node == node) {
             // Transfers for the released offer end.
             if let Some(arriving) = self.arriving.remove(&lease) {
@@ -388,7 +471,9 @@ impl Exchange {
             }
             self.fetch_parked(ctx);
         }
-        let Some(job) = self.hosted_by_lease(lease, node) else { return self.receipt_stored(ctx, node, lease) };
+        let Some(job) = self.hosted_by_lease(lease, node) else {
+            return self.receipt_stored(ctx, node, lease);
+        };
         let is_told = self.hosted.get(&job).is_some_and(|hosted| hosted.message.is_some());
         if is_told && ctx.store.job_state(job)? == JobState::Finished {
             // The work was done, and the requester does not take it.
@@ -423,7 +508,11 @@ impl Exchange {
     /// Whether the history of a job is needed by its owner here or by its requester.
     pub(crate) fn needs_history(&self, ctx: &Context, id: JobId) -> bool {
         match ctx.store.job(id) {
-            Ok(job) => ctx.is_own(id, &job.owner).unwrap_or(true) || !job.state.is_final() || self.hosted.contains_key(&id),
+            Ok(job) => {
+                ctx.is_own(id, &job.owner).unwrap_or(true)
+                    || !job.state.is_final()
+                    || self.hosted.contains_key(&id)
+            }
             // The files of a job whose state cannot be read stay.
             Err(error) => !matches!(error, StoreError::NoJob(_)),
         }
@@ -431,7 +520,8 @@ impl Exchange {
 
     /// Repeats pending messages at once to a related device that has appeared.
     pub(crate) fn greet(&mut self, ctx: &mut Context, node: NodeId) {
-        let jobs: Vec<JobId> = self.hosted.iter().filter(|(_, hosted)| hosted.requester == node).map(|(job, _)| *job).collect();
+        let jobs: Vec<JobId> =
+            self.hosted.iter().filter(|(_, hosted)| hosted.requester == node).map(|(job, _)| *job).collect();
         for job in jobs {
             self.say_again(ctx, job);
         }
@@ -455,7 +545,8 @@ impl Exchange {
 
     pub(crate) fn host_tick(&mut self, ctx: &mut Context) {
         let now = ctx.clock.lived();
-        let over: Vec<JobId> = self.hosted.iter().filter(|(_, hosted)| hosted.deadline <= now).map(|(job, _)| *job).collect();
+        let over: Vec<JobId> =
+            self.hosted.iter().filter(|(_, hosted)| hosted.deadline <= now).map(|(job, _)| *job).collect();
         for job in over {
             if let Err(error) = self.end_hosted(ctx, job, "the deadline passed") {
                 tracing::warn!(%error, "a hosted job is not given up yet");
@@ -467,12 +558,21 @@ impl Exchange {
         self.tell_ends(ctx);
         self.look_at_untaken(ctx);
         let due = |hosted: &Hosted| {
-            let pace = if hosted.message.is_some() { AGAIN.min(Duration::from_secs(1 << hosted.said.min(6))) } else { BEAT };
+            let pace = if hosted.message.is_some() {
+                AGAIN.min(Duration::from_secs(1 << hosted.said.min(6)))
+            } else {
+                BEAT
+            };
             hosted.last_beat.is_none_or(|last| ctx.since(last) >= pace)
         };
-        let jobs: Vec<JobId> = self.hosted.iter().filter(|(_, hosted)| due(hosted)).map(|(job, _)| *job).collect();
-        for job in
-            jobs.into_iter().filter(|job| self.hosted.get(job).is_some_and(|hosted| ctx.directory.peers.contains_key(&hosted.requester))).collect::<Vec<_>>()
+        let jobs: Vec<JobId> =
+            self.hosted.iter().filter(|(_, hosted)| due(hosted)).map(|(job, _)| *job).collect();
+        for job in jobs
+            .into_iter()
+            .filter(|job| {
+                self.hosted.get(job).is_some_and(|hosted| ctx.directory.peers.contains_key(&hosted.requester))
+            })
+            .collect::<Vec<_>>()
         {
             self.say_again(ctx, job);
         }

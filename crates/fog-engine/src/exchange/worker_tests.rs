@@ -13,7 +13,13 @@ use crate::test_engine::{TestEngine, node};
 const HOUR_MS: u64 = 3_600_000;
 
 /// Accepts a job of another device that ends after `left_ms`.
-fn hosted(host: &mut TestEngine, n: u8, requester: NodeId, left_ms: u64, change: impl FnOnce(&mut JobFile)) -> JobId {
+fn hosted(
+    host: &mut TestEngine,
+    n: u8,
+    requester: NodeId,
+    left_ms: u64,
+    change: impl FnOnce(&mut JobFile),
+) -> JobId {
     let engine = &mut host.engine;
     let row = HostedRow {
         job: JobId(0),
@@ -36,7 +42,17 @@ fn accept(engine: &mut Engine, hosted: Option<HostedRow>, change: impl FnOnce(&m
     let mut file = JobFile::for_module("job", "m.wasm");
     change(&mut file);
     let owner = hosted.as_ref().map(|_| crate::tasks::scheduler::OWN_JOB.to_owned());
-    let prepared = Prepared { file, blobs, copied: vec![module], placed: None, held: Vec::new(), checkpoint: None, owner, hosted, grid: None };
+    let prepared = Prepared {
+        file,
+        blobs,
+        copied: vec![module],
+        placed: None,
+        held: Vec::new(),
+        checkpoint: None,
+        owner,
+        hosted,
+        grid: None,
+    };
     match engine.ctx.accept(prepared).unwrap() {
         Reply::Submitted { job } => job.id,
         other => panic!("{other:?}"),
@@ -54,7 +70,10 @@ fn is_over(engine: &mut Engine, id: JobId) {
     assert!(running(engine).is_empty(), "it runs on");
     assert!(!engine.exchange.hosted.contains_key(&id));
     assert_eq!(engine.ctx.store.bytes_held_by([id]).unwrap(), 0);
-    assert!(!engine.ctx.is_own(id, crate::tasks::scheduler::OWN_JOB).unwrap(), "it counts as one of this device");
+    assert!(
+        !engine.ctx.is_own(id, crate::tasks::scheduler::OWN_JOB).unwrap(),
+        "it counts as one of this device"
+    );
 }
 
 #[tokio::test]
@@ -92,10 +111,24 @@ async fn a_receipt_for_what_runs_ends_it() {
     let id = hosted(&mut host, 1, from, HOUR_MS, |_| {});
     host.engine.tasks.fill(&mut host.engine.ctx).unwrap();
     assert_eq!(running(&host.engine), [id]);
-    let receipt =
-        fog_grid::Receipt { lease: fog_grid::LeaseId([1; 16]), requester: from, worker: me, result: [0; 32], units: WorkUnits(0), credit: 0, at_ms: 0 };
+    let receipt = fog_grid::Receipt {
+        lease: fog_grid::LeaseId([1; 16]),
+        requester: from,
+        worker: me,
+        result: [0; 32],
+        units: WorkUnits(0),
+        credit: 0,
+        at_ms: 0,
+    };
     let signed = requester.engine.ctx.identity.as_ref().unwrap().sign(&receipt);
-    host.engine.exchange.handle_message(&mut host.engine.ctx, from, crate::network::readers::Heard::Receipt(Box::new(receipt), Box::new(signed))).unwrap();
+    host.engine
+        .exchange
+        .handle_message(
+            &mut host.engine.ctx,
+            from,
+            crate::network::readers::Heard::Receipt(Box::new(receipt), Box::new(signed)),
+        )
+        .unwrap();
     is_over(&mut host.engine, id);
 }
 
@@ -124,23 +157,33 @@ async fn the_owners_jobs_come_before_those_of_others_whatever_these_say() {
 
 #[tokio::test]
 async fn offers_that_trickle_leave_places_to_others_and_end() {
-    let (mut greedy, mut honest, mut host) = (crate::test_engine::test_engine(), crate::test_engine::test_engine(), host());
+    let (mut greedy, mut honest, mut host) =
+        (crate::test_engine::test_engine(), crate::test_engine::test_engine(), host());
     host.engine.set_settings([("cores".to_owned(), 2.into())].into()).unwrap();
     let from = greedy.engine.ctx.me().unwrap();
     let first = offer(&mut greedy, &mut host, 30 * 24 * HOUR_MS);
     assert!(host.engine.exchange.arriving.contains_key(&first));
     let second = offer(&mut greedy, &mut host, 30 * 24 * HOUR_MS);
     assert!(!host.engine.exchange.arriving.contains_key(&second), "it takes all places");
-    assert!(host.engine.exchange.capacity_for(&host.engine.ctx, from).free == 0 && host.engine.exchange.turned_away.contains(&from));
+    assert!(
+        host.engine.exchange.capacity_for(&host.engine.ctx, from).free == 0
+            && host.engine.exchange.turned_away.contains(&from)
+    );
     if host.engine.exchange.capacity(&host.engine.ctx).slots > 1 {
         let other = offer(&mut honest, &mut host, HOUR_MS);
         assert!(host.engine.exchange.arriving.contains_key(&other), "nobody else finds a place");
         // The offer has expired.
         host.clock.pass(HOUR_MS + 1);
         host.engine.exchange.host_tick(&mut host.engine.ctx);
-        assert!(!host.engine.exchange.arriving.contains_key(&other) && host.engine.exchange.arriving.contains_key(&first));
+        assert!(
+            !host.engine.exchange.arriving.contains_key(&other)
+                && host.engine.exchange.arriving.contains_key(&first)
+        );
         let other = offer(&mut honest, &mut host, HOUR_MS);
-        assert!(host.engine.exchange.arriving.remove(&other).is_some(), "its time was short, and no fault of its");
+        assert!(
+            host.engine.exchange.arriving.remove(&other).is_some(),
+            "its time was short, and no fault of its"
+        );
     }
     host.clock.pass(6 * HOUR_MS);
     host.engine.exchange.host_tick(&mut host.engine.ctx);
@@ -154,7 +197,16 @@ async fn offers_that_trickle_leave_places_to_others_and_end() {
 
 fn hello() -> fog_grid::Hello {
     let (name, capacity) = ("anna".to_owned(), fog_grid::Capacity::default());
-    fog_grid::Hello { version: fog_grid::VERSION, name, lan: false, open: true, groups: Vec::new(), capacity, has_heard: false, clock_ms: 0 }
+    fog_grid::Hello {
+        version: fog_grid::VERSION,
+        name,
+        lan: false,
+        open: true,
+        groups: Vec::new(),
+        capacity,
+        has_heard: false,
+        clock_ms: 0,
+    }
 }
 
 #[tokio::test]
@@ -164,8 +216,18 @@ async fn nobody_who_is_gone_comes_back_by_what_is_read_late() {
     engine.network.join_open();
     engine.network.heard_hello(&mut engine.ctx, node(5), &hello());
     assert!(engine.ctx.directory.peers.is_empty(), "it has gone, and counts as there");
-    let route = fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: String::new() };
-    engine.network_event(crate::network::NetworkEvent::Event(7, fog_transport::NetEvent::Connected { node: node(6), route })).unwrap();
+    let route = fog_transport::Route {
+        transport: "memory",
+        is_relayed: false,
+        is_local: true,
+        address: String::new(),
+    };
+    engine
+        .network_event(crate::network::NetworkEvent::Event(
+            7,
+            fog_transport::NetEvent::Connected { node: node(6), route },
+        ))
+        .unwrap();
     assert!(engine.ctx.directory.peers.is_empty(), "the network was left in which it is");
 }
 
@@ -197,8 +259,13 @@ async fn a_device_that_is_another_one_all_the_time_is_not_followed_each_time() {
     let mut followed = 0;
     for n in 0..100 {
         device.clock.pass(50);
-        device.engine.network.heard_hello(&mut device.engine.ctx, node(5), &fog_grid::Hello { open: n % 2 == 0, has_heard: true, ..hello() });
-        followed += usize::from(device.engine.ctx.store.peers(9).unwrap()[0].seen == device.engine.ctx.clock.unix());
+        device.engine.network.heard_hello(
+            &mut device.engine.ctx,
+            node(5),
+            &fog_grid::Hello { open: n % 2 == 0, has_heard: true, ..hello() },
+        );
+        followed +=
+            usize::from(device.engine.ctx.store.peers(9).unwrap()[0].seen == device.engine.ctx.clock.unix());
     }
     assert!((2..=10).contains(&followed), "{followed} of its changes were written to the disk");
 }

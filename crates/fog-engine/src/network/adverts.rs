@@ -61,7 +61,11 @@ pub(crate) struct LastAdvert {
 
 fn topic_of(group: &Group) -> String {
     // Only members of the group know the secret from which the topic's name derives.
-    format!("fog/1/{}", blake3::Hash::from_bytes(blake3::derive_key("fog-compute 2026-11 topic of a group", &group.secret)).to_hex())
+    format!(
+        "fog/1/{}",
+        blake3::Hash::from_bytes(blake3::derive_key("fog-compute 2026-11 topic of a group", &group.secret))
+            .to_hex()
+    )
 }
 
 fn common_topic(name: &str) -> String {
@@ -75,9 +79,20 @@ fn place_of(address: &str) -> String {
 
 /// Selects the addresses that may be dialled now: those at which a device can be and that were not dialled
 /// too often.
-fn callable(now: Instant, called: &mut BTreeMap<String, (Instant, u32)>, addresses: &[String], is_from_afar: bool, loopback: bool, most: Calls) -> Vec<String> {
+fn callable(
+    now: Instant,
+    called: &mut BTreeMap<String, (Instant, u32)>,
+    addresses: &[String],
+    is_from_afar: bool,
+    loopback: bool,
+    most: Calls,
+) -> Vec<String> {
     called.retain(|_, (at, _)| now.saturating_duration_since(*at) < CALL_AGAIN);
-    let mut kept: Vec<String> = addresses.iter().filter(|address| fog_libp2p::is_callable(address, is_from_afar, loopback)).cloned().collect();
+    let mut kept: Vec<String> = addresses
+        .iter()
+        .filter(|address| fog_libp2p::is_callable(address, is_from_afar, loopback))
+        .cloned()
+        .collect();
     kept.retain(|address| {
         let most = if address.contains("/p2p-circuit") { most.relayed } else { most.direct };
         let (_, times) = called.entry(place_of(address)).or_insert((now, 0));
@@ -117,9 +132,16 @@ impl Network {
         if !is_due {
             return;
         }
-        let addresses = self.listening.iter().filter(|address| address.len() <= 256).take(4).cloned().collect();
-        let advert =
-            Advert { node, at_ms: ctx.clock.unix().0.saturating_add(self.clock_correction(ctx)), name: self.device_name(ctx), capacity, wants, addresses };
+        let addresses =
+            self.listening.iter().filter(|address| address.len() <= 256).take(4).cloned().collect();
+        let advert = Advert {
+            node,
+            at_ms: ctx.clock.unix().0.saturating_add(self.clock_correction(ctx)),
+            name: self.device_name(ctx),
+            capacity,
+            wants,
+            addresses,
+        };
         for group in &self.groups {
             net.transport.publish(&topic_of(group), advert.encode(Some(group), ctx.rng().random()));
         }
@@ -132,7 +154,13 @@ impl Network {
     }
 
     /// Handles an advert. Returns whether it may be forwarded.
-    pub(crate) fn heard_gossip(&mut self, ctx: &mut Context, author: NodeId, topic: &str, data: &[u8]) -> bool {
+    pub(crate) fn heard_gossip(
+        &mut self,
+        ctx: &mut Context,
+        author: NodeId,
+        topic: &str,
+        data: &[u8],
+    ) -> bool {
         let group = self.groups.iter().find(|group| topic_of(group) == topic);
         let relation = match group {
             Some(group) => Relation::Group(group.name.clone()),
@@ -140,7 +168,9 @@ impl Network {
             None if self.open && topic == common_topic(OPEN) => Relation::Open,
             None => return false,
         };
-        let Some(advert) = Advert::decode(data, author, group, &self.clocks_of(ctx, author)) else { return false };
+        let Some(advert) = Advert::decode(data, author, group, &self.clocks_of(ctx, author)) else {
+            return false;
+        };
         let now = ctx.now_ms();
         if !self.pace.admits(author, now) {
             return false;
@@ -169,10 +199,18 @@ impl Network {
         if !needs_room && !has_room {
             return;
         }
-        let is_wanted = |far: &AdvertisedPeer| (needs_room && far.advert.capacity.free > 0) || (has_room && far.advert.wants > 0);
-        let is_due = |far: &AdvertisedPeer| far.called.is_none_or(|at| ctx.since(at) > CALL_AGAIN * (1 << far.calls.min(6)));
-        let mut fit: Vec<NodeId> =
-            self.far.iter().filter(|(node, far)| !ctx.directory.peers.contains_key(node) && is_wanted(far) && is_due(far)).map(|(node, _)| *node).collect();
+        let is_wanted = |far: &AdvertisedPeer| {
+            (needs_room && far.advert.capacity.free > 0) || (has_room && far.advert.wants > 0)
+        };
+        let is_due = |far: &AdvertisedPeer| {
+            far.called.is_none_or(|at| ctx.since(at) > CALL_AGAIN * (1 << far.calls.min(6)))
+        };
+        let mut fit: Vec<NodeId> = self
+            .far
+            .iter()
+            .filter(|(node, far)| !ctx.directory.peers.contains_key(node) && is_wanted(far) && is_due(far))
+            .map(|(node, _)| *node)
+            .collect();
         // Devices that delivered results before come first; among equals those with the most to give.
         fit.sort_by_key(|node| {
             let advert = self.far.get(node).map(|far| (far.advert.capacity.free, far.advert.wants));
@@ -183,7 +221,14 @@ impl Network {
             if let Some(far) = self.far.get_mut(node) {
                 (far.called, far.calls) = (Some(ctx.now()), far.calls.saturating_add(1));
                 let is_from_afar = far.relation == Relation::Open;
-                let addresses = callable(ctx.now(), &mut self.called, &far.advert.addresses, is_from_afar, ctx.config.network.loopback, Calls::HEARD_OF);
+                let addresses = callable(
+                    ctx.now(),
+                    &mut self.called,
+                    &far.advert.addresses,
+                    is_from_afar,
+                    ctx.config.network.loopback,
+                    Calls::HEARD_OF,
+                );
                 net.transport.dial(*node, addresses);
             }
         }
@@ -206,7 +251,8 @@ impl Network {
             known.tries += 1;
             known.next = now + MOST_PATIENT.min(Duration::from_secs(5 << known.tries.min(10)));
             // The addresses are the device's own claim, and many devices can claim one address.
-            let addresses = callable(ctx.now(), &mut self.called, &known.addresses, false, loopback, Calls::KNOWN);
+            let addresses =
+                callable(ctx.now(), &mut self.called, &known.addresses, false, loopback, Calls::KNOWN);
             net.transport.dial(*node, addresses);
         }
     }
@@ -219,13 +265,31 @@ mod tests {
     #[test]
     fn many_devices_that_name_one_address_do_not_make_this_one_knock_there_again_and_again() {
         let mut called = BTreeMap::new();
-        let victim = ["/ip4/198.51.100.7/tcp/4001".to_owned(), "/ip4/198.51.100.7/tcp/25".to_owned(), "/dns4/example.org/tcp/4001".to_owned()];
-        let calls = (0..1000).map(|_| callable(Instant::now(), &mut called, &victim, false, false, Calls::KNOWN)).collect::<Vec<_>>();
+        let victim = [
+            "/ip4/198.51.100.7/tcp/4001".to_owned(),
+            "/ip4/198.51.100.7/tcp/25".to_owned(),
+            "/dns4/example.org/tcp/4001".to_owned(),
+        ];
+        let calls = (0..1000)
+            .map(|_| callable(Instant::now(), &mut called, &victim, false, false, Calls::KNOWN))
+            .collect::<Vec<_>>();
         assert!(calls.iter().flatten().all(|address| *address == victim[0]), "{:?}", calls.first());
         assert_eq!(calls.iter().flatten().count(), 12);
         // An address from an advert is dialled once; relayed addresses are dialled more often.
-        assert_eq!(callable(Instant::now(), &mut called, &victim, true, false, Calls::HEARD_OF), Vec::<String>::new());
-        let relayed = ["/ip4/198.51.100.9/tcp/4001/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq/p2p-circuit".to_owned()];
-        assert_eq!((0..1000).filter(|_| !callable(Instant::now(), &mut called, &relayed, true, false, Calls::HEARD_OF).is_empty()).count(), 8);
+        assert_eq!(
+            callable(Instant::now(), &mut called, &victim, true, false, Calls::HEARD_OF),
+            Vec::<String>::new()
+        );
+        let relayed = [
+            "/ip4/198.51.100.9/tcp/4001/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq/p2p-circuit"
+                .to_owned(),
+        ];
+        assert_eq!(
+            (0..1000)
+                .filter(|_| !callable(Instant::now(), &mut called, &relayed, true, false, Calls::HEARD_OF)
+                    .is_empty())
+                .count(),
+            8
+        );
     }
 }

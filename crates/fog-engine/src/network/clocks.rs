@@ -43,7 +43,11 @@ impl Network {
     /// Milliseconds by which this device's clock is behind most others; 0 if that is unknown. The open
     /// network does not count, since invented devices there could set it.
     pub(crate) fn clock_correction(&self, ctx: &Context) -> i64 {
-        let near = ctx.directory.peers.iter().filter(|(_, peer)| matches!(peer.relation, Some(Relation::Group(_) | Relation::Lan)));
+        let near = ctx
+            .directory
+            .peers
+            .iter()
+            .filter(|(_, peer)| matches!(peer.relation, Some(Relation::Group(_) | Relation::Lan)));
         let offsets: Vec<i64> = near.filter_map(|(node, _)| self.clock_off(ctx, *node)).collect();
         clock_correction(ctx.clock.unix().0, &offsets)
     }
@@ -52,12 +56,24 @@ impl Network {
     /// nearby, and the author's.
     pub(crate) fn clocks_of(&self, ctx: &Context, author: NodeId) -> Vec<i64> {
         let now = ctx.clock.unix().0;
-        [now, now.saturating_add(self.clock_correction(ctx))].into_iter().chain(self.clock_of(ctx, author)).collect()
+        [now, now.saturating_add(self.clock_correction(ctx))]
+            .into_iter()
+            .chain(self.clock_of(ctx, author))
+            .collect()
     }
 
     pub(crate) fn clock_view(&self, ctx: &Context) -> Clocks {
-        let known = ctx.directory.peers.iter().filter_map(|(node, peer)| Some((*node, peer, self.clock_off(ctx, *node)?)));
-        let named = known.map(|(node, peer, off)| (Some(clean_name(&peer.name)).filter(|name| !name.is_empty()).unwrap_or_else(|| node.short()), off));
+        let known = ctx
+            .directory
+            .peers
+            .iter()
+            .filter_map(|(node, peer)| Some((*node, peer, self.clock_off(ctx, *node)?)));
+        let named = known.map(|(node, peer, off)| {
+            (
+                Some(clean_name(&peer.name)).filter(|name| !name.is_empty()).unwrap_or_else(|| node.short()),
+                off,
+            )
+        });
         Clocks { correction_ms: self.clock_correction(ctx), others: named.collect() }
     }
 }

@@ -75,7 +75,11 @@ async fn speak(transport: Arc<dyn Transport>, node: NodeId, mut inbox: mpsc::Rec
         // A second attempt follows, because an idle link may have died.
         for _ in 0..2 {
             if link.is_none() {
-                link = transport.open(node, Channel::Control).await.inspect_err(|error| tracing::debug!(%node, %error, "not said")).ok();
+                link = transport
+                    .open(node, Channel::Control)
+                    .await
+                    .inspect_err(|error| tracing::debug!(%node, %error, "not said"))
+                    .ok();
             }
             let Some(open) = &mut link else { break };
             match write_frame(&mut open.pipe, &bytes).await {

@@ -79,7 +79,12 @@ impl Network {
         if !ctx.directory.peers.contains_key(&node) {
             return;
         }
-        let is_local = ctx.directory.peers.get(&node).and_then(|peer| peer.route.as_ref()).is_some_and(|route| route.is_local);
+        let is_local = ctx
+            .directory
+            .peers
+            .get(&node)
+            .and_then(|peer| peer.route.as_ref())
+            .is_some_and(|route| route.is_local);
         let shared = self.groups.iter().find(|group| {
             let id = group.id();
             hello.groups.iter().any(|(theirs, proof)| *theirs == id && group.accepts(*proof, node, me))
@@ -110,7 +115,9 @@ impl Network {
         peer.promised = 0;
         peer.relation = Some(relation);
         // A device that claims to restart all the time is not believed each time.
-        let begins_anew = !is_new && !hello.has_heard && peer.began_anew.is_none_or(|last| now.saturating_duration_since(last) >= ANEW);
+        let begins_anew = !is_new
+            && !hello.has_heard
+            && peer.began_anew.is_none_or(|last| now.saturating_duration_since(last) >= ANEW);
         if begins_anew {
             peer.began_anew = Some(now);
         }

@@ -58,7 +58,12 @@ impl Network {
         match (&row.sealed, row.name.as_str()) {
             (Some(sealed), _) => match self.open_group(ctx, row, sealed) {
                 Some(group) => self.groups.push(group),
-                None => return tracing::error!(name = row.name, "a group cannot be entered: its secret does not open with this device's key"),
+                None => {
+                    return tracing::error!(
+                        name = row.name,
+                        "a group cannot be entered: its secret does not open with this device's key"
+                    );
+                }
             },
             (None, LAN) => self.lan = true,
             (None, _) => self.open = true,
@@ -89,15 +94,22 @@ impl Network {
                 self.add_network(ctx, what, None)?;
             }
         } else {
-            let invite: Invite = what.parse().map_err(|error: fog_grid::InviteError| NetworkError::BadInvitation { why: error.to_string() })?;
+            let invite: Invite = what.parse().map_err(|error: fog_grid::InviteError| {
+                NetworkError::BadInvitation { why: error.to_string() }
+            })?;
             if Some(invite.node) == ctx.me() {
                 return Err(NetworkError::OwnInvitation.into());
             }
             if !self.groups.iter().any(|known| known.id() == invite.group.id()) {
                 let mut group = invite.group.clone();
-                let taken = |name: &str| name == LAN || name == OPEN || self.joined.iter().any(|known| known.name == name);
+                let taken = |name: &str| {
+                    name == LAN || name == OPEN || self.joined.iter().any(|known| known.name == name)
+                };
                 if taken(&group.name) {
-                    group.name = (2..).map(|n| format!("{} {n}", invite.group.name)).find(|name| !taken(name)).unwrap_or_default();
+                    group.name = (2..)
+                        .map(|n| format!("{} {n}", invite.group.name))
+                        .find(|name| !taken(name))
+                        .unwrap_or_default();
                 }
                 self.add_network(ctx, &group.name.clone(), Some(&group))?;
             }
@@ -120,8 +132,10 @@ impl Network {
 
     fn add_network(&mut self, ctx: &mut Context, name: &str, group: Option<&Group>) -> Result<(), ApiError> {
         let joined = ctx.clock.unix();
-        let sealed =
-            group.map(|group| self.group_sealer(ctx, name, joined.0, 32).seal(0, &group.secret)).transpose().map_err(|e| ApiError::new(ErrorKind::Bug, e))?;
+        let sealed = group
+            .map(|group| self.group_sealer(ctx, name, joined.0, 32).seal(0, &group.secret))
+            .transpose()
+            .map_err(|e| ApiError::new(ErrorKind::Bug, e))?;
         let row = NetworkRow { name: name.to_owned(), sealed, joined };
         ctx.store.add_network(&row).map_err(to_api)?;
         ctx.unstored.joins(name);
@@ -130,7 +144,12 @@ impl Network {
     }
 
     pub(crate) fn leave_network(&mut self, ctx: &mut Context, name: Option<&str>) -> Result<(), ApiError> {
-        let leaves: Vec<String> = self.joined.iter().map(|known| known.name.clone()).filter(|known| name.is_none_or(|name| name == known)).collect();
+        let leaves: Vec<String> = self
+            .joined
+            .iter()
+            .map(|known| known.name.clone())
+            .filter(|known| name.is_none_or(|name| name == known))
+            .collect();
         let gone = match ctx.store.remove_network(name) {
             Ok(gone) => {
                 ctx.note_left(leaves);
@@ -143,13 +162,19 @@ impl Network {
             }
         };
         if gone == 0 {
-            return Err(name.map_or(NetworkError::NoneJoined, |name| NetworkError::NotJoined { name: name.to_owned() }).into());
+            return Err(name
+                .map_or(NetworkError::NoneJoined, |name| NetworkError::NotJoined { name: name.to_owned() })
+                .into());
         }
         self.groups.clear();
         self.joined.clear();
         (self.lan, self.open) = (false, false);
         // If the networks cannot be read, all of them are left.
-        let stays = ctx.store.networks().inspect_err(|error| tracing::error!(%error, "the other networks cannot be read")).unwrap_or_default();
+        let stays = ctx
+            .store
+            .networks()
+            .inspect_err(|error| tracing::error!(%error, "the other networks cannot be read"))
+            .unwrap_or_default();
         for row in stays.iter().filter(|row| !ctx.unstored.has_left(&row.name)).collect::<Vec<_>>() {
             self.know_network(ctx, row);
         }
@@ -159,13 +184,18 @@ impl Network {
 
     /// Networks as the store has them, but for those that were left.
     fn rows(ctx: &Context) -> Option<Vec<NetworkRow>> {
-        let rows = ctx.store.networks().inspect_err(|error| tracing::error!(%error, "the joined networks cannot be read"));
+        let rows = ctx
+            .store
+            .networks()
+            .inspect_err(|error| tracing::error!(%error, "the joined networks cannot be read"));
         Some(rows.ok()?.into_iter().filter(|row| !ctx.unstored.has_left(&row.name)).collect())
     }
 
     /// Whether a network was joined that could not be stored.
     pub(crate) fn is_unlike_rows(&self, ctx: &Context) -> bool {
-        Self::rows(ctx).is_some_and(|rows| self.joined.iter().any(|joined| rows.iter().all(|row| row.name != joined.name)))
+        Self::rows(ctx).is_some_and(|rows| {
+            self.joined.iter().any(|joined| rows.iter().all(|row| row.name != joined.name))
+        })
     }
 
     /// Takes part in the stored networks alone. Requests for invitations into others are refused.
@@ -207,7 +237,10 @@ impl Network {
         if ctx.identity.is_none() {
             return Err(NetworkError::NoKeyToInvite.into());
         }
-        let name = group.map(str::trim).map_or_else(|| self.groups.first().map_or("home", |group| &group.name).to_owned(), str::to_owned);
+        let name = group.map(str::trim).map_or_else(
+            || self.groups.first().map_or("home", |group| &group.name).to_owned(),
+            str::to_owned,
+        );
         if name == LAN || name == OPEN {
             return Err(NetworkError::NeedsNoInvitation { name }.into());
         }
@@ -219,12 +252,15 @@ impl Network {
             self.add_network(ctx, &name, Some(&group))?;
             self.restart_net(ctx);
         }
-        let (Some(group), Some(node)) = (self.groups.iter().find(|known| known.name == name), ctx.me()) else {
+        let (Some(group), Some(node)) = (self.groups.iter().find(|known| known.name == name), ctx.me())
+        else {
             return Err(ApiError::new(ErrorKind::Bug, "the group that was just made is not there"));
         };
         let mut addresses = self.listening.clone();
         // Relayed addresses come first because they work from anywhere, then those with QUIC.
-        addresses.sort_by_key(|address| (!address.contains("p2p-circuit"), !address.contains("quic"), address.contains("/ip6/")));
+        addresses.sort_by_key(|address| {
+            (!address.contains("p2p-circuit"), !address.contains("quic"), address.contains("/ip6/"))
+        });
         addresses.truncate(INVITED);
         let text = Invite { group: group.clone(), node, addresses }.to_string();
         Ok(Reply::Invite { group: name, text })
@@ -232,7 +268,9 @@ impl Network {
 
     /// Whether the network was started a moment ago and has no listening address yet.
     pub(crate) fn is_about_to_listen(&self, ctx: &Context) -> bool {
-        ctx.net.is_some() && self.listening.is_empty() && self.listens_in(ctx).is_some_and(|wait| !wait.is_zero())
+        ctx.net.is_some()
+            && self.listening.is_empty()
+            && self.listens_in(ctx).is_some_and(|wait| !wait.is_zero())
     }
 
     /// Time after which a new network without a listening address is not waited for any more.
@@ -242,13 +280,15 @@ impl Network {
 
     /// Returns when requests for invitations are answered even without an address, and why.
     pub(crate) fn poll_timeout(&self, ctx: &Context) -> Option<(Instant, &'static str)> {
-        let until = self.net_began.filter(|_| !self.invites.is_empty() && self.is_about_to_listen(ctx))? + LISTENING;
+        let until =
+            self.net_began.filter(|_| !self.invites.is_empty() && self.is_about_to_listen(ctx))? + LISTENING;
         Some((until, "an invitation has waited for an address"))
     }
 
     pub(crate) fn remember_addresses(&mut self, ctx: &mut Context, node: NodeId, addresses: &[String]) {
         let name = ctx.directory.peers.get(&node).map(|peer| peer.name.as_str()).unwrap_or_default();
-        let connected = ctx.directory.peers.iter().filter(|(_, peer)| peer.route.is_some()).map(|(node, _)| *node);
+        let connected =
+            ctx.directory.peers.iter().filter(|(_, peer)| peer.route.is_some()).map(|(node, _)| *node);
         if let Err(error) = ctx.store.touch_peer(node, name, addresses, connected, ctx.clock.unix()) {
             tracing::warn!(%error, "a device is not remembered");
         }
@@ -260,7 +300,8 @@ impl Network {
             return Some("the connection is metered; nothing is sent until it is not".to_owned());
         }
         let cap = ctx.data_cap();
-        (cap > 0 && ctx.traffic.used() >= cap).then(|| format!("the data limit of {} in 30 days is used up", fog_types::ByteCount(cap)))
+        (cap > 0 && ctx.traffic.used() >= cap)
+            .then(|| format!("the data limit of {} in 30 days is used up", fog_types::ByteCount(cap)))
     }
 
     fn restart_net(&mut self, ctx: &mut Context) {
@@ -300,7 +341,12 @@ impl Network {
         if self.retry_at.is_some_and(|at| at > ctx.now()) {
             return;
         }
-        let Some(secret) = ctx.key.map(|key| blake3::derive_key("fog-compute 2026-11 identity of this device", key.as_slice())) else { return };
+        let Some(secret) = ctx
+            .key
+            .map(|key| blake3::derive_key("fog-compute 2026-11 identity of this device", key.as_slice()))
+        else {
+            return;
+        };
         let mut known = ctx.store.peers(1000).unwrap_or_default();
         let config = Config {
             lan: self.lan,
@@ -324,13 +370,16 @@ impl Network {
                     let evidence = ctx.directory.evidence(node);
                     evidence.valid + evidence.receipted > 0.0
                 };
-                let places: Vec<(NodeId, bool)> = known.iter().map(|peer| (peer.node, has_worked(peer.node))).collect();
-                let mut first: Vec<NodeId> = places.iter().filter(|(_, is_known)| *is_known).map(|(node, _)| *node).collect();
+                let places: Vec<(NodeId, bool)> =
+                    known.iter().map(|peer| (peer.node, has_worked(peer.node))).collect();
+                let mut first: Vec<NodeId> =
+                    places.iter().filter(|(_, is_known)| *is_known).map(|(node, _)| *node).collect();
                 first.truncate(CALLED / 2);
                 known.sort_by_key(|peer| !first.contains(&peer.node));
                 known.truncate(CALLED);
                 let begun = ctx.now();
-                self.known = known.into_iter().map(|peer| (peer.node, Known::new(peer.addresses, begun))).collect();
+                self.known =
+                    known.into_iter().map(|peer| (peer.node, Known::new(peer.addresses, begun))).collect();
                 for (node, is_known) in places {
                     if is_known {
                         net.transport.set_class(node, PeerClass::Known);
@@ -418,7 +467,8 @@ impl Network {
                 if let Some(net) = &ctx.net {
                     net.forget(node);
                     net.relations.forget(node);
-                    net.transport.set_class(node, if was_related { PeerClass::Known } else { PeerClass::Stranger });
+                    net.transport
+                        .set_class(node, if was_related { PeerClass::Known } else { PeerClass::Stranger });
                 }
                 ctx.out.input(Input::PeerDown(node));
             }
@@ -432,7 +482,8 @@ impl Network {
                 if let Some(peer) = ctx.directory.peers.get_mut(&node) {
                     let has_changed = peer.addresses != addresses;
                     peer.addresses.clone_from(&addresses);
-                    let is_related = peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger);
+                    let is_related =
+                        peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger);
                     if has_changed && is_related && peer.writes.take(now) {
                         self.remember_addresses(ctx, node, &addresses);
                     }

@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fog_grid::{ContentRequest, LeaseId, MAX_MESSAGE, MAX_STRANGER_MESSAGE, Message, Purpose, Receipt, Signed, TaskOffer, TaskResult};
+use fog_grid::{
+    ContentRequest, LeaseId, MAX_MESSAGE, MAX_STRANGER_MESSAGE, Message, Purpose, Receipt, Signed, TaskOffer,
+    TaskResult,
+};
 use fog_transport::{FrameError, Link, Transport, read_frame, read_frame_within};
 use fog_types::NodeId;
 use serde::Serialize;
@@ -29,9 +32,15 @@ const MAX_QUESTIONS: usize = 8;
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages and bytes that a related node may send at once and per second. Beyond that it is read more
 /// slowly.
-const RELATED: Allowance = Allowance { messages: 400.0, messages_per_second: 50.0, bytes: 16.0 * 1_048_576.0, bytes_per_second: 1_048_576.0 };
+const RELATED: Allowance = Allowance {
+    messages: 400.0,
+    messages_per_second: 50.0,
+    bytes: 16.0 * 1_048_576.0,
+    bytes_per_second: 1_048_576.0,
+};
 /// Messages and bytes that other nodes may send at once and per second. A node beyond that is cut off.
-const STRANGER: Allowance = Allowance { messages: 40.0, messages_per_second: 1.0, bytes: 100_000.0, bytes_per_second: 256.0 };
+const STRANGER: Allowance =
+    Allowance { messages: 40.0, messages_per_second: 1.0, bytes: 100_000.0, bytes_per_second: 256.0 };
 /// Hellos of one node that are read at once and per second: capacity is announced twice a second, and more
 /// often when tasks are short. A hello costs the loop more than other messages; further ones wait at the
 /// sender.
@@ -115,8 +124,13 @@ pub(crate) struct Counters {
 impl Counters {
     /// Numbers of refused messages by reason.
     pub(crate) fn refused(&self) -> [(&'static str, u64); 4] {
-        [("too_long", &self.too_long), ("unrelated", &self.unrelated), ("too_many", &self.too_many), ("unreadable", &self.unreadable)]
-            .map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
+        [
+            ("too_long", &self.too_long),
+            ("unrelated", &self.unrelated),
+            ("too_many", &self.too_many),
+            ("unreadable", &self.unreadable),
+        ]
+        .map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
     }
 
     /// Number of signed messages whose signature was checked and whose content was read.
@@ -193,7 +207,12 @@ impl Drop for Counted {
 }
 
 impl Readers {
-    pub(crate) fn new(relations: Relations, counters: Arc<Counters>, transport: Arc<dyn Transport>, to: mpsc::Sender<message::EngineMessage>) -> Self {
+    pub(crate) fn new(
+        relations: Relations,
+        counters: Arc<Counters>,
+        transport: Arc<dyn Transport>,
+        to: mpsc::Sender<message::EngineMessage>,
+    ) -> Self {
         Self { budgets: Arc::default(), relations, counters, transport, to }
     }
 
@@ -204,7 +223,8 @@ impl Readers {
     fn count(&self, node: NodeId, is_question: bool) -> Option<Counted> {
         let mut budgets = self.budgets();
         if budgets.len() >= MAX_BUDGETS {
-            budgets.retain(|_, budget| budget.links + budget.questions > 0 || budget.last.elapsed() < REFILLED);
+            budgets
+                .retain(|_, budget| budget.links + budget.questions > 0 || budget.last.elapsed() < REFILLED);
         }
         let new = || Budget {
             links: 0,
@@ -217,7 +237,8 @@ impl Readers {
             has_gone: Arc::default(),
         };
         let budget = budgets.entry(node).or_insert_with(new);
-        let (open, limit) = if is_question { (&mut budget.questions, MAX_QUESTIONS) } else { (&mut budget.links, MAX_LINKS) };
+        let (open, limit) =
+            if is_question { (&mut budget.questions, MAX_QUESTIONS) } else { (&mut budget.links, MAX_LINKS) };
         if *open >= limit {
             return None;
         }
@@ -342,9 +363,15 @@ impl Readers {
                 self.counters.unrelated.fetch_add(1, Ordering::Relaxed);
                 None
             }
-            Message::Offer(signed) => self.opened(node, &signed).map(|offer| Heard::Offer(Box::new(offer), signed.hash())),
-            Message::Result(signed) => self.opened(node, &signed).map(|result| Heard::Result(Box::new(result), signed)),
-            Message::Receipt(signed) => self.opened(node, &signed).map(|receipt| Heard::Receipt(Box::new(receipt), signed)),
+            Message::Offer(signed) => {
+                self.opened(node, &signed).map(|offer| Heard::Offer(Box::new(offer), signed.hash()))
+            }
+            Message::Result(signed) => {
+                self.opened(node, &signed).map(|result| Heard::Result(Box::new(result), signed))
+            }
+            Message::Receipt(signed) => {
+                self.opened(node, &signed).map(|receipt| Heard::Receipt(Box::new(receipt), signed))
+            }
             plain @ (Message::Answer { .. }
             | Message::Heartbeat { .. }
             | Message::Saved { .. }
@@ -355,7 +382,11 @@ impl Readers {
         }
     }
 
-    fn opened<T: Purpose + Serialize + DeserializeOwned>(&self, node: NodeId, signed: &Signed<T>) -> Option<T> {
+    fn opened<T: Purpose + Serialize + DeserializeOwned>(
+        &self,
+        node: NodeId,
+        signed: &Signed<T>,
+    ) -> Option<T> {
         match signed.open(node) {
             Ok(value) => {
                 self.counters.opened.fetch_add(1, Ordering::Relaxed);
@@ -380,11 +411,27 @@ impl Readers {
         let to = self.to.clone();
         tokio::spawn(async move {
             let asked = timeout(QUESTION_TIMEOUT, read_frame(&mut link.pipe, 256)).await;
-            let Ok(Ok(Ok(request))) = asked.map(|read| read.map(|bytes| ContentRequest::decode(&bytes))) else { return };
-            let Some(wait) = counted.readers.budgets().get_mut(&counted.node).map(|budget| budget.asked.add(1.0, &QUESTIONS)) else { return };
+            let Ok(Ok(Ok(request))) = asked.map(|read| read.map(|bytes| ContentRequest::decode(&bytes)))
+            else {
+                return;
+            };
+            let Some(wait) = counted
+                .readers
+                .budgets()
+                .get_mut(&counted.node)
+                .map(|budget| budget.asked.add(1.0, &QUESTIONS))
+            else {
+                return;
+            };
             sleep(wait).await;
             // A send fails only when the engine has stopped.
-            let _ = to.send(message::EngineMessage::Net(Box::new(NetworkEvent::ContentRequested(Box::new(link), request, counted)))).await;
+            let _ = to
+                .send(message::EngineMessage::Net(Box::new(NetworkEvent::ContentRequested(
+                    Box::new(link),
+                    request,
+                    counted,
+                ))))
+                .await;
         });
     }
 }
@@ -405,7 +452,11 @@ mod tests {
         fn local(&self) -> NodeId {
             NodeId([1; 32])
         }
-        fn open(&self, _: NodeId, _: Channel) -> fog_transport::Boxed<Result<Link, fog_transport::LinkError>> {
+        fn open(
+            &self,
+            _: NodeId,
+            _: Channel,
+        ) -> fog_transport::Boxed<Result<Link, fog_transport::LinkError>> {
             Box::pin(std::future::pending())
         }
         fn dial(&self, _: NodeId, _: Vec<String>) {}
@@ -437,7 +488,16 @@ mod tests {
 
     fn hello() -> Vec<u8> {
         let (name, capacity) = ("anna".to_owned(), Capacity::default());
-        let hello = Hello { version: VERSION, name, lan: true, open: false, groups: Vec::new(), capacity, has_heard: false, clock_ms: 0 };
+        let hello = Hello {
+            version: VERSION,
+            name,
+            lan: true,
+            open: false,
+            groups: Vec::new(),
+            capacity,
+            has_heard: false,
+            clock_ms: 0,
+        };
         Message::Hello(hello).encode()
     }
 
@@ -497,7 +557,12 @@ mod tests {
             while begun.elapsed() < Duration::from_secs(10) && count < 20_000 {
                 let (mut theirs, ours) = link(Channel::Content);
                 readers.question(ours);
-                write_frame(&mut theirs, &ContentRequest { id: ContentId([7; 32]), from: None, count: 0 }.encode()).await.unwrap();
+                write_frame(
+                    &mut theirs,
+                    &ContentRequest { id: ContentId([7; 32]), from: None, count: 0 }.encode(),
+                )
+                .await
+                .unwrap();
                 let Some(message::EngineMessage::Net(news)) = heard.recv().await else { return count };
                 if let NetworkEvent::ContentRequested(_, _, counted) = *news
                     && is_in_vain

@@ -45,8 +45,17 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    pub(crate) fn start(secret: &[u8; 32], config: &Config, to: mpsc::Sender<message::EngineMessage>) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).max_blocking_threads(8).thread_name("network").enable_all().build()?;
+    pub(crate) fn start(
+        secret: &[u8; 32],
+        config: &Config,
+        to: mpsc::Sender<message::EngineMessage>,
+    ) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(8)
+            .thread_name("network")
+            .enable_all()
+            .build()?;
         let (transport, events) = {
             let _inside = runtime.enter();
             LibP2p::start(secret, config)?
@@ -56,13 +65,26 @@ impl Net {
 
     /// Runs over a network in memory.
     #[cfg(test)]
-    pub(crate) fn in_memory(network: &fog_transport::memory::MemoryNetwork, node: NodeId, to: mpsc::Sender<message::EngineMessage>) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("no runtime");
+    pub(crate) fn in_memory(
+        network: &fog_transport::memory::MemoryNetwork,
+        node: NodeId,
+        to: mpsc::Sender<message::EngineMessage>,
+    ) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("no runtime");
         let (transport, events) = network.join(node);
         Self::over(runtime, Arc::new(transport), events, to)
     }
 
-    fn over(runtime: Runtime, transport: Arc<dyn Transport>, mut events: mpsc::Receiver<NetEvent>, to: mpsc::Sender<message::EngineMessage>) -> Self {
+    fn over(
+        runtime: Runtime,
+        transport: Arc<dyn Transport>,
+        mut events: mpsc::Receiver<NetEvent>,
+        to: mpsc::Sender<message::EngineMessage>,
+    ) -> Self {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let (relations, counters) = (Relations::default(), Arc::<Counters>::default());
         let readers = Readers::new(relations.clone(), counters.clone(), transport.clone(), to.clone());

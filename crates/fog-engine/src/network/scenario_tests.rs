@@ -25,10 +25,13 @@ async fn devices_of_the_local_network_meet_and_one_that_leaves_is_a_stranger() {
     town.until("two meet", |town| town.shared(0, 1) == "lan" && town.shared(1, 0) == "lan").await;
     town.until("the third is seen", |town| town.view(0).peers.len() == 2).await;
     assert_eq!((town.shared(0, 2), town.shared(2, 0)), (String::new(), String::new()));
-    let Ok(Reply::Network(view)) = town.ask(1, Command::Network(NetworkCommand::Leave { name: None })) else { panic!("it stays") };
+    let Ok(Reply::Network(view)) = town.ask(1, Command::Network(NetworkCommand::Leave { name: None })) else {
+        panic!("it stays")
+    };
     assert!(!view.is_on && view.joined.is_empty() && view.peers.is_empty(), "{view:?}");
     town.until("it is gone", |town| town.shared(0, 1).is_empty()).await;
-    let again = town.ask(1, Command::Network(NetworkCommand::Leave { name: Some("lan".to_owned()) })).unwrap_err();
+    let again =
+        town.ask(1, Command::Network(NetworkCommand::Leave { name: Some("lan".to_owned()) })).unwrap_err();
     assert_eq!(again.kind, ErrorKind::NotFound);
     town.join(1, "lan").unwrap();
     town.until("they meet again", |town| town.shared(0, 1) == "lan" && town.shared(1, 0) == "lan").await;
@@ -39,7 +42,9 @@ async fn who_has_an_invitation_is_in_the_group_and_nobody_else() {
     let mut town = Town::of(3);
     // Without an address within three seconds the invitation is given without one.
     let (answer, mut answered) = oneshot::channel();
-    town.devices[0].engine.turn(|engine| engine.command(Command::Network(NetworkCommand::Invite { group: Some("family".to_owned()) }), answer));
+    town.devices[0].engine.turn(|engine| {
+        engine.command(Command::Network(NetworkCommand::Invite { group: Some("family".to_owned()) }), answer)
+    });
     let mut invited = None;
     town.until("the invitation", |_| {
         invited = answered.try_recv().ok();
@@ -53,19 +58,28 @@ async fn who_has_an_invitation_is_in_the_group_and_nobody_else() {
     assert_eq!(town.join(2, "fog:nonsense").unwrap_err().kind, ErrorKind::BadInput);
     town.join(1, &text).unwrap();
     town.join(2, "lan").unwrap();
-    town.until("the members meet", |town| town.shared(0, 1) == "family" && town.shared(1, 0) == "family").await;
+    town.until("the members meet", |town| town.shared(0, 1) == "family" && town.shared(1, 0) == "family")
+        .await;
     town.pass(Duration::from_millis(200)).await;
-    assert_eq!((town.shared(0, 2), town.shared(2, 0)), (String::new(), String::new()), "a stranger is taken for a member");
+    assert_eq!(
+        (town.shared(0, 2), town.shared(2, 0)),
+        (String::new(), String::new()),
+        "a stranger is taken for a member"
+    );
     // A second group of that name, made elsewhere, gets another one here.
     let (answer, mut answered) = oneshot::channel();
-    town.devices[2].engine.turn(|engine| engine.command(Command::Network(NetworkCommand::Invite { group: Some("family".to_owned()) }), answer));
+    town.devices[2].engine.turn(|engine| {
+        engine.command(Command::Network(NetworkCommand::Invite { group: Some("family".to_owned()) }), answer)
+    });
     let mut other = None;
     town.until("the second invitation", |_| {
         other = answered.try_recv().ok();
         other.is_some()
     })
     .await;
-    let Ok(Reply::Network(view)) = town.join(1, &invitation(other.unwrap()).1) else { panic!("it does not join") };
+    let Ok(Reply::Network(view)) = town.join(1, &invitation(other.unwrap()).1) else {
+        panic!("it does not join")
+    };
     let names: Vec<&str> = view.joined.iter().map(|joined| joined.name.as_str()).collect();
     assert_eq!(names, ["family", "family 2"]);
 }
@@ -74,7 +88,9 @@ async fn who_has_an_invitation_is_in_the_group_and_nobody_else() {
 async fn a_group_outlives_a_restart_and_its_secret_is_stored_sealed() {
     let mut town = Town::of(1);
     let (answer, mut answered) = oneshot::channel();
-    town.devices[0].engine.turn(|engine| engine.command(Command::Network(NetworkCommand::Invite { group: None }), answer));
+    town.devices[0]
+        .engine
+        .turn(|engine| engine.command(Command::Network(NetworkCommand::Invite { group: None }), answer));
     let mut made = None;
     town.until("the invitation", |_| {
         made = answered.try_recv().ok();
@@ -85,7 +101,10 @@ async fn a_group_outlives_a_restart_and_its_secret_is_stored_sealed() {
     assert_eq!(group, "home");
     let invite: fog_grid::Invite = text.parse().unwrap();
     let stored = town.devices[0].engine.ctx.store.networks().unwrap();
-    assert!(!stored[0].sealed.as_ref().unwrap().windows(32).any(|bytes| bytes == invite.group.secret), "anybody who has the file is in the group");
+    assert!(
+        !stored[0].sealed.as_ref().unwrap().windows(32).any(|bytes| bytes == invite.group.secret),
+        "anybody who has the file is in the group"
+    );
     let device = town.devices.pop().unwrap().restarted();
     assert_eq!(device.engine.network_view().joined[0].name, "home");
 }
@@ -97,10 +116,17 @@ async fn a_wrong_clock_is_shown_by_those_near() {
         town.join(who, "lan").unwrap();
     }
     town.devices[0].clock.set(-3_600_000);
-    town.until("all meet", |town| (0..3).all(|who| town.view(who).peers.iter().filter(|peer| peer.network == "lan").count() == 2)).await;
-    town.until("the clock is seen", |town| town.view(0).clock_off_ms.is_some_and(|off| (3_590_000..3_610_000).contains(&off))).await;
+    town.until("all meet", |town| {
+        (0..3).all(|who| town.view(who).peers.iter().filter(|peer| peer.network == "lan").count() == 2)
+    })
+    .await;
+    town.until("the clock is seen", |town| {
+        town.view(0).clock_off_ms.is_some_and(|off| (3_590_000..3_610_000).contains(&off))
+    })
+    .await;
     assert_eq!((town.view(1).clock_off_ms, town.view(2).clock_off_ms), (None, None), "most clocks agree");
-    let off = town.view(1).peers.into_iter().filter_map(|peer| peer.clock_off_ms).find(|off| *off != 0).unwrap();
+    let off =
+        town.view(1).peers.into_iter().filter_map(|peer| peer.clock_off_ms).find(|off| *off != 0).unwrap();
     assert!((-3_610_000..=-3_590_000).contains(&off), "{off}");
 }
 
@@ -113,7 +139,8 @@ async fn a_metered_connection_and_a_used_up_limit_end_the_network() {
     town.until("they meet", |town| town.shared(0, 1) == "lan").await;
     let metered = |town: &mut Town, metered| {
         let engine = &mut town.devices[0].engine;
-        let readings = fog_eligibility::Readings { metered: Some(metered), ..engine.ctx.rules.readings().clone() };
+        let readings =
+            fog_eligibility::Readings { metered: Some(metered), ..engine.ctx.rules.readings().clone() };
         let now = engine.ctx.clock.moment();
         engine.ctx.rules.handle_readings(readings, now);
     };
@@ -121,7 +148,10 @@ async fn a_metered_connection_and_a_used_up_limit_end_the_network() {
     town.until("it is off", |town| !town.view(0).is_on && town.shared(1, 0).is_empty()).await;
     assert!(town.view(0).problem.contains("metered"), "{}", town.view(0).problem);
     metered(&mut town, false);
-    town.until("it is on again", |town| town.view(0).is_on && town.shared(1, 0) == "lan" && town.view(0).problem.is_empty()).await;
+    town.until("it is on again", |town| {
+        town.view(0).is_on && town.shared(1, 0) == "lan" && town.view(0).problem.is_empty()
+    })
+    .await;
     town.set(0, "data_cap", 0.000_001);
     let of = fog_transport::NodeTraffic { node: town.id(1), received: 600, sent: 600 };
     town.devices[0].engine.ctx.traffic.add(of, &fog_grid::Relation::Open);

@@ -55,9 +55,16 @@ impl Network {
 
     fn peer_views(&self, ctx: &Context, work: &WorkOf<'_>) -> Vec<PeerView> {
         let now = ctx.clock.unix().0;
-        let mut list: Vec<PeerView> = ctx.directory.peers.iter().map(|(node, peer)| self.peer_view(ctx, *node, peer, now, work)).collect();
+        let mut list: Vec<PeerView> = ctx
+            .directory
+            .peers
+            .iter()
+            .map(|(node, peer)| self.peer_view(ctx, *node, peer, now, work))
+            .collect();
         tell_apart(&mut list);
-        list.sort_by(|a, b| (a.network.is_empty(), &a.name, &a.id).cmp(&(b.network.is_empty(), &b.name, &b.id)));
+        list.sort_by(|a, b| {
+            (a.network.is_empty(), &a.name, &a.id).cmp(&(b.network.is_empty(), &b.name, &b.id))
+        });
         list
     }
 
@@ -66,7 +73,9 @@ impl Network {
         let (lent, hosted) = work(node);
         PeerView {
             id: node.to_string(),
-            name: Some(clean_name(&peer.name)).filter(|name| !name.is_empty()).unwrap_or_else(|| node.short()),
+            name: Some(clean_name(&peer.name))
+                .filter(|name| !name.is_empty())
+                .unwrap_or_else(|| node.short()),
             network: match peer.relation.as_ref() {
                 Some(Relation::Group(name)) => name.clone(),
                 Some(Relation::Lan) => LAN.to_owned(),
@@ -75,7 +84,9 @@ impl Network {
             },
             connected: route.is_some(),
             transport: route.map(|route| route.transport.to_owned()).unwrap_or_default(),
-            path: route.map_or(PeerPath::None, |route| if route.is_relayed { PeerPath::Relayed } else { PeerPath::Direct }),
+            path: route.map_or(PeerPath::None, |route| {
+                if route.is_relayed { PeerPath::Relayed } else { PeerPath::Direct }
+            }),
             address: route.map(|route| route.address.clone()).unwrap_or_default(),
             round_trip_ms: peer.round_trip,
             free: peer.capacity.free,
@@ -85,7 +96,11 @@ impl Network {
             hosted,
             reliability: (ctx.directory.evidence(node).reliability() * 1000.0) as u16,
             seen_ms: now,
-            clock_off_ms: peer.relation.as_ref().filter(|_| route.is_some()).and_then(|_| self.clock_off(ctx, node)),
+            clock_off_ms: peer
+                .relation
+                .as_ref()
+                .filter(|_| route.is_some())
+                .and_then(|_| self.clock_off(ctx, node)),
         }
     }
 
@@ -95,8 +110,16 @@ impl Network {
         for (node, far) in self.far.iter().filter(|(node, _)| !ctx.directory.peers.contains_key(node)) {
             let AdvertisedPeer { advert, relation, heard, .. } = far;
             // The time of arrival is used, because the advert's own time depends on its author's clock.
-            let seen = ctx.clock.unix().0.saturating_sub_unsigned(u64::try_from(ctx.since(*heard).as_millis()).unwrap_or(u64::MAX));
-            let peer = Peer { name: advert.name.clone(), relation: Some(relation.clone()), capacity: advert.capacity, ..Peer::default() };
+            let seen =
+                ctx.clock.unix().0.saturating_sub_unsigned(
+                    u64::try_from(ctx.since(*heard).as_millis()).unwrap_or(u64::MAX),
+                );
+            let peer = Peer {
+                name: advert.name.clone(),
+                relation: Some(relation.clone()),
+                capacity: advert.capacity,
+                ..Peer::default()
+            };
             list.push(self.peer_view(ctx, *node, &peer, seen, work));
         }
         for row in ctx.store.peers(1000).map_err(to_api)? {

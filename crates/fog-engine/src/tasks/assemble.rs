@@ -15,11 +15,17 @@ const MAX_PIXELS: u64 = 64 << 20;
 ///
 /// # Errors
 /// Fails when a tile cannot be opened, is not an 8-bit PNG or differs in size from the first.
-pub(crate) fn tiles<T>(found: &[(u32, T)], open: impl Fn(&T) -> Result<File, ApiError>, columns: u32, total: u32) -> Result<Vec<u8>, ApiError> {
+pub(crate) fn tiles<T>(
+    found: &[(u32, T)],
+    open: impl Fn(&T) -> Result<File, ApiError>,
+    columns: u32,
+    total: u32,
+) -> Result<Vec<u8>, ApiError> {
     let rows = total.div_ceil(columns.max(1));
     let Some((_, first)) = found.first() else { return Err(TaskError::NoTileYet.into()) };
     let (width, height, _) = decode(open(first)?)?;
-    let (full_width, full_height) = (u64::from(width) * u64::from(columns), u64::from(height) * u64::from(rows));
+    let (full_width, full_height) =
+        (u64::from(width) * u64::from(columns), u64::from(height) * u64::from(rows));
     if full_width * full_height > MAX_PIXELS {
         return Err(TaskError::PictureTooLarge { width: full_width, height: full_height }.into());
     }
@@ -59,7 +65,9 @@ fn decode(tile: File) -> Result<(u32, u32, Vec<u8>), ApiError> {
         png::ColorType::Rgba => pixels,
         png::ColorType::Rgb => pixels.chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect(),
         png::ColorType::Grayscale => pixels.iter().flat_map(|p| [*p, *p, *p, 255]).collect(),
-        png::ColorType::GrayscaleAlpha => pixels.chunks_exact(2).flat_map(|p| [p[0], p[0], p[0], p[1]]).collect(),
+        png::ColorType::GrayscaleAlpha => {
+            pixels.chunks_exact(2).flat_map(|p| [p[0], p[0], p[0], p[1]]).collect()
+        }
         png::ColorType::Indexed => return Err(TaskError::TileWithPalette.into()),
     };
     Ok((info.width, info.height, rgba))
@@ -103,7 +111,10 @@ mod tests {
         std::fs::write(&path, png).unwrap();
         let (w, h, pixels) = decode(open(&path).unwrap()).unwrap();
         assert_eq!((w, h), (4, 4));
-        assert_eq!((&pixels[..4], &pixels[2 * 4..3 * 4], &pixels[15 * 4..]), (&[10, 10, 10, 255][..], &[0; 4][..], &[40, 40, 40, 255][..]));
+        assert_eq!(
+            (&pixels[..4], &pixels[2 * 4..3 * 4], &pixels[15 * 4..]),
+            (&[10, 10, 10, 255][..], &[0; 4][..], &[40, 40, 40, 255][..])
+        );
     }
 
     #[test]

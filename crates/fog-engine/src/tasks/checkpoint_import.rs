@@ -23,7 +23,12 @@ pub(crate) fn prepare(path: &Path, place: &CopyPlace, key: Option<Key>) -> Resul
     };
     let about = open_regular(path).and_then(|file| file.metadata()).map_err(|e| unreadable(path, &e))?;
     if about.len() > cap.0 / 2 {
-        return Err(TaskError::CheckpointTooLarge { path: path.to_owned(), size: ByteCount(about.len()), most: ByteCount(cap.0 / 2) }.into());
+        return Err(TaskError::CheckpointTooLarge {
+            path: path.to_owned(),
+            size: ByteCount(about.len()),
+            most: ByteCount(cap.0 / 2),
+        }
+        .into());
     }
     // A damaged end loses the last generation only, as for every checkpoint.
     let (mut checkpoint, _) = Checkpoint::read(path, None).map_err(|e| ApiError::of(&e))?;
@@ -32,13 +37,24 @@ pub(crate) fn prepare(path: &Path, place: &CopyPlace, key: Option<Key>) -> Resul
     if files.module.len() as u64 > file.limits.module.0 {
         return Err(TaskError::ProgramTooLarge.into());
     }
-    let no_room = |e: StoreError| TaskError::NotStored { path: path.to_owned(), why: e.to_string() }.of_kind(e.kind());
+    let no_room =
+        |e: StoreError| TaskError::NotStored { path: path.to_owned(), why: e.to_string() }.of_kind(e.kind());
     // The state and the files of the checkpoint take about as much as all of it.
     let room = place.room.ask_blocking(on_disk(about.len())).map_err(no_room)?.lingering();
     let (blobs, copied) = store(&checkpoint.header, files, place)?;
     let sealed = seal_checkpoint(checkpoint, &place.data_folder, key)?;
     drop(room);
-    Ok(Prepared { file, blobs, copied, placed: None, held: Vec::new(), checkpoint: Some(sealed), owner: None, hosted: None, grid: None })
+    Ok(Prepared {
+        file,
+        blobs,
+        copied,
+        placed: None,
+        held: Vec::new(),
+        checkpoint: Some(sealed),
+        owner: None,
+        hosted: None,
+        grid: None,
+    })
 }
 
 /// Seals a state that came without program and inputs, piece by piece with this device's key. Whether it is
@@ -46,16 +62,26 @@ pub(crate) fn prepare(path: &Path, place: &CopyPlace, key: Option<Key>) -> Resul
 ///
 /// # Errors
 /// Fails when the data does not begin like a checkpoint, or cannot be written.
-pub(crate) fn seal_state(state: impl Read, data_folder: &Path, key: Key) -> Result<tempfile::TempPath, ApiError> {
+pub(crate) fn seal_state(
+    state: impl Read,
+    data_folder: &Path,
+    key: Key,
+) -> Result<tempfile::TempPath, ApiError> {
     let sealed = arrived(data_folder)?;
     Checkpoint::seal(state, &sealed, &key).map_err(|e| ApiError::of(&e))?;
     Ok(sealed)
 }
 
-fn seal_checkpoint(checkpoint: Checkpoint, data_folder: &Path, key: Key) -> Result<tempfile::TempPath, ApiError> {
+fn seal_checkpoint(
+    checkpoint: Checkpoint,
+    data_folder: &Path,
+    key: Key,
+) -> Result<tempfile::TempPath, ApiError> {
     let sealed = arrived(data_folder)?;
     let generation = checkpoint.into_generation(None).map_err(|e| ApiError::new(ErrorKind::Bug, e))?;
-    CheckpointWriter::new(sealed.to_path_buf(), Some(key)).write(&generation, true).map_err(|e| ApiError::of(&e))?;
+    CheckpointWriter::new(sealed.to_path_buf(), Some(key))
+        .write(&generation, true)
+        .map_err(|e| ApiError::of(&e))?;
     Ok(sealed)
 }
 
@@ -84,11 +110,18 @@ fn job_of(header: &CheckpointHeader) -> Result<JobFile, ApiError> {
     file.check().map_err(|e| ApiError::of(&e))?;
     // A job file expands placeholders such as {index}, sorts environment and inputs, and limits the name.
     let is_sorted = header.inputs.windows(2).all(|pair| pair[0].0 < pair[1].0);
-    let is_same = file.name == header.program && file.args_of(0) == header.args && file.env_of(0) == header.env && is_sorted;
+    let is_same = file.name == header.program
+        && file.args_of(0) == header.args
+        && file.env_of(0) == header.env
+        && is_sorted;
     if is_same { Ok(file) } else { Err(TaskError::UnfitCheckpoint.into()) }
 }
 
-fn store(header: &CheckpointHeader, files: CheckpointFiles, place: &CopyPlace) -> Result<(Blobs, Vec<BlobFile>), ApiError> {
+fn store(
+    header: &CheckpointHeader,
+    files: CheckpointFiles,
+    place: &CopyPlace,
+) -> Result<(Blobs, Vec<BlobFile>), ApiError> {
     let mut copied = BTreeMap::new();
     let mut put = |bytes: &[u8]| {
         let mut writer = BlobWriter::create(&place.data_folder, place.cap).map_err(|e| ApiError::of(&e))?;
@@ -99,7 +132,12 @@ fn store(header: &CheckpointHeader, files: CheckpointFiles, place: &CopyPlace) -
         Ok::<_, ApiError>(id)
     };
     let module = put(&files.module)?;
-    let inputs = header.inputs.iter().zip(&files.inputs).map(|((name, _), bytes)| Ok((name.clone(), put(bytes)?))).collect::<Result<_, ApiError>>()?;
+    let inputs = header
+        .inputs
+        .iter()
+        .zip(&files.inputs)
+        .map(|((name, _), bytes)| Ok((name.clone(), put(bytes)?)))
+        .collect::<Result<_, ApiError>>()?;
     let stdin = files.stdin.as_deref().map(put).transpose()?;
     Ok((Blobs { module, stdin, inputs, items: Vec::new() }, copied.into_values().collect()))
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fog_api::ApiError;
 use fog_runtime::{
-    Checkpoint, CheckpointFiles, CheckpointHeader, CheckpointWriter, EngineKind, Generation, Key, REWRITING_VERSION, SavedState, Snapshot, TaskSpec, Worker,
-    WorkerError,
+    Checkpoint, CheckpointFiles, CheckpointHeader, CheckpointWriter, EngineKind, Generation, Key,
+    REWRITING_VERSION, SavedState, Snapshot, TaskSpec, Worker, WorkerError,
 };
 use fog_store::Reservation;
 use fog_types::{ErrorKind, TaskId, on_disk};
@@ -20,13 +20,16 @@ use crate::tasks::errors::TaskError;
 pub(crate) const ARRIVED: &str = "arrived-";
 /// Bytes of a checkpoint for which room is requested at once.
 const ROOM_AHEAD: u64 = 4 << 20;
-const TOO_LARGE: &str =
-    "it would take more room than the storage setting and disk_free_min leave; raise storage_cap, lower disk_free_min, or remove finished jobs";
+const TOO_LARGE: &str = "it would take more room than the storage setting and disk_free_min leave; raise storage_cap, lower disk_free_min, or remove finished jobs";
 
 /// Path of a cached compiled module: named by the hash of the original, the build and the engine.
 #[must_use]
 pub fn artifact_path(data_folder: &Path, module: &str, engine: EngineKind) -> PathBuf {
-    data_folder.join("compiled").join(format!("{module}-{}-{REWRITING_VERSION}-{}.cwasm", env!("CARGO_PKG_VERSION"), engine.as_str()))
+    data_folder.join("compiled").join(format!(
+        "{module}-{}-{REWRITING_VERSION}-{}.cwasm",
+        env!("CARGO_PKG_VERSION"),
+        engine.as_str()
+    ))
 }
 
 /// Folder of all checkpoints.
@@ -63,7 +66,11 @@ impl CheckpointPlace {
     /// Reads the checkpoint to continue from, if there is one and it is of this very task.
     pub(crate) async fn load(&self, spec: &TaskSpec) -> Option<Checkpoint> {
         let (path, key) = (self.path.clone(), self.key);
-        let read = tokio::task::spawn_blocking(move || if path.exists() { Some(Checkpoint::read(&path, key.as_ref())) } else { None }).await.ok()??;
+        let read = tokio::task::spawn_blocking(move || {
+            if path.exists() { Some(Checkpoint::read(&path, key.as_ref())) } else { None }
+        })
+        .await
+        .ok()??;
         let checkpoint = match read {
             Ok((checkpoint, None)) => checkpoint,
             Ok((checkpoint, Some(problem))) => {
@@ -123,7 +130,12 @@ enum Piece {
 
 type Written = (CheckpointWriter, Result<(), String>);
 
-fn write_pieces(mut writer: CheckpointWriter, whole: bool, mut pieces: mpsc::Receiver<Piece>, path: &Path) -> Written {
+fn write_pieces(
+    mut writer: CheckpointWriter,
+    whole: bool,
+    mut pieces: mpsc::Receiver<Piece>,
+    path: &Path,
+) -> Written {
     let mut write = || {
         // Another engine may use the old path of a folder that was moved.
         let now = fog_store::path_now(path).map_err(|e| e.to_string())?;
@@ -151,7 +163,17 @@ fn write_pieces(mut writer: CheckpointWriter, whole: bool, mut pieces: mpsc::Rec
 impl<'a> Saver<'a> {
     pub(crate) fn new(place: &'a CheckpointPlace, spec: &'a TaskSpec) -> Self {
         let writing = Writing::Idle(CheckpointWriter::new(place.path.clone(), place.key));
-        Self { place, spec, writing, held: None, problem: None, may_retry: false, waiting: Vec::new(), units: 0, is_frozen: false }
+        Self {
+            place,
+            spec,
+            writing,
+            held: None,
+            problem: None,
+            may_retry: false,
+            waiting: Vec::new(),
+            units: 0,
+            is_frozen: false,
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -166,7 +188,9 @@ impl<'a> Saver<'a> {
     pub(crate) fn ask(&self, worker: &Worker) {
         let whole = match &self.writing {
             // A part may be as large as all of the state.
-            Writing::Idle(writer) => writer.wants_whole() || writer.length().saturating_mul(2) > self.place.cap,
+            Writing::Idle(writer) => {
+                writer.wants_whole() || writer.length().saturating_mul(2) > self.place.cap
+            }
             // If the incoming checkpoint fails, only a whole one can follow it.
             _ => true,
         };
@@ -182,7 +206,9 @@ impl<'a> Saver<'a> {
                 if bytes - before > self.spec.limits.state_size().0 {
                     drop(to);
                     let _ = thread.await;
-                    return Err(WorkerError::ProtocolViolation { message: "a checkpoint larger than all it may hold".to_owned() });
+                    return Err(WorkerError::ProtocolViolation {
+                        message: "a checkpoint larger than all it may hold".to_owned(),
+                    });
                 }
                 if bytes > self.place.cap || !self.take_room(bytes - before).await {
                     drop(to);
@@ -202,13 +228,19 @@ impl<'a> Saver<'a> {
 
     async fn begin(&mut self, writer: CheckpointWriter, piece: Vec<u8>) -> Result<Writing, WorkerError> {
         let Some(whole) = Snapshot::begins_whole(&piece) else {
-            return Err(WorkerError::ProtocolViolation { message: "what it sent is no checkpoint".to_owned() });
+            return Err(WorkerError::ProtocolViolation {
+                message: "what it sent is no checkpoint".to_owned(),
+            });
         };
         let before = if whole { 0 } else { writer.length() };
         let bytes = before + piece.len() as u64;
         // A whole checkpoint is written beside the last one; a part makes that one grow.
         let room = self.place.room.none();
-        self.held = Some(if whole { room.of_file(self.place.path.with_extension("fog.partial")) } else { room.lingering() });
+        self.held = Some(if whole {
+            room.of_file(self.place.path.with_extension("fog.partial"))
+        } else {
+            room.lingering()
+        });
         if bytes > self.place.cap || !self.take_room(piece.len() as u64).await {
             self.may_retry = !whole;
             return Ok(self.refused());
@@ -244,7 +276,12 @@ impl<'a> Saver<'a> {
     }
 
     /// Completes a checkpoint. Returns its units once it is on disk.
-    pub(crate) async fn keep(&mut self, saved: Result<SavedState, String>, stdout: &[u8], stderr: &[u8]) -> Option<u64> {
+    pub(crate) async fn keep(
+        &mut self,
+        saved: Result<SavedState, String>,
+        stdout: &[u8],
+        stderr: &[u8],
+    ) -> Option<u64> {
         let result = self.finish(saved, stdout, stderr).await;
         // The file counts with its own size from the next measurement on.
         self.held = None;
@@ -268,10 +305,16 @@ impl<'a> Saver<'a> {
         }
     }
 
-    async fn finish(&mut self, saved: Result<SavedState, String>, stdout: &[u8], stderr: &[u8]) -> Result<u64, String> {
+    async fn finish(
+        &mut self,
+        saved: Result<SavedState, String>,
+        stdout: &[u8],
+        stderr: &[u8],
+    ) -> Result<u64, String> {
         match std::mem::replace(&mut self.writing, Writing::Broken) {
             Writing::Busy { to, thread, .. } => {
-                let last = saved.map(|saved| (saved.units, Piece::Last(Box::new(self.rest(&saved, stdout, stderr)))));
+                let last = saved
+                    .map(|saved| (saved.units, Piece::Last(Box::new(self.rest(&saved, stdout, stderr)))));
                 let units = last.as_ref().map(|(units, _)| *units).map_err(Clone::clone);
                 if let Ok((_, last)) = last {
                     // A stopped thread returns its reason below.
@@ -297,7 +340,13 @@ impl<'a> Saver<'a> {
     fn rest(&self, saved: &SavedState, stdout: &[u8], stderr: &[u8]) -> Generation {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let header = self.place.header(self.spec).saved(saved, i64::try_from(now).unwrap_or(i64::MAX));
-        Generation { header, stdout: stdout.to_vec(), stderr: stderr.to_vec(), state: Vec::new(), files: None }
+        Generation {
+            header,
+            stdout: stdout.to_vec(),
+            stderr: stderr.to_vec(),
+            state: Vec::new(),
+            files: None,
+        }
     }
 }
 
@@ -310,7 +359,10 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn read(&self) -> Result<CheckpointFiles, ApiError> {
-        let read = |path: &PathBuf| std::fs::read(path).map_err(|e| ApiError::new(ErrorKind::Storage, format_args!("{}: {e}", path.display())));
+        let read = |path: &PathBuf| {
+            std::fs::read(path)
+                .map_err(|e| ApiError::new(ErrorKind::Storage, format_args!("{}: {e}", path.display())))
+        };
         Ok(CheckpointFiles {
             module: read(&self.module)?,
             inputs: self.inputs.iter().map(read).collect::<Result<_, _>>()?,
@@ -320,10 +372,25 @@ impl Parts {
 }
 
 /// Compares files with their hashes in the checkpoint that will include them.
-pub(crate) fn check(header: &CheckpointHeader, files: &CheckpointFiles, parts: &Parts) -> Result<(), ApiError> {
+pub(crate) fn check(
+    header: &CheckpointHeader,
+    files: &CheckpointFiles,
+    parts: &Parts,
+) -> Result<(), ApiError> {
     let module = (&header.module, &files.module, &parts.module);
-    let inputs = header.inputs.iter().map(|(_, hash)| hash).zip(&files.inputs).zip(&parts.inputs).map(|((hash, bytes), path)| (hash, bytes, path));
-    let stdin = header.stdin.iter().zip(&files.stdin).zip(&parts.stdin).map(|((hash, bytes), path)| (hash, bytes, path));
+    let inputs = header
+        .inputs
+        .iter()
+        .map(|(_, hash)| hash)
+        .zip(&files.inputs)
+        .zip(&parts.inputs)
+        .map(|((hash, bytes), path)| (hash, bytes, path));
+    let stdin = header
+        .stdin
+        .iter()
+        .zip(&files.stdin)
+        .zip(&parts.stdin)
+        .map(|((hash, bytes), path)| (hash, bytes, path));
     for (hash, bytes, path) in std::iter::once(module).chain(inputs).chain(stdin) {
         if blake3::hash(bytes).to_hex().as_str() != hash {
             return Err(crate::query::to_api(fog_store::StoreError::Changed { path: path.clone() }));
@@ -342,7 +409,8 @@ pub(crate) fn export(place: &CheckpointPlace, parts: &Parts, path: &Path) -> Res
     let files = parts.read()?;
     check(&checkpoint.header, &files, parts)?;
     let generation = checkpoint.into_generation(Some(files)).map_err(|e| ApiError::new(ErrorKind::Bug, e))?;
-    let to = fog_runtime::replaceable(path).map_err(|e| TaskError::UnfitPath { path: path.to_owned(), why: e.to_string() })?;
+    let to = fog_runtime::replaceable(path)
+        .map_err(|e| TaskError::UnfitPath { path: path.to_owned(), why: e.to_string() })?;
     CheckpointWriter::new(to, None).write(&generation, true).map_err(|e| ApiError::of(&e))?;
     Ok((generation.header.units, generation.header.taken_ms))
 }

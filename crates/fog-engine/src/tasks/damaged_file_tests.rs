@@ -39,7 +39,13 @@ fn job(device: &mut TestEngine, tasks: usize) -> (JobId, Blobs) {
     let blobs = Blobs { module: blob(device, "module"), stdin: Some(blob(device, "stdin")), inputs, items };
     let map = Map::Inputs((0..tasks).map(|n| format!("item{n}")).collect());
     let file = JobFile { map, ..JobFile::for_module("job", "m.wasm") };
-    let new = NewJob { file, blobs: blobs.clone(), owner: "this device".to_owned(), grid: None, now: device.engine.ctx.clock.unix() };
+    let new = NewJob {
+        file,
+        blobs: blobs.clone(),
+        owner: "this device".to_owned(),
+        grid: None,
+        now: device.engine.ctx.clock.unix(),
+    };
     (device.engine.ctx.store.insert_job(&new).unwrap(), blobs)
 }
 
@@ -80,13 +86,22 @@ async fn a_task_of_a_changed_file_fails_and_says_which_and_the_others_go_on() {
             assert!(matches!(end, TaskOutcome::Damaged { .. }), "{kind}: {end:?}");
             device.engine.tasks.task_ended(&mut device.engine.ctx, claim, false, end).unwrap();
             let row = device.engine.ctx.store.task(task).unwrap();
-            let names_it = row.problem.starts_with(kind) && row.problem.contains(path.to_str().unwrap()) && row.problem.contains("Submit the job again");
+            let names_it = row.problem.starts_with(kind)
+                && row.problem.contains(path.to_str().unwrap())
+                && row.problem.contains("Submit the job again");
             assert!(row.state == TaskState::Failed && names_it, "{kind}: {:?} {}", row.state, row.problem);
             assert!(path.exists(), "the owner may look at it");
-            assert_eq!(device.engine.ctx.store.job_state(id).unwrap(), JobState::Running, "the other tasks go on");
+            assert_eq!(
+                device.engine.ctx.store.job_state(id).unwrap(),
+                JobState::Running,
+                "the other tasks go on"
+            );
             if wrong == blobs.items[1] {
                 let (_, end) = attempt(&mut device, TaskId { job: id, index: 2 }).await;
-                assert!(!matches!(end, TaskOutcome::Damaged { .. }), "another task's file is as it was: {end:?}");
+                assert!(
+                    !matches!(end, TaskOutcome::Damaged { .. }),
+                    "another task's file is as it was: {end:?}"
+                );
             }
         }
     }
@@ -97,8 +112,17 @@ async fn a_module_that_was_compiled_already_is_not_read() {
     let mut device = test_engine();
     let (id, blobs) = job(&mut device, 1);
     let row = device.engine.ctx.store.job(id).unwrap();
-    let launch =
-        device.engine.ctx.launch(fog_store::Claim { task: TaskId { job: id, index: 0 }, attempt: 0 }, &row, Percent::FULL, Priority::Idle, 1 << 30).unwrap();
+    let launch = device
+        .engine
+        .ctx
+        .launch(
+            fog_store::Claim { task: TaskId { job: id, index: 0 }, attempt: 0 },
+            &row,
+            Percent::FULL,
+            Priority::Idle,
+            1 << 30,
+        )
+        .unwrap();
     std::fs::create_dir_all(launch.artifact.parent().unwrap()).unwrap();
     std::fs::write(&launch.artifact, b"compiled").unwrap();
     DAMAGES[0](&device.engine.ctx.store.blob(blobs.module).unwrap());
@@ -115,7 +139,20 @@ async fn a_hosted_task_of_a_changed_file_is_given_back_and_the_file_fetched_anew
         let (id, blobs) = job(&mut device, 1);
         let deadline = UnixMillis(device.engine.ctx.clock.unix().0 + 86_400_000);
         let (lease, offer) = ("07".repeat(16), BlobId([0; 32]).to_string());
-        device.engine.ctx.store.host(&HostedRow { job: id, lease, requester: node(2), offer, deadline, message: None, has_receipt: false }).unwrap();
+        device
+            .engine
+            .ctx
+            .store
+            .host(&HostedRow {
+                job: id,
+                lease,
+                requester: node(2),
+                offer,
+                deadline,
+                message: None,
+                has_receipt: false,
+            })
+            .unwrap();
         device.engine.exchange.restore_hosted(&mut device.engine.ctx).unwrap();
         let wrong = blobs.inputs["data.csv"];
         let path = device.engine.ctx.store.blob(wrong).unwrap();
@@ -132,11 +169,17 @@ async fn a_hosted_task_of_a_changed_file_is_given_back_and_the_file_fetched_anew
         }
         device.engine.settle();
         let said = device.engine.exchange.hosted()[&id].message.clone().expect("its requester is told");
-        let Ok(fog_grid::Message::Failed { problem, is_hopeless, .. }) = fog_grid::Message::decode(&said) else { panic!("it is not told as a failure") };
+        let Ok(fog_grid::Message::Failed { problem, is_hopeless, .. }) = fog_grid::Message::decode(&said)
+        else {
+            panic!("it is not told as a failure")
+        };
         assert!(!is_hopeless, "no other device would be asked");
         assert!(problem.contains("damaged") && !problem.contains('/'), "{problem}");
         assert_eq!(device.engine.ctx.store.job_state(id).unwrap(), JobState::Failed);
-        assert!(matches!(device.engine.ctx.store.blob(wrong), Err(StoreError::NoBlob(_))), "it would be taken for the file the next time");
+        assert!(
+            matches!(device.engine.ctx.store.blob(wrong), Err(StoreError::NoBlob(_))),
+            "it would be taken for the file the next time"
+        );
         assert!(device.engine.ctx.store.blob(blobs.module).is_ok());
     }
 }
@@ -149,7 +192,20 @@ async fn a_hosted_task_without_room_for_its_result_is_given_back() {
     let now = device.engine.ctx.clock.unix();
     let (lease, offer) = ("07".repeat(16), BlobId([0; 32]).to_string());
     let deadline = UnixMillis(now.0 + 86_400_000);
-    device.engine.ctx.store.host(&HostedRow { job: id, lease, requester: node(2), offer, deadline, message: None, has_receipt: false }).unwrap();
+    device
+        .engine
+        .ctx
+        .store
+        .host(&HostedRow {
+            job: id,
+            lease,
+            requester: node(2),
+            offer,
+            deadline,
+            message: None,
+            has_receipt: false,
+        })
+        .unwrap();
     device.engine.exchange.restore_hosted(&mut device.engine.ctx).unwrap();
     let task = TaskId { job: id, index: 0 };
     let claim = device.engine.ctx.store.claim(task, "test", now).unwrap();
@@ -157,7 +213,9 @@ async fn a_hosted_task_without_room_for_its_result_is_given_back() {
     device.engine.tasks.task_ended(&mut device.engine.ctx, claim, false, TaskOutcome::NoRoom(full)).unwrap();
     device.engine.exchange.host_ended(&mut device.engine.ctx, id).unwrap();
     let said = device.engine.exchange.hosted()[&id].message.clone().expect("its requester is told");
-    let Ok(fog_grid::Message::Failed { problem, is_hopeless, .. }) = fog_grid::Message::decode(&said) else { panic!("it is not told as a failure") };
+    let Ok(fog_grid::Message::Failed { problem, is_hopeless, .. }) = fog_grid::Message::decode(&said) else {
+        panic!("it is not told as a failure")
+    };
     assert!(!is_hopeless && problem.contains("no room") && !problem.contains("MiB"), "{problem}");
 }
 
@@ -167,11 +225,18 @@ async fn a_hosted_task_without_room_for_its_result_is_given_back() {
 async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
     for damage in DAMAGES {
         let mut device = test_engine();
-        let wish = GridOptions { replicas: 1, adaptive: false, spot_checks: 0, trust: None, ..GridOptions::default() };
+        let wish = GridOptions {
+            replicas: 1,
+            adaptive: false,
+            spot_checks: 0,
+            trust: None,
+            ..GridOptions::default()
+        };
         let id = device.job(2, Some(wish), |_| {});
         let task = TaskId { job: id, index: 1 };
         let folder = device.engine.ctx.store.folder().to_owned();
-        let sealed = seal_stored(|| Ok(&[7u8; 100_000][..]), &folder, &device.engine.ctx.secret, None).unwrap();
+        let sealed =
+            seal_stored(|| Ok(&[7u8; 100_000][..]), &folder, &device.engine.ctx.secret, None).unwrap();
         let row = sealed.1.clone();
         device.engine.exchange.state_sealed(&mut device.engine.ctx, task, node(1), 50, Ok(sealed)).unwrap();
         let (units, content) = device.engine.exchange.requester().checkpoint(task).unwrap();
@@ -182,24 +247,45 @@ async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
         // The device requests the state.
         let (theirs, ours) = tokio::io::duplex(1 << 20);
         let link = Link { node: node(1), channel: Channel::Content, pipe: Box::new(ours) };
-        let found = path.exists().then(|| (device.engine.exchange.unlocked(&device.engine.ctx, row.clone()), path.clone()));
+        let found = path
+            .exists()
+            .then(|| (device.engine.exchange.unlocked(&device.engine.ctx, row.clone()), path.clone()));
         let (to, mut from) = mpsc::channel(4);
         let request = fog_grid::ContentRequest { id: content.id, from: Some(0), count: 9 };
         serve(link, request, found, Some(DamageReport { blob: row.blob, to })).await;
         drop(theirs);
-        let Some(EngineMessage::Exchange(news)) = from.recv().await else { panic!("it is known to the log alone") };
+        let Some(EngineMessage::Exchange(news)) = from.recv().await else {
+            panic!("it is known to the log alone")
+        };
         device.engine.exchange.handle_event(&mut device.engine.ctx, *news).unwrap();
         device.engine.settle();
         assert_eq!(device.engine.exchange.requester().checkpoint(task), None);
-        assert!(device.engine.ctx.store.kept_states(id).unwrap().is_empty() && device.engine.ctx.store.blob(row.blob).is_err());
-        assert!(device.engine.ctx.store.content(&row.id).unwrap().is_none(), "it is offered to nobody any more");
+        assert!(
+            device.engine.ctx.store.kept_states(id).unwrap().is_empty()
+                && device.engine.ctx.store.blob(row.blob).is_err()
+        );
+        assert!(
+            device.engine.ctx.store.content(&row.id).unwrap().is_none(),
+            "it is offered to nobody any more"
+        );
         let attempts = device.engine.ctx.store.attempts(task).unwrap();
         assert_eq!(attempts.len(), 1);
-        assert!(attempts[0].outcome == "interrupted" && attempts[0].detail.contains("damaged"), "{:?}", attempts[0]);
+        assert!(
+            attempts[0].outcome == "interrupted" && attempts[0].detail.contains("damaged"),
+            "{:?}",
+            attempts[0]
+        );
         assert_eq!(device.engine.ctx.store.task(task).unwrap().attempts, 0, "it costs the task no try");
         assert!(device.engine.exchange.requester().lease(lease, node(1)).is_none());
         let now = device.engine.ctx.now_ms();
-        let wanted = device.engine.exchange.requester().wanting(9, now).into_iter().find(|(wanted, _, _)| *wanted == task).unwrap();
+        let wanted = device
+            .engine
+            .exchange
+            .requester()
+            .wanting(9, now)
+            .into_iter()
+            .find(|(wanted, _, _)| *wanted == task)
+            .unwrap();
         assert!(wanted.2.is_empty(), "the same device may begin it");
         // No other trace of the state is kept: the next state counts.
         let next = seal_stored(|| Ok(&[8u8; 100][..]), &folder, &device.engine.ctx.secret, None).unwrap();
@@ -213,12 +299,23 @@ async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
 async fn a_whole_state_is_served_and_stays() {
     let device = test_engine();
     let folder = device.engine.ctx.store.folder().to_owned();
-    let (file, row) = seal_stored(|| Ok(&[7u8; 100_000][..]), &folder, &device.engine.ctx.secret, None).unwrap();
+    let (file, row) =
+        seal_stored(|| Ok(&[7u8; 100_000][..]), &folder, &device.engine.ctx.secret, None).unwrap();
     let (theirs, ours) = tokio::io::duplex(1 << 20);
     let link = Link { node: node(1), channel: Channel::Content, pipe: Box::new(ours) };
     let (to, mut from) = mpsc::channel(4);
-    let request = fog_grid::ContentRequest { id: crate::exchange::content_of(&row).unwrap().id, from: Some(0), count: 9 };
-    serve(link, request, Some((row.clone(), file.path().to_owned())), Some(DamageReport { blob: row.blob, to })).await;
+    let request = fog_grid::ContentRequest {
+        id: crate::exchange::content_of(&row).unwrap().id,
+        from: Some(0),
+        count: 9,
+    };
+    serve(
+        link,
+        request,
+        Some((row.clone(), file.path().to_owned())),
+        Some(DamageReport { blob: row.blob, to }),
+    )
+    .await;
     drop(theirs);
     assert!(from.recv().await.is_none());
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, EstimateView};
 use fog_runtime::{
-    CompileLimits, EngineKind, FromWorker, LimitKind, Outcome, Priority, Report, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare_within,
+    CompileLimits, EngineKind, FromWorker, LimitKind, Outcome, Priority, Report, Worker, WorkerError,
+    WorkerEvent, WorkerProgram, prepare_within,
 };
 use fog_types::{ByteCount, ErrorKind, HasKind, Percent};
 use tokio::sync::watch;
@@ -45,7 +46,14 @@ struct Sample {
 pub(crate) async fn estimate(prepared: Prepared, share: Share) -> Result<EstimateView, ApiError> {
     let Share { program, data_folder, room, compile, mut duty, limit, slots } = share;
     let gone = || ApiError::new(ErrorKind::Bug, "a file of the job is gone");
-    let path_of = |id| prepared.copied.iter().find(|blob| blob.id() == id).map(|blob| blob.path().to_owned()).ok_or_else(gone);
+    let path_of = |id| {
+        prepared
+            .copied
+            .iter()
+            .find(|blob| blob.id() == id)
+            .map(|blob| blob.path().to_owned())
+            .ok_or_else(gone)
+    };
     // The front end waits, and the seconds are limited.
     let program = program.with_priority(Priority::Asked);
     let module = path_of(prepared.blobs.module)?;
@@ -55,7 +63,17 @@ pub(crate) async fn estimate(prepared: Prepared, share: Share) -> Result<Estimat
     // The module is compiled again if the cached one is of another build or damaged.
     for _ in 0..2 {
         let room = CompiledRoom::new(room.clone(), artifact.clone());
-        prepare_within(&program, &module, &artifact, EngineKind::Compiled, Some(compile), duty.clone(), Some(&room)).await.map_err(worker)?;
+        prepare_within(
+            &program,
+            &module,
+            &artifact,
+            EngineKind::Compiled,
+            Some(compile),
+            duty.clone(),
+            Some(&room),
+        )
+        .await
+        .map_err(worker)?;
         drop(room);
         spec.duty = *duty.borrow_and_update();
         let sampled = Worker::spawn(&program, spec.clone(), None).map_err(worker)?;
@@ -65,7 +83,8 @@ pub(crate) async fn estimate(prepared: Prepared, share: Share) -> Result<Estimat
         }
         let _ = tokio::fs::remove_file(&artifact).await;
     }
-    let sample = found.ok_or_else(|| ApiError::new(ErrorKind::Bug, "the compiled module cannot be loaded"))?;
+    let sample =
+        found.ok_or_else(|| ApiError::new(ErrorKind::Bug, "the compiled module cannot be loaded"))?;
     if let Some(problem) = sample.report.as_ref().and_then(|report| problem(&report.outcome)) {
         return Err(problem.into());
     }
@@ -73,7 +92,12 @@ pub(crate) async fn estimate(prepared: Prepared, share: Share) -> Result<Estimat
 }
 
 /// Follows a worker for a while; `None` when its compiled module was stale.
-async fn sample(mut worker: Worker, begins: Percent, limit: Duration, duty: &mut watch::Receiver<Percent>) -> Result<Option<Sample>, WorkerError> {
+async fn sample(
+    mut worker: Worker,
+    begins: Percent,
+    limit: Duration,
+    duty: &mut watch::Receiver<Percent>,
+) -> Result<Option<Sample>, WorkerError> {
     let mut pace = Pace::new(begins, Instant::now());
     let mut sample = Sample { units: 0, permille: None, millis: 0, report: None };
     loop {
@@ -104,7 +128,9 @@ async fn sample(mut worker: Worker, begins: Percent, limit: Duration, duty: &mut
                 break;
             }
             Some(WorkerEvent::Message(FromWorker::Failed { stale: true, .. })) => return Ok(None),
-            Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(WorkerError::ProtocolViolation { message }),
+            Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => {
+                return Err(WorkerError::ProtocolViolation { message });
+            }
             Some(WorkerEvent::Gone(error)) => return Err(error),
             None => return Err(WorkerError::Died { status: "no word".to_owned() }),
             Some(_) => {}
@@ -165,7 +191,9 @@ fn problem(outcome: &Outcome) -> Option<TaskError> {
     match outcome {
         Outcome::Exited(0) => None,
         Outcome::Exited(code) => Some(TaskError::FirstTaskExited { code: *code }),
-        Outcome::Trapped(why) | Outcome::Refused(why) => Some(TaskError::FirstTaskFailed { why: why.clone() }),
+        Outcome::Trapped(why) | Outcome::Refused(why) => {
+            Some(TaskError::FirstTaskFailed { why: why.clone() })
+        }
         Outcome::Limit(LimitKind::Units) => Some(TaskError::FirstTaskReachedUnits),
         Outcome::Limit(LimitKind::WallTime) => Some(TaskError::FirstTaskReachedTime),
         Outcome::Limit(LimitKind::Memory) => Some(TaskError::FirstTaskReachedMemory),
@@ -185,7 +213,10 @@ mod tests {
     fn a_task_stands_for_all_and_part_of_one_for_the_whole() {
         let part = Sample { units: 1_000, permille: Some(250), millis: 2_000, report: None };
         let found = extrapolate(&part, 10, 4, ByteCount(7));
-        assert_eq!((found.units, found.seconds, found.memory, found.is_whole), (Some(40_000), Some(24), 7, false));
+        assert_eq!(
+            (found.units, found.seconds, found.memory, found.is_whole),
+            (Some(40_000), Some(24), 7, false)
+        );
         let silent = Sample { permille: None, ..part };
         let found = extrapolate(&silent, 10, 4, ByteCount(7));
         assert_eq!((found.units, found.seconds, found.sample_units), (None, None, 1_000));

@@ -39,7 +39,11 @@ pub(crate) struct Wanted {
 
 #[cfg(test)]
 impl Wanted {
-    pub(crate) fn new(prepared: Prepared, now: bool, answer: oneshot::Sender<Result<Reply, ApiError>>) -> Self {
+    pub(crate) fn new(
+        prepared: Prepared,
+        now: bool,
+        answer: oneshot::Sender<Result<Reply, ApiError>>,
+    ) -> Self {
         Self { prepared, ask: Ask { seconds: 1, now }, answer }
     }
 }
@@ -72,13 +76,22 @@ impl Estimates {
 }
 
 impl Tasks {
-    pub(crate) fn estimate(&self, ctx: &Context, text: String, folder: PathBuf, ask: Ask, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+    pub(crate) fn estimate(
+        &self,
+        ctx: &Context,
+        text: String,
+        folder: PathBuf,
+        ask: Ask,
+        answer: oneshot::Sender<Result<Reply, ApiError>>,
+    ) {
         let (to, place) = (ctx.to_self.clone(), ctx.copy_place());
         tokio::task::spawn_blocking(move || {
             let prepared = submit::prepare(&text, &folder, &place, &|| !answer.is_closed());
             match prepared {
                 // A send fails only when the loop is gone.
-                Ok(prepared) => drop(to.blocking_send(EngineMessage::Estimate(Box::new(EstimateNews::Prepared(Wanted { prepared, ask, answer }))))),
+                Ok(prepared) => drop(to.blocking_send(EngineMessage::Estimate(Box::new(
+                    EstimateNews::Prepared(Wanted { prepared, ask, answer }),
+                )))),
                 // A send fails only when the front end is gone.
                 Err(error) => drop(answer.send(Err(error))),
             }
@@ -126,7 +139,8 @@ impl Tasks {
         let charge = ctx.charge_for(&file.limits, module, module_bytes, budget);
         if used.saturating_add(charge) > budget {
             let spare = crate::tasks::scheduler::in_steps(budget.saturating_sub(used));
-            self.estimates.wait = Some(MemoryWait { job: JobId(0), name: clean_name(&file.name), wanted: charge, spare });
+            self.estimates.wait =
+                Some(MemoryWait { job: JobId(0), name: clean_name(&file.name), wanted: charge, spare });
             // The memory is kept free for it, or new tasks would take it for ever.
             self.estimates.memory = charge;
             return;

@@ -16,12 +16,25 @@ impl TestEngine {
         let (answer, answered) = oneshot::channel();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("m.wasm"), b"\0asm\x01\0\0\0").unwrap();
-        let text = format!("version = 1\nname = \"large\"\nmodule = \"m.wasm\"\n[limits]\nmemory = \"{memory}MiB\"\ndisk = \"1MiB\"\n");
+        let text = format!(
+            "version = 1\nname = \"large\"\nmodule = \"m.wasm\"\n[limits]\nmemory = \"{memory}MiB\"\ndisk = \"1MiB\"\n"
+        );
         let prepared = {
-            let place = CopyPlace { room: DiskRoom::unlimited(self.engine.ctx.store.holds()), ..self.engine.ctx.copy_place() };
-            std::thread::scope(|scope| scope.spawn(|| submit::prepare(&text, folder.path(), &place, &|| true).unwrap()).join().unwrap())
+            let place = CopyPlace {
+                room: DiskRoom::unlimited(self.engine.ctx.store.holds()),
+                ..self.engine.ctx.copy_place()
+            };
+            std::thread::scope(|scope| {
+                scope
+                    .spawn(|| submit::prepare(&text, folder.path(), &place, &|| true).unwrap())
+                    .join()
+                    .unwrap()
+            })
         };
-        self.engine.tasks.estimate_news(&mut self.engine.ctx, EstimateNews::Prepared(crate::tasks::estimates::Wanted::new(prepared, now, answer)));
+        self.engine.tasks.estimate_news(
+            &mut self.engine.ctx,
+            EstimateNews::Prepared(crate::tasks::estimates::Wanted::new(prepared, now, answer)),
+        );
         answered
     }
 
@@ -32,23 +45,38 @@ impl TestEngine {
 
     fn set_memory(&mut self, available: u64) {
         let now = self.engine.ctx.clock.moment();
-        self.engine.ctx.rules.handle_readings(Readings { ram_available: Some(available), idle: Some(1e6), ..Readings::default() }, now);
+        self.engine.ctx.rules.handle_readings(
+            Readings { ram_available: Some(available), idle: Some(1e6), ..Readings::default() },
+            now,
+        );
     }
 }
 
 #[tokio::test]
 async fn an_estimate_waits_while_the_device_is_off_and_has_its_memory_lent() {
     let mut device = test_engine();
-    device.engine.set_settings([("memory_share".to_owned(), 50.into()), ("unknown_idle".to_owned(), "allow".into())].into()).unwrap();
+    device
+        .engine
+        .set_settings(
+            [("memory_share".to_owned(), 50.into()), ("unknown_idle".to_owned(), "allow".into())].into(),
+        )
+        .unwrap();
     device.engine.set_settings([("contributing".to_owned(), false.into())].into()).unwrap();
     device.set_memory(1024 * MIB);
     let mut first = device.wants_estimate(100, false);
     let second = device.wants_estimate(400, false);
     device.turn();
-    assert!(device.engine.tasks.estimates.is_busy() && device.engine.tasks.memory_used(&device.engine.ctx) == 0, "it begins although the device is off");
+    assert!(
+        device.engine.tasks.estimates.is_busy() && device.engine.tasks.memory_used(&device.engine.ctx) == 0,
+        "it begins although the device is off"
+    );
     device.engine.set_settings([("contributing".to_owned(), true.into())].into()).unwrap();
     device.set_memory(1024 * MIB);
-    assert!(device.engine.ctx.rules.verdict().duty > Percent::ZERO, "{:?}", device.engine.ctx.rules.verdict());
+    assert!(
+        device.engine.ctx.rules.verdict().duty > Percent::ZERO,
+        "{:?}",
+        device.engine.ctx.rules.verdict()
+    );
     device.turn();
     let used = device.engine.tasks.memory_used(&device.engine.ctx);
     assert!(used >= 100 * MIB, "what it holds is in no sum: {used}");
@@ -69,7 +97,9 @@ async fn an_estimate_waits_while_the_device_is_off_and_has_its_memory_lent() {
     drop(second);
     device.turn();
     assert!(
-        !device.engine.tasks.estimates.is_busy() && device.engine.tasks.memory_used(&device.engine.ctx) == 0 && device.engine.tasks.estimates.wait.is_none()
+        !device.engine.tasks.estimates.is_busy()
+            && device.engine.tasks.memory_used(&device.engine.ctx) == 0
+            && device.engine.tasks.estimates.wait.is_none()
     );
 }
 
@@ -81,7 +111,11 @@ async fn a_job_that_this_device_cannot_run_is_not_estimated() {
     let mut answered = device.wants_estimate((total / MIB).min(4000), false);
     if total / 20 < 4000 * MIB {
         let refused = answered.try_recv().unwrap().unwrap_err();
-        assert!(refused.kind == fog_types::ErrorKind::LimitReached && refused.message.contains("this device lends"), "{refused:?}");
+        assert!(
+            refused.kind == fog_types::ErrorKind::LimitReached
+                && refused.message.contains("this device lends"),
+            "{refused:?}"
+        );
         assert!(!device.engine.tasks.estimates.is_busy());
     }
 }
@@ -91,11 +125,18 @@ async fn an_estimate_that_is_asked_for_now_waits_for_no_rule_that_gives_way() {
     let mut device = test_engine();
     device.engine.set_settings([("contributing".to_owned(), true.into())].into()).unwrap();
     let now = device.engine.ctx.clock.moment();
-    device.engine.ctx.rules.handle_readings(Readings { ram_available: Some(16 << 30), idle: Some(0.0), ..Readings::default() }, now);
+    device.engine.ctx.rules.handle_readings(
+        Readings { ram_available: Some(16 << 30), idle: Some(0.0), ..Readings::default() },
+        now,
+    );
     assert_eq!(device.engine.ctx.rules.verdict().duty, Percent::ZERO);
     let waits = device.wants_estimate(100, false);
     device.turn();
-    assert_eq!(device.engine.tasks.memory_used(&device.engine.ctx), 0, "it runs while its owner uses the device");
+    assert_eq!(
+        device.engine.tasks.memory_used(&device.engine.ctx),
+        0,
+        "it runs while its owner uses the device"
+    );
     drop(waits);
     let _asked = device.wants_estimate(100, true);
     device.engine.set_settings([("contributing".to_owned(), false.into())].into()).unwrap();
@@ -103,5 +144,9 @@ async fn an_estimate_that_is_asked_for_now_waits_for_no_rule_that_gives_way() {
     assert_eq!(device.engine.tasks.memory_used(&device.engine.ctx), 0, "it runs although the device is off");
     device.engine.set_settings([("contributing".to_owned(), true.into())].into()).unwrap();
     device.turn();
-    assert!(device.engine.tasks.memory_used(&device.engine.ctx) > 0, "{:?}", device.engine.ctx.rules.verdict().for_requested());
+    assert!(
+        device.engine.tasks.memory_used(&device.engine.ctx) > 0,
+        "{:?}",
+        device.engine.ctx.rules.verdict().for_requested()
+    );
 }

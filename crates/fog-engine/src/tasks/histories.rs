@@ -33,7 +33,11 @@ fn taken(data_folder: &Path) -> u64 {
 /// Number of marks in the history of a task; 0 when there is no history.
 pub(crate) fn marks(data_folder: &Path, task: TaskId) -> u32 {
     let folder = history_path(data_folder, task);
-    if History::exists(&folder) { History::read(&folder).map_or(0, |history| history.marks.len() as u32) } else { 0 }
+    if History::exists(&folder) {
+        History::read(&folder).map_or(0, |history| history.marks.len() as u32)
+    } else {
+        0
+    }
 }
 
 /// Writes the history of a running task.
@@ -51,7 +55,14 @@ pub(crate) struct Historian {
 impl Historian {
     /// Opens or creates the history of this task. `None` when it is damaged: it is left as it is, and the
     /// task runs without one.
-    pub(crate) async fn open(data_folder: PathBuf, room: DiskRoom, task: TaskId, header: CheckpointHeader, segment: u64, cap: u64) -> Option<Self> {
+    pub(crate) async fn open(
+        data_folder: PathBuf,
+        room: DiskRoom,
+        task: TaskId,
+        header: CheckpointHeader,
+        segment: u64,
+        cap: u64,
+    ) -> Option<Self> {
         let folder = history_path(&data_folder, task);
         let at = folder.clone();
         let opened = tokio::task::spawn_blocking(move || -> Result<History, String> {
@@ -95,7 +106,10 @@ impl Historian {
         }
         let number = mark.number;
         let known = self.history.marks.len();
-        let is_as_before = self.history.add(HistoryMark::new(mark, stdout)).map_err(|e| HistoryProblem::ProtocolViolation(e.to_string()))?;
+        let is_as_before = self
+            .history
+            .add(HistoryMark::new(mark, stdout))
+            .map_err(|e| HistoryProblem::ProtocolViolation(e.to_string()))?;
         if !is_as_before {
             return Err(HistoryProblem::Differs(number));
         }
@@ -115,10 +129,14 @@ impl Historian {
         let (data_folder, cap) = (self.data_folder.clone(), self.cap);
         let partial = to.with_extension("partial");
         let length = tokio::fs::metadata(&from).await.map_or(0, |file| file.len());
-        let Ok(room) = self.room.ask(on_disk(length)).await.map(|room| room.of_file(partial.clone())) else { return };
+        let Ok(room) = self.room.ask(on_disk(length)).await.map(|room| room.of_file(partial.clone())) else {
+            return;
+        };
         let copied = tokio::task::spawn_blocking(move || {
             let is_ours = to.parent().is_some_and(|folder| fog_store::make_private_folder(folder).is_ok());
-            let fits = is_ours && std::fs::metadata(&from).is_ok_and(|file| taken(&data_folder).saturating_add(file.len()) <= cap);
+            let fits = is_ours
+                && std::fs::metadata(&from)
+                    .is_ok_and(|file| taken(&data_folder).saturating_add(file.len()) <= cap);
             if !fits || to.exists() {
                 return Ok(());
             }
@@ -157,7 +175,13 @@ pub(crate) enum HistoryProblem {
 }
 
 /// Writes a history with program and inputs, unsealed, to the folder `to`.
-pub(crate) fn export(data_folder: &Path, task: TaskId, place: &CheckpointPlace, parts: &Parts, to: &Path) -> Result<HistoryView, ApiError> {
+pub(crate) fn export(
+    data_folder: &Path,
+    task: TaskId,
+    place: &CheckpointPlace,
+    parts: &Parts,
+    to: &Path,
+) -> Result<HistoryView, ApiError> {
     let folder = history_path(data_folder, task);
     if !History::exists(&folder) {
         return Err(TaskError::NoHistory { index: task.index, id: task.job }.into());
@@ -166,7 +190,8 @@ pub(crate) fn export(data_folder: &Path, task: TaskId, place: &CheckpointPlace, 
         return Err(TaskError::HistoryThere { path: to.to_owned() }.into());
     }
     let history = History::read(&folder).map_err(|e| ApiError::of(&e))?;
-    std::fs::create_dir_all(to).map_err(|e| ApiError::new(ErrorKind::Storage, format_args!("{}: {e}", to.display())))?;
+    std::fs::create_dir_all(to)
+        .map_err(|e| ApiError::new(ErrorKind::Storage, format_args!("{}: {e}", to.display())))?;
     let files = parts.read()?;
     let mut checkpoints = 0;
     let mut checked = None;
@@ -179,7 +204,8 @@ pub(crate) fn export(data_folder: &Path, task: TaskId, place: &CheckpointPlace, 
         if checkpoints == 0 {
             checkpoints::check(&checkpoint.header, &files, parts)?;
         }
-        let generation = checkpoint.into_generation(Some(files.clone())).map_err(|e| ApiError::new(ErrorKind::Bug, e))?;
+        let generation =
+            checkpoint.into_generation(Some(files.clone())).map_err(|e| ApiError::new(ErrorKind::Bug, e))?;
         let path = History::checkpoint(to, mark.number);
         CheckpointWriter::new(path, None).write(&generation, true).map_err(|e| ApiError::of(&e))?;
         checkpoints += 1;
@@ -188,5 +214,12 @@ pub(crate) fn export(data_folder: &Path, task: TaskId, place: &CheckpointPlace, 
     }
     history.write(to).map_err(|e| ApiError::of(&e))?;
     let ended = history.end.is_some();
-    Ok(HistoryView { index: task.index, segment: history.segment, marks: history.marks.len() as u32, checkpoints, ended, checked })
+    Ok(HistoryView {
+        index: task.index,
+        segment: history.segment,
+        marks: history.marks.len() as u32,
+        checkpoints,
+        ended,
+        checked,
+    })
 }

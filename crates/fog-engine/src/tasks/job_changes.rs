@@ -15,12 +15,22 @@ impl Tasks {
     pub(crate) fn job_state(&self, ctx: &Context, id: JobId) -> Result<JobState, StoreError> {
         ctx.unstored.state(id).unwrap_or_else(|| match ctx.store.job_state(id) {
             // A running job exists even if the database cannot be read.
-            Err(error) if error.kind() == ErrorKind::Storage && self.active.values().any(|active| active.claim.task.job == id) => Ok(JobState::Running),
+            Err(error)
+                if error.kind() == ErrorKind::Storage
+                    && self.active.values().any(|active| active.claim.task.job == id) =>
+            {
+                Ok(JobState::Running)
+            }
             other => other,
         })
     }
 
-    pub(crate) fn change_job(&mut self, ctx: &mut Context, id: JobId, action: JobAction) -> Result<Reply, ApiError> {
+    pub(crate) fn change_job(
+        &mut self,
+        ctx: &mut Context,
+        id: JobId,
+        action: JobAction,
+    ) -> Result<Reply, ApiError> {
         if action == JobAction::RunNow {
             return self.run_now(ctx, id);
         }

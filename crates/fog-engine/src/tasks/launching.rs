@@ -20,13 +20,30 @@ use crate::tasks::stored_files::Stored;
 impl Context {
     /// Collects what a task needs before it starts, at this duty and priority; its compiler gets at most `budget` bytes
     /// of memory.
-    pub(crate) fn launch(&self, claim: Claim, job: &fog_store::JobRow, duty: Percent, priority: Priority, budget: u64) -> Result<Launch, StoreError> {
-        let artifact = artifact_path(self.store.folder(), &job.blobs.module.to_string(), EngineKind::Compiled);
+    pub(crate) fn launch(
+        &self,
+        claim: Claim,
+        job: &fog_store::JobRow,
+        duty: Percent,
+        priority: Priority,
+        budget: u64,
+    ) -> Result<Launch, StoreError> {
+        let artifact =
+            artifact_path(self.store.folder(), &job.blobs.module.to_string(), EngineKind::Compiled);
         cleanup::touch(&artifact);
-        let spec = runner::spec_of(&job.file, &job.blobs, claim.task.index, |id| self.store.blob(id), artifact.clone(), duty)?;
+        let spec = runner::spec_of(
+            &job.file,
+            &job.blobs,
+            claim.task.index,
+            |id| self.store.blob(id),
+            artifact.clone(),
+            duty,
+        )?;
         let place = self.place_of(job, claim.task);
         let module = self.store.blob(job.blobs.module)?;
-        let files = files_of(job, claim.task.index).into_iter().map(|(what, id)| Ok((what, Stored::of_task(&self.store, id)?)));
+        let files = files_of(job, claim.task.index)
+            .into_iter()
+            .map(|(what, id)| Ok((what, Stored::of_task(&self.store, id)?)));
         let files = files.collect::<Result<_, StoreError>>()?;
         let module_bytes = memory_budget::length(&module).unwrap_or(0);
         Ok(Launch {
@@ -46,7 +63,8 @@ impl Context {
     }
 
     pub(crate) fn place_of(&self, job: &fog_store::JobRow, task: TaskId) -> CheckpointPlace {
-        let mut inputs: Vec<(String, String)> = job.blobs.inputs.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
+        let mut inputs: Vec<(String, String)> =
+            job.blobs.inputs.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
         if let (Map::Inputs(_), Some(id)) = (&job.file.map, job.blobs.items.get(task.index as usize)) {
             inputs.push(("item".to_owned(), id.to_string()));
         }

@@ -44,7 +44,8 @@ impl Context {
     pub(crate) fn memory_budget(&self, used: u64) -> u64 {
         // Before the first sample a small machine is assumed.
         let available = self.rules.readings().ram_available.unwrap_or(2 << 30);
-        ((available.saturating_add(used / 4)) as f64 * self.settings.number(keys::MEMORY_SHARE) / 100.0) as u64
+        ((available.saturating_add(used / 4)) as f64 * self.settings.number(keys::MEMORY_SHARE) / 100.0)
+            as u64
     }
 
     /// Most memory in bytes that this device lends when no other program needs any.
@@ -67,7 +68,8 @@ impl Context {
 
     /// Like [`Self::charge`], for a module of `size` bytes, which need not be stored here.
     pub(crate) fn charge_for(&self, limits: &Limits, module: BlobId, size: u64, budget: u64) -> u64 {
-        let is_compiled = artifact_path(self.store.folder(), &module.to_string(), EngineKind::Compiled).exists();
+        let is_compiled =
+            artifact_path(self.store.folder(), &module.to_string(), EngineKind::Compiled).exists();
         charge(limits, (!is_compiled).then_some(size), budget)
     }
 }

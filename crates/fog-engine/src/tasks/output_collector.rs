@@ -97,8 +97,13 @@ impl Collector {
                 self.said = bytes;
             }
             FromWorker::File { path, chunk } => {
-                self.disk_left = self.disk_left.checked_sub(chunk.len() as u64).ok_or_else(|| nonsense("more output than its disk limit"))?;
-                let files = self.files.get_or_insert_with(|| Files::begin(self.data_folder.clone(), self.room.clone(), self.said));
+                self.disk_left = self
+                    .disk_left
+                    .checked_sub(chunk.len() as u64)
+                    .ok_or_else(|| nonsense("more output than its disk limit"))?;
+                let files = self.files.get_or_insert_with(|| {
+                    Files::begin(self.data_folder.clone(), self.room.clone(), self.said)
+                });
                 if files.to.send((path, chunk)).await.is_err() {
                     // The thread ends before its sender only after an error.
                     if let Some(files) = self.files.take() {
@@ -125,7 +130,12 @@ impl Collector {
 }
 
 /// Appends output to a log, whose room is requested in steps.
-async fn write_log(log: &mut BlobWriter, bytes: &[u8], room: &mut Reservation, asked: &DiskRoom) -> Result<(), AttemptError> {
+async fn write_log(
+    log: &mut BlobWriter,
+    bytes: &[u8],
+    room: &mut Reservation,
+    asked: &DiskRoom,
+) -> Result<(), AttemptError> {
     let more = on_disk(log.size() + bytes.len() as u64) - on_disk(log.size());
     asked.extend(room, more, LOG_AHEAD).await?;
     log.write(bytes)?;
@@ -139,14 +149,19 @@ fn left(report: Report, stdout: BlobFile, stderr: BlobFile, stdout_bytes: &[u8],
         Outcome::Exited(0) => {
             let Kept { files, mut remarks } = kept;
             let files: Vec<(String, BlobFile)> = files.into_iter().collect();
-            let listed = files.iter().map(|(path, file)| (path.as_str(), blake3::Hash::from_bytes(file.id().0)));
+            let listed =
+                files.iter().map(|(path, file)| (path.as_str(), blake3::Hash::from_bytes(file.id().0)));
             report.left_out.remark(&mut remarks);
             let hash = result_hash(0, report.units, stdout_bytes, listed).to_hex().to_string();
             return Left::Result { report, stdout, stderr, files, hash, remarks };
         }
         Outcome::Limit(LimitKind::WallTime) => {
             let problem = limit("running time");
-            return Left::Nothing(TaskOutcome::TransientFailure { problem, report: Some(report), logs: Some((stdout, stderr)) });
+            return Left::Nothing(TaskOutcome::TransientFailure {
+                problem,
+                report: Some(report),
+                logs: Some((stdout, stderr)),
+            });
         }
         Outcome::Exited(code) => format!("the program ended with code {code}"),
         Outcome::Trapped(what) => format!("the program broke off: {what}"),
@@ -155,7 +170,11 @@ fn left(report: Report, stdout: BlobFile, stderr: BlobFile, stdout_bytes: &[u8],
         Outcome::Limit(LimitKind::Memory) => "it used more memory than its limits allow".to_owned(),
         Outcome::Refused(why) => format!("the module cannot run: {why}"),
     };
-    Left::Nothing(TaskOutcome::PermanentFailure { problem, report: Some(report), logs: Some((stdout, stderr)) })
+    Left::Nothing(TaskOutcome::PermanentFailure {
+        problem,
+        report: Some(report),
+        logs: Some((stdout, stderr)),
+    })
 }
 
 /// The thread that writes files.
@@ -167,7 +186,10 @@ struct Files {
 impl Files {
     fn begin(data_folder: PathBuf, room: DiskRoom, said: u64) -> Self {
         let (to, from) = mpsc::channel(WAITING);
-        Self { to, thread: tokio::task::spawn_blocking(move || Intake::new(data_folder, room, said).run(from)) }
+        Self {
+            to,
+            thread: tokio::task::spawn_blocking(move || Intake::new(data_folder, room, said).run(from)),
+        }
     }
 
     /// Ends the input and waits for the thread.
@@ -209,7 +231,18 @@ struct Intake {
 impl Intake {
     fn new(data_folder: PathBuf, asked: DiskRoom, said: u64) -> Self {
         let (kept, names, room) = (Kept::default(), ResultNames::default(), asked.none());
-        Self { data_folder, kept, names, incoming: None, whole: Vec::new(), count: 0, asked, room, taken: 0, said }
+        Self {
+            data_folder,
+            kept,
+            names,
+            incoming: None,
+            whole: Vec::new(),
+            count: 0,
+            asked,
+            room,
+            taken: 0,
+            said,
+        }
     }
 
     /// Takes room for the next bytes. All that the worker announced is requested before the first byte is
@@ -278,7 +311,8 @@ impl Intake {
     }
 
     fn settle(&mut self) -> Result<(), StoreError> {
-        let (names, writers): (Vec<String>, Vec<BlobWriter>) = std::mem::take(&mut self.whole).into_iter().unzip();
+        let (names, writers): (Vec<String>, Vec<BlobWriter>) =
+            std::mem::take(&mut self.whole).into_iter().unzip();
         self.kept.files.extend(names.into_iter().zip(BlobWriter::finish_all(writers)?));
         Ok(())
     }
@@ -320,7 +354,11 @@ mod tests {
         }
         most = most.max(lies(&incoming));
         let ended = thread.await.unwrap().map(|kept| kept.files.len());
-        assert_eq!((lies(&incoming), store.disk_use().unwrap().incoming), (0, 0), "nothing of it is left, nor its room");
+        assert_eq!(
+            (lies(&incoming), store.disk_use().unwrap().incoming),
+            (0, 0),
+            "nothing of it is left, nor its room"
+        );
         assert!(store.reserve(3 << 20, cap, fog_types::UnixMillis(2)).is_ok());
         (ended, sender.await.unwrap(), most)
     }
@@ -345,7 +383,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_stored_is_no_fault_of_the_worker() {
-        let Err(problem) = BlobWriter::create(std::path::Path::new("/dev/null/no folder"), ByteCount(1)) else { panic!("it is no folder") };
+        let Err(problem) = BlobWriter::create(std::path::Path::new("/dev/null/no folder"), ByteCount(1))
+        else {
+            panic!("it is no folder")
+        };
         let error = AttemptError::from(problem).to_string();
         assert!(error.contains("cannot be stored") && !error.contains("nonsense"), "{error}");
     }

@@ -3,7 +3,9 @@
 
 use fog_api::EventBody;
 use fog_grid::LeaseId;
-use fog_store::{Claim, FailedAttempt, Output, PlacedFiles, ROWS_AT_ONCE, RenamedRow, StoreError, TaskResult};
+use fog_store::{
+    Claim, FailedAttempt, Output, PlacedFiles, ROWS_AT_ONCE, RenamedRow, StoreError, TaskResult,
+};
 use fog_types::TaskId;
 use fog_types::path::Renamed;
 
@@ -46,13 +48,20 @@ impl Recorded {
 
 impl Tasks {
     /// Handles a task that ended with a result. Only the rows of its files remain to be written.
-    pub(crate) fn task_done(&mut self, ctx: &mut Context, claim: Claim, done: Box<TaskDone>) -> Result<(), StoreError> {
+    pub(crate) fn task_done(
+        &mut self,
+        ctx: &mut Context,
+        claim: Claim,
+        done: Box<TaskDone>,
+    ) -> Result<(), StoreError> {
         let report = &done.report;
         if report.active_millis >= 20 {
             let speed = report.units.0.saturating_mul(1000) / report.active_millis;
             self.speed = if self.speed == 0 { speed } else { (self.speed * 3 + speed) / 4 };
         }
-        if let Err(error) = ctx.store.make_room_for(&done.placed, &[], ctx.settings.storage_cap(), ctx.clock.unix()) {
+        if let Err(error) =
+            ctx.store.make_room_for(&done.placed, &[], ctx.settings.storage_cap(), ctx.clock.unix())
+        {
             return self.own_not_stored(ctx, claim, &done, &error);
         }
         if done.outputs.len() > ROWS_AT_ONCE {
@@ -63,8 +72,19 @@ impl Tasks {
     }
 
     /// Queues an accepted result with many files, which are already in place.
-    pub(crate) fn record_lent(&mut self, task: TaskId, winner: LeaseId, claim: Claim, placed: PlacedFiles, outputs: Vec<Output>) {
-        self.recording.push_back(Recording { claim, written: 0, result: Recorded::Lent { task, winner, placed, outputs } });
+    pub(crate) fn record_lent(
+        &mut self,
+        task: TaskId,
+        winner: LeaseId,
+        claim: Claim,
+        placed: PlacedFiles,
+        outputs: Vec<Output>,
+    ) {
+        self.recording.push_back(Recording {
+            claim,
+            written: 0,
+            result: Recorded::Lent { task, winner, placed, outputs },
+        });
     }
 
     /// Whether there is long work that is done in steps.
@@ -101,7 +121,9 @@ impl Tasks {
                 let recorded = self.record_own(ctx, claim, *done);
                 not_stored(recorded);
             }
-            (Ok(true), Recorded::Lent { task, winner, placed, .. }) => ctx.out.input(Input::LentRecorded { task, winner, placed: Ok(placed) }),
+            (Ok(true), Recorded::Lent { task, winner, placed, .. }) => {
+                ctx.out.input(Input::LentRecorded { task, winner, placed: Ok(placed) })
+            }
             (Ok(false), result) => {
                 tracing::debug!(task = %claim.task, "its result is not wanted any more");
                 if let Recorded::Lent { task, .. } = result {
@@ -112,7 +134,9 @@ impl Tasks {
                 let noted = self.own_not_stored(ctx, claim, &done, &error);
                 not_stored(noted);
             }
-            (Err(error), Recorded::Lent { task, winner, .. }) => ctx.out.input(Input::LentRecorded { task, winner, placed: Err(error) }),
+            (Err(error), Recorded::Lent { task, winner, .. }) => {
+                ctx.out.input(Input::LentRecorded { task, winner, placed: Err(error) })
+            }
         }
     }
 
@@ -121,13 +145,24 @@ impl Tasks {
         !self.recording.is_empty()
     }
 
-    fn own_not_stored(&mut self, ctx: &mut Context, claim: Claim, done: &TaskDone, error: &StoreError) -> Result<(), StoreError> {
+    fn own_not_stored(
+        &mut self,
+        ctx: &mut Context,
+        claim: Claim,
+        done: &TaskDone,
+        error: &StoreError,
+    ) -> Result<(), StoreError> {
         if is_no_room(error) {
             self.no_room(ctx, claim, error, done.report.units)?;
             ctx.out.input(Input::JobEnded(claim.task.job));
             return Ok(());
         }
-        let failed = FailedAttempt { problem: format!("its result could not be stored: {error}"), units: done.report.units, exit_code: None, logs: None };
+        let failed = FailedAttempt {
+            problem: format!("its result could not be stored: {error}"),
+            units: done.report.units,
+            exit_code: None,
+            logs: None,
+        };
         self.record_failure(ctx, claim, &failed, false)?;
         ctx.out.input(Input::JobEnded(claim.task.job));
         Ok(())
@@ -157,7 +192,11 @@ impl Tasks {
         ctx.out.delete(checkpoint_path(ctx.store.folder(), claim.task));
         if state.is_some() {
             if !remarks.is_empty() {
-                let row = |one: &Renamed| RenamedRow { name: one.name.clone(), kept: one.kept.clone(), reason: one.reason.unwrap_or_default().to_owned() };
+                let row = |one: &Renamed| RenamedRow {
+                    name: one.name.clone(),
+                    kept: one.kept.clone(),
+                    reason: one.reason.unwrap_or_default().to_owned(),
+                };
                 let renamed: Vec<RenamedRow> = remarks.files().iter().map(row).collect();
                 ctx.store.note_result(claim.task, &remarks.to_string(), &renamed, remarks.count())?;
             }

@@ -51,7 +51,11 @@ impl Found {
             }
             Self::Tiles { found, columns, total } => {
                 let bytes = assemble::tiles(&found, Stored::open, columns, total)?;
-                if bytes.len() as u64 > MAX_WHOLE_BYTES { Err(TaskError::TooLargeToShow.into()) } else { Ok(bytes) }
+                if bytes.len() as u64 > MAX_WHOLE_BYTES {
+                    Err(TaskError::TooLargeToShow.into())
+                } else {
+                    Ok(bytes)
+                }
             }
         }
     }
@@ -69,7 +73,8 @@ impl Found {
 }
 
 fn log_of(task: &TaskRow, stderr: bool) -> Result<(BlobId, u64), ApiError> {
-    let (blob, dropped) = if stderr { (task.stderr, task.stderr_dropped) } else { (task.stdout, task.stdout_dropped) };
+    let (blob, dropped) =
+        if stderr { (task.stderr, task.stderr_dropped) } else { (task.stdout, task.stdout_dropped) };
     blob.map(|blob| (blob, dropped)).ok_or_else(|| TaskError::TaskNotEnded.into())
 }
 
@@ -99,7 +104,10 @@ fn file_of(store: &Store, id: TaskId, path: &str) -> Result<Output, ApiError> {
 /// Finds one output of a task or, without an index, the assembled result so far.
 pub(crate) fn output(store: &Store, id: JobId, index: Option<u32>, path: &str) -> Result<Found, ApiError> {
     match index {
-        Some(index) => Ok(Found::Parts(vec![Stored::find(store, file_of(store, TaskId { job: id, index }, path)?.blob)?])),
+        Some(index) => Ok(Found::Parts(vec![Stored::find(
+            store,
+            file_of(store, TaskId { job: id, index }, path)?.blob,
+        )?])),
         None => assembled(store, id),
     }
 }
@@ -110,7 +118,12 @@ fn assembled(store: &Store, id: JobId) -> Result<Found, ApiError> {
     let finished = tasks.iter().filter(|task| task.state == TaskState::Finished);
     match job.file.assemble {
         Assemble::Separate => Err(TaskError::ResultsApart { id }.into()),
-        Assemble::Concat => Ok(Found::Parts(finished.filter_map(|task| task.stdout).map(|blob| Stored::find(store, blob)).collect::<Result<_, _>>()?)),
+        Assemble::Concat => Ok(Found::Parts(
+            finished
+                .filter_map(|task| task.stdout)
+                .map(|blob| Stored::find(store, blob))
+                .collect::<Result<_, _>>()?,
+        )),
         Assemble::Tiles { columns } => {
             let mut found = Vec::new();
             for task in finished {
@@ -135,7 +148,13 @@ pub(crate) struct Piece {
 }
 
 /// Looks up a piece of a result.
-pub(crate) fn piece(store: &Store, id: JobId, part: &ResultPart, from: ResultPosition, limit: u32) -> Result<Piece, ApiError> {
+pub(crate) fn piece(
+    store: &Store,
+    id: JobId,
+    part: &ResultPart,
+    from: ResultPosition,
+    limit: u32,
+) -> Result<Piece, ApiError> {
     let limit = u64::from(limit.clamp(1, MAX_PIECE_BYTES));
     let task = |index: &u32| TaskId { job: id, index: *index };
     let log = |index, stderr| log_of(&store.task(task(index)).map_err(to_api)?, stderr);
@@ -150,7 +169,11 @@ pub(crate) fn piece(store: &Store, id: JobId, part: &ResultPart, from: ResultPos
     let length = size.saturating_sub(from.offset).min(limit);
     let end = from.offset.saturating_add(length);
     let next = (end < size).then_some(ResultPosition { task: 0, offset: end });
-    Ok(Piece { reads: vec![(stored, from.offset, length)], dropped: if next.is_none() { dropped } else { 0 }, next })
+    Ok(Piece {
+        reads: vec![(stored, from.offset, length)],
+        dropped: if next.is_none() { dropped } else { 0 },
+        next,
+    })
 }
 
 fn assembled_piece(store: &Store, id: JobId, from: ResultPosition, limit: u64) -> Result<Piece, ApiError> {
@@ -174,7 +197,11 @@ fn assembled_piece(store: &Store, id: JobId, from: ResultPosition, limit: u64) -
             reads.push((stored, at, length));
         }
         if end < size {
-            return Ok(Piece { reads, next: Some(ResultPosition { task: task.id.index, offset: end }), dropped });
+            return Ok(Piece {
+                reads,
+                next: Some(ResultPosition { task: task.id.index, offset: end }),
+                dropped,
+            });
         }
         dropped += task.stdout_dropped;
     }
@@ -189,7 +216,11 @@ impl Piece {
         for (stored, offset, length) in self.reads {
             stored.piece(offset, length, &mut bytes)?;
         }
-        Ok(Reply::Piece { base64: base64::engine::general_purpose::STANDARD.encode(bytes), next: self.next, dropped: self.dropped })
+        Ok(Reply::Piece {
+            base64: base64::engine::general_purpose::STANDARD.encode(bytes),
+            next: self.next,
+            dropped: self.dropped,
+        })
     }
 }
 
@@ -215,11 +246,17 @@ pub(crate) fn export(store: &Store, id: JobId, folder: PathBuf) -> Result<Export
     for task in store.tasks(id, 0, u32::MAX).map_err(to_api)? {
         let (mut own, place) = (ResultNames::default(), format!("task-{:05}/", task.id.index));
         let (names, place) = if job.tasks_total == 1 { (&mut root, "") } else { (&mut own, place.as_str()) };
-        let files = store.outputs(task.id).map_err(to_api)?.into_iter().map(|output| (output.blob, output.path));
-        let logs = [(task.stdout, "stdout.txt"), (task.stderr, "stderr.txt")].into_iter().filter_map(|(log, name)| Some((log?, name.to_owned())));
+        let files =
+            store.outputs(task.id).map_err(to_api)?.into_iter().map(|output| (output.blob, output.path));
+        let logs = [(task.stdout, "stdout.txt"), (task.stderr, "stderr.txt")]
+            .into_iter()
+            .filter_map(|(log, name)| Some((log?, name.to_owned())));
         for (blob, path) in files.chain(logs) {
             let name = names.add(&path).ok_or(TaskError::UnusableName { index: task.id.index })?;
-            items.push(ExportItem { from: Found::Parts(vec![Stored::find(store, blob)?]), to: format!("{place}{name}") });
+            items.push(ExportItem {
+                from: Found::Parts(vec![Stored::find(store, blob)?]),
+                to: format!("{place}{name}"),
+            });
         }
     }
     if items.is_empty() {
@@ -236,7 +273,11 @@ pub(crate) fn export(store: &Store, id: JobId, folder: PathBuf) -> Result<Export
 
 /// Reads something of a job. An error says that the job was removed meanwhile if that is the cause: its
 /// files are being deleted then.
-pub(crate) fn of_job(store: &Store, id: JobId, read: impl FnOnce(&Store) -> Result<Reply, ApiError>) -> Result<Reply, ApiError> {
+pub(crate) fn of_job(
+    store: &Store,
+    id: JobId,
+    read: impl FnOnce(&Store) -> Result<Reply, ApiError>,
+) -> Result<Reply, ApiError> {
     let was_there = store.job_state(id).is_ok();
     read(store).map_err(|error| match store.job_state(id) {
         Err(StoreError::NoJob(_)) if was_there => TaskError::JobRemoved { id }.into(),
@@ -251,7 +292,10 @@ impl Export {
         let mut files = Vec::new();
         for ExportItem { from, to } in self.items {
             let path = self.folder.join(&to);
-            let failed = |e: &dyn std::fmt::Display| TaskError::ResultNotWritten { path: path.clone(), why: e.to_string() };
+            let failed = |e: &dyn std::fmt::Display| TaskError::ResultNotWritten {
+                path: path.clone(),
+                why: e.to_string(),
+            };
             let mut file = folder.create(&to).map_err(|e| failed(&e))?;
             from.write_to(&mut file).map_err(|e| failed(&e))?;
             files.push(folder.finish(file).map_err(|e| failed(&e))?.display().to_string());

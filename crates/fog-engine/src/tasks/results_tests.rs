@@ -41,8 +41,17 @@ fn the_loop_looks_nothing_up_itself() {
         let out = folder.path().join("out");
         let commands = [
             Command::Jobs(JobCommand::Export { id, folder: out.display().to_string() }),
-            Command::Jobs(JobCommand::Output { id, index: Some(0), path: format!("000000-{}", "x".repeat(200)) }),
-            Command::Jobs(JobCommand::Read { id, part: ResultPart::Stdout { index: 1 }, from: ResultPosition::default(), limit: 100 }),
+            Command::Jobs(JobCommand::Output {
+                id,
+                index: Some(0),
+                path: format!("000000-{}", "x".repeat(200)),
+            }),
+            Command::Jobs(JobCommand::Read {
+                id,
+                part: ResultPart::Stdout { index: 1 },
+                from: ResultPosition::default(),
+                limit: 100,
+            }),
             Command::Jobs(JobCommand::Show { id, tasks_from: 0 }),
         ];
         for command in commands {
@@ -76,7 +85,13 @@ fn a_job_that_is_removed_while_it_is_read_is_said_to_be() {
         found.write()
     });
     let error = failed.unwrap_err();
-    assert!(error.kind == ErrorKind::NotFound && error.message.contains("was removed") && !error.message.contains("stay stored"), "{}", error.message);
+    assert!(
+        error.kind == ErrorKind::NotFound
+            && error.message.contains("was removed")
+            && !error.message.contains("stay stored"),
+        "{}",
+        error.message
+    );
     let error = of_job(&reader, id, |reader| results_of_none(reader, id)).unwrap_err();
     assert!(!error.message.contains("while"), "it was not there before: {}", error.message);
 }
@@ -87,7 +102,10 @@ fn results_of_none(store: &Store, id: JobId) -> Result<Reply, ApiError> {
 
 #[test]
 fn an_export_names_a_thousand_files_and_counts_all() {
-    let Reply::Exported { files, count } = Reply::exported((0..60_000).map(|n| format!("/{n}")).collect()) else { panic!() };
+    let Reply::Exported { files, count } = Reply::exported((0..60_000).map(|n| format!("/{n}")).collect())
+    else {
+        panic!()
+    };
     assert_eq!((files.len(), count), (1_000, 60_000));
 }
 

@@ -49,7 +49,9 @@ impl Tasks {
         }
         self.run_now.insert(id);
         self.store_run_now(ctx);
-        for pid in self.active.values().filter(|active| active.claim.task.job == id).filter_map(|active| active.pid) {
+        for pid in
+            self.active.values().filter(|active| active.claim.task.job == id).filter_map(|active| active.pid)
+        {
             fog_runtime::set_priority(pid, Priority::Asked);
         }
         ctx.out.input(Input::Sample);
@@ -74,13 +76,20 @@ impl Tasks {
 
     /// Highest duty of the tasks that run now.
     pub(crate) fn highest_duty(&self) -> Percent {
-        self.active.values().filter(|active| !active.view.frozen).map(|active| *active.duty.borrow()).max().unwrap_or(Percent::ZERO)
+        self.active
+            .values()
+            .filter(|active| !active.view.frozen)
+            .map(|active| *active.duty.borrow())
+            .max()
+            .unwrap_or(Percent::ZERO)
     }
 
     /// Sends every worker the duty of its job.
     pub(crate) fn set_duties(&self, ctx: &Context) {
         let verdict = ctx.rules.verdict();
-        for (to, duty) in [(&ctx.work_duty, verdict.duty), (&self.requested_duty, verdict.for_requested().duty)] {
+        for (to, duty) in
+            [(&ctx.work_duty, verdict.duty), (&self.requested_duty, verdict.for_requested().duty)]
+        {
             to.send_if_modified(|known| std::mem::replace(known, duty) != duty);
         }
         for active in self.active.values() {
@@ -112,14 +121,18 @@ impl Tasks {
         for id in self.run_now.clone().into_iter().filter(|id| !ctx.unstored.holds(*id)).collect::<Vec<_>>() {
             let job = ctx.store.job(id)?;
             loop {
-                let counts = |active: &&Active| !active.view.frozen || self.run_now.contains(&active.claim.task.job);
+                let counts =
+                    |active: &&Active| !active.view.frozen || self.run_now.contains(&active.claim.task.job);
                 let (mut busy, mut used) = (0, self.memory_beside(ctx));
                 for active in self.active.values().filter(counts) {
                     busy += 1;
                     used = used.saturating_add(active.charge());
                 }
                 let next = ctx.store.next_task_of(id, now)?;
-                let wanted = next.map_or_else(|| ctx.charge(&job, self.memory_budget(ctx)), |task| ctx.charge_of(task, &job, self.memory_budget(ctx)));
+                let wanted = next.map_or_else(
+                    || ctx.charge(&job, self.memory_budget(ctx)),
+                    |task| ctx.charge_of(task, &job, self.memory_budget(ctx)),
+                );
                 let fits = used.saturating_add(wanted) <= self.memory_budget(ctx);
                 if busy >= ctx.settings.slots() || (busy > 0 && !fits) {
                     // Other tasks save and are put back: the owner's request does not wait for them.

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use fog_runtime::{
-    Checkpoint, CompileLimits, EngineKind, FromWorker, Mount, Report, Segments, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare_within,
+    Checkpoint, CompileLimits, EngineKind, FromWorker, Mount, Report, Segments, TaskSpec, Worker,
+    WorkerError, WorkerEvent, WorkerProgram, prepare_within,
 };
 use fog_store::{BlobFile, Blobs, Claim, Holds, Output, PlacedFiles, StoreError};
 use fog_types::job::{JobFile, Map};
@@ -65,13 +66,30 @@ impl Launch {
     /// Opens the history, if the job asks for segments.
     async fn historian(&self) -> Option<Historian> {
         let segments = self.spec.segments?;
-        Historian::open(self.data_folder.clone(), self.room.clone(), self.claim.task, self.place.header(&self.spec), segments.units, self.history_cap).await
+        Historian::open(
+            self.data_folder.clone(),
+            self.room.clone(),
+            self.claim.task,
+            self.place.header(&self.spec),
+            segments.units,
+            self.history_cap,
+        )
+        .await
     }
 
     /// Compiles the module unless that was done.
     pub(crate) async fn compile(&self, duty: &watch::Receiver<Percent>) -> Result<(), AttemptError> {
         let room = CompiledRoom::new(self.room.clone(), self.artifact.clone());
-        let compiled = prepare_within(&self.program, &self.module, &self.artifact, self.spec.engine, Some(self.compile), duty.clone(), Some(&room)).await;
+        let compiled = prepare_within(
+            &self.program,
+            &self.module,
+            &self.artifact,
+            self.spec.engine,
+            Some(self.compile),
+            duty.clone(),
+            Some(&room),
+        )
+        .await;
         match (compiled, room.refusal()) {
             (Ok(_), _) => Ok(()),
             (Err(_), Some(no_room)) => Err(no_room.into()),
@@ -97,7 +115,9 @@ pub(crate) fn unusable(what: &str, error: &StoreError) -> String {
              which is stored anew, or put the stored one back from a copy and run the job again",
             path.display()
         ),
-        StoreError::NoBlob(id) => format!("{what} is missing: the stored file {id} is gone. Submit the job again with the original file"),
+        StoreError::NoBlob(id) => format!(
+            "{what} is missing: the stored file {id} is gone. Submit the job again with the original file"
+        ),
         error => format!("{what} cannot be read: {error}"),
     }
 }
@@ -182,7 +202,11 @@ pub(crate) fn spec_of<E>(
     artifact: PathBuf,
     duty: Percent,
 ) -> Result<TaskSpec, E> {
-    let mut inputs: Vec<Mount> = blobs.inputs.iter().map(|(name, id)| Ok(Mount { name: name.clone(), path: path_of(*id)? })).collect::<Result<_, E>>()?;
+    let mut inputs: Vec<Mount> = blobs
+        .inputs
+        .iter()
+        .map(|(name, id)| Ok(Mount { name: name.clone(), path: path_of(*id)? }))
+        .collect::<Result<_, E>>()?;
     if let (Map::Inputs(_), Some(id)) = (&file.map, blobs.items.get(index as usize)) {
         inputs.push(Mount { name: "item".to_owned(), path: path_of(*id)? });
     }
@@ -203,22 +227,30 @@ pub(crate) fn spec_of<E>(
 }
 
 /// Runs a task to its end and reports on the way. Dropping the future kills the worker.
-pub(crate) async fn run(launch: Launch, mut duty: watch::Receiver<Percent>, mut wishes: mpsc::Receiver<SaveRequest>, to: mpsc::Sender<EngineMessage>) {
+pub(crate) async fn run(
+    launch: Launch,
+    mut duty: watch::Receiver<Percent>,
+    mut wishes: mpsc::Receiver<SaveRequest>,
+    to: mpsc::Sender<EngineMessage>,
+) {
     let attempt = launch.claim.attempt;
     let ended = |end| TaskEvent::Ended(Box::new(end));
     let news = match attempt_once(&launch, &mut duty, &mut wishes, &to).await {
         Ok(left) => left.placed(&launch, &mut wishes).await,
         // The module may be valid: another device lends more memory, or this one does at another time.
         Err(AttemptError::Worker(WorkerError::CompileMemory { limit })) if is_compiled_with_less(&launch) => {
-            let problem =
-                format!("compiling its program took more than {limit} of memory, which is what this device lends now; lend more, or run it elsewhere");
+            let problem = format!(
+                "compiling its program took more than {limit} of memory, which is what this device lends now; lend more, or run it elsewhere"
+            );
             ended(TaskOutcome::TransientFailure { problem, report: None, logs: None })
         }
         Err(AttemptError::Worker(error)) if error.is_permanent() => {
             ended(TaskOutcome::PermanentFailure { problem: error.to_string(), report: None, logs: None })
         }
         Err(AttemptError::Store(error)) if is_no_room(&error) => ended(TaskOutcome::NoRoom(error)),
-        Err(error) => ended(TaskOutcome::TransientFailure { problem: error.to_string(), report: None, logs: None }),
+        Err(error) => {
+            ended(TaskOutcome::TransientFailure { problem: error.to_string(), report: None, logs: None })
+        }
     };
     // A send fails only when the engine has stopped; the task is put back at the next start.
     let _ = to.send(EngineMessage::Task(attempt, news)).await;
@@ -242,9 +274,15 @@ async fn attempt_once(
         match checked {
             Ok(()) => {}
             Err(UnusableFiles { problem, damaged }) if damaged.is_empty() => {
-                return Ok(Left::Nothing(TaskOutcome::TransientFailure { problem, report: None, logs: None }));
+                return Ok(Left::Nothing(TaskOutcome::TransientFailure {
+                    problem,
+                    report: None,
+                    logs: None,
+                }));
             }
-            Err(UnusableFiles { problem, damaged }) => return Ok(Left::Nothing(TaskOutcome::Damaged { problem, blobs: damaged })),
+            Err(UnusableFiles { problem, damaged }) => {
+                return Ok(Left::Nothing(TaskOutcome::Damaged { problem, blobs: damaged }));
+            }
         }
         let compile_duty = duty.clone();
         tokio::select! {
@@ -292,11 +330,16 @@ impl Left {
     /// Puts the files of a result in their final places on another thread, since many files take seconds.
     async fn placed(self, launch: &Launch, wishes: &mut mpsc::Receiver<SaveRequest>) -> TaskEvent {
         let (report, stdout, stderr, files, hash, remarks) = match self {
-            Self::Result { report, stdout, stderr, files, hash, remarks } => (report, stdout, stderr, files, hash, remarks),
+            Self::Result { report, stdout, stderr, files, hash, remarks } => {
+                (report, stdout, stderr, files, hash, remarks)
+            }
             Self::Nothing(end) => return TaskEvent::Ended(Box::new(end)),
         };
         let (stdout_id, stderr_id) = (stdout.id(), stderr.id());
-        let outputs = files.iter().map(|(path, file)| Output { path: path.clone(), blob: file.id(), size: file.size() }).collect();
+        let outputs = files
+            .iter()
+            .map(|(path, file)| Output { path: path.clone(), blob: file.id(), size: file.size() })
+            .collect();
         let (folder, holds) = (launch.data_folder.clone(), launch.holds.clone());
         let all = files.into_iter().map(|(_, file)| file).chain([stdout, stderr]).collect();
         let placing = tokio::task::spawn_blocking(move || PlacedFiles::place(&folder, &holds, all));
@@ -305,10 +348,22 @@ impl Left {
             () = refuse_saves(wishes) => Err(String::new()),
         };
         match placed {
-            Ok(placed) => TaskEvent::Done(Box::new(TaskDone { report, stdout: stdout_id, stderr: stderr_id, outputs, placed, hash, remarks })),
+            Ok(placed) => TaskEvent::Done(Box::new(TaskDone {
+                report,
+                stdout: stdout_id,
+                stderr: stderr_id,
+                outputs,
+                placed,
+                hash,
+                remarks,
+            })),
             Err(problem) => {
                 let problem = format!("its result could not be stored: {problem}");
-                TaskEvent::Ended(Box::new(TaskOutcome::TransientFailure { problem, report: Some(report), logs: None }))
+                TaskEvent::Ended(Box::new(TaskOutcome::TransientFailure {
+                    problem,
+                    report: Some(report),
+                    logs: None,
+                }))
             }
         }
     }
@@ -431,7 +486,9 @@ impl TaskOutcome {
     pub(crate) fn units(&self) -> WorkUnits {
         match self {
             Self::Damaged { .. } | Self::NoRoom(_) => WorkUnits(0),
-            Self::PermanentFailure { report, .. } | Self::TransientFailure { report, .. } => report.as_ref().map_or(WorkUnits(0), |report| report.units),
+            Self::PermanentFailure { report, .. } | Self::TransientFailure { report, .. } => {
+                report.as_ref().map_or(WorkUnits(0), |report| report.units)
+            }
         }
     }
 }

@@ -41,8 +41,14 @@ impl Tasks {
     }
 
     /// Requests a checkpoint from the running tasks of a job. Returns a receiver of the answer for each.
-    pub(crate) fn ask_to_save(&self, id: JobId, index: Option<u32>) -> Vec<(u32, oneshot::Receiver<Result<u64, String>>)> {
-        let of_job = self.active.values().filter(|active| active.claim.task.job == id && index.is_none_or(|index| active.claim.task.index == index));
+    pub(crate) fn ask_to_save(
+        &self,
+        id: JobId,
+        index: Option<u32>,
+    ) -> Vec<(u32, oneshot::Receiver<Result<u64, String>>)> {
+        let of_job = self.active.values().filter(|active| {
+            active.claim.task.job == id && index.is_none_or(|index| active.claim.task.index == index)
+        });
         of_job
             .filter_map(|active| {
                 let (wish, saved) = oneshot::channel();
@@ -51,7 +57,12 @@ impl Tasks {
             .collect()
     }
 
-    pub(crate) fn checkpoint(&self, ctx: &Context, id: JobId, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+    pub(crate) fn checkpoint(
+        &self,
+        ctx: &Context,
+        id: JobId,
+        answer: oneshot::Sender<Result<Reply, ApiError>>,
+    ) {
         let asked = match ctx.store.job(id) {
             Ok(_) => self.ask_to_save(id, None),
             Err(error) => return drop(answer.send(Err(to_api(error)))),
@@ -65,18 +76,37 @@ impl Tasks {
             for (index, saved) in asked {
                 match tokio::time::timeout(SAVE_PATIENCE, saved).await {
                     Ok(Ok(Ok(units))) => taken.push(CheckpointView { index, units, taken_ms }),
-                    Ok(Ok(Err(why))) => return drop(answer.send(Err(TaskError::NotSaved { index, why }.into()))),
+                    Ok(Ok(Err(why))) => {
+                        return drop(answer.send(Err(TaskError::NotSaved { index, why }.into())));
+                    }
                     // The task has ended meanwhile, or does not reach a safe point.
                     _ => {}
                 }
             }
-            let _ = answer.send(if taken.is_empty() { Err(TaskError::NoneSaved { id }.into()) } else { Ok(Reply::Checkpoints(taken)) });
+            let _ = answer.send(if taken.is_empty() {
+                Err(TaskError::NoneSaved { id }.into())
+            } else {
+                Ok(Reply::Checkpoints(taken))
+            });
         });
     }
 
     /// Place of a task's checkpoint, and the files that an export includes.
-    fn parts_of(&self, ctx: &Context, job: &JobRow, task: TaskId) -> Result<(CheckpointPlace, Parts), ApiError> {
-        let spec = runner::spec_of(&job.file, &job.blobs, task.index, |id| ctx.store.blob(id), PathBuf::new(), Percent::FULL).map_err(to_api)?;
+    fn parts_of(
+        &self,
+        ctx: &Context,
+        job: &JobRow,
+        task: TaskId,
+    ) -> Result<(CheckpointPlace, Parts), ApiError> {
+        let spec = runner::spec_of(
+            &job.file,
+            &job.blobs,
+            task.index,
+            |id| ctx.store.blob(id),
+            PathBuf::new(),
+            Percent::FULL,
+        )
+        .map_err(to_api)?;
         let parts = Parts {
             module: ctx.store.blob(job.blobs.module).map_err(to_api)?,
             inputs: spec.inputs.into_iter().map(|mount| mount.path).collect(),
@@ -85,11 +115,20 @@ impl Tasks {
         Ok((ctx.place_of(job, task), parts))
     }
 
-    pub(crate) fn export_history(&self, ctx: &Context, id: JobId, index: u32, folder: PathBuf, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+    pub(crate) fn export_history(
+        &self,
+        ctx: &Context,
+        id: JobId,
+        index: u32,
+        folder: PathBuf,
+        answer: oneshot::Sender<Result<Reply, ApiError>>,
+    ) {
         let task = TaskId { job: id, index };
         let prepared = ctx.store.job(id).map_err(to_api).and_then(|job| {
             if index >= job.tasks_total {
-                return Err(TaskError::NoSuchTask { id, index, last: job.tasks_total.saturating_sub(1) }.into());
+                return Err(
+                    TaskError::NoSuchTask { id, index, last: job.tasks_total.saturating_sub(1) }.into()
+                );
             }
             self.parts_of(ctx, &job, task)
         });
@@ -98,14 +137,35 @@ impl Tasks {
             Err(error) => return drop(answer.send(Err(error))),
         };
         let data_folder = ctx.store.folder().to_owned();
-        tokio::task::spawn_blocking(move || drop(answer.send(histories::export(&data_folder, task, &place, &parts, &folder).map(Reply::TaskHistory))));
+        tokio::task::spawn_blocking(move || {
+            drop(
+                answer.send(
+                    histories::export(&data_folder, task, &place, &parts, &folder).map(Reply::TaskHistory),
+                ),
+            )
+        });
     }
 
-    pub(crate) fn export_checkpoint(&self, ctx: &Context, id: JobId, index: Option<u32>, path: PathBuf, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+    pub(crate) fn export_checkpoint(
+        &self,
+        ctx: &Context,
+        id: JobId,
+        index: Option<u32>,
+        path: PathBuf,
+        answer: oneshot::Sender<Result<Reply, ApiError>>,
+    ) {
         let prepared = || -> Result<_, ApiError> {
             let job = ctx.store.job(id).map_err(to_api)?;
-            let running = self.active.values().find(|active| active.claim.task.job == id).map(|active| active.claim.task.index);
-            let kept = || (0..job.tasks_total).find(|index| checkpoint_path(ctx.store.folder(), TaskId { job: id, index: *index }).exists());
+            let running = self
+                .active
+                .values()
+                .find(|active| active.claim.task.job == id)
+                .map(|active| active.claim.task.index);
+            let kept = || {
+                (0..job.tasks_total).find(|index| {
+                    checkpoint_path(ctx.store.folder(), TaskId { job: id, index: *index }).exists()
+                })
+            };
             let index = index.or(running).or_else(kept).ok_or(TaskError::NoCheckpoints { id })?;
             let (place, parts) = self.parts_of(ctx, &job, TaskId { job: id, index })?;
             Ok((index, place, parts, self.ask_to_save(id, Some(index))))
@@ -119,9 +179,12 @@ impl Tasks {
                 // If no new checkpoint is made, the existing one is exported.
                 let _ = tokio::time::timeout(SAVE_PATIENCE, saved).await;
             }
-            let exported = tokio::task::spawn_blocking(move || checkpoints::export(&place, &parts, &path)).await;
+            let exported =
+                tokio::task::spawn_blocking(move || checkpoints::export(&place, &parts, &path)).await;
             let exported = exported.unwrap_or_else(|e| Err(ApiError::new(ErrorKind::Bug, e)));
-            let _ = answer.send(exported.map(|(units, taken_ms)| Reply::Checkpoints(vec![CheckpointView { index, units, taken_ms }])));
+            let _ = answer.send(exported.map(|(units, taken_ms)| {
+                Reply::Checkpoints(vec![CheckpointView { index, units, taken_ms }])
+            }));
         });
     }
 }

@@ -111,11 +111,19 @@ impl Tasks {
     }
 
     /// Starts a worker for a claimed task, or records why that is impossible.
-    pub(crate) fn start_claimed(&mut self, ctx: &mut Context, claim: Claim, job: &fog_store::JobRow, now: UnixMillis) -> Result<(), StoreError> {
+    pub(crate) fn start_claimed(
+        &mut self,
+        ctx: &mut Context,
+        claim: Claim,
+        job: &fog_store::JobRow,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
         let (wanted, most) = (job.file.limits.footprint(), ByteCount(ctx.memory_ever()));
         let failed = |problem| FailedAttempt { problem, units: WorkUnits(0), exit_code: None, logs: None };
         if wanted > most {
-            let problem = format!("a task of this job may hold {wanted} of memory, its files and checkpoints included; this device lends {most} at most");
+            let problem = format!(
+                "a task of this job may hold {wanted} of memory, its files and checkpoints included; this device lends {most} at most"
+            );
             return self.record_failure(ctx, claim, &failed(problem), true);
         }
         let budget = self.memory_budget(ctx);
@@ -133,7 +141,13 @@ impl Tasks {
     /// Records that stored files of a task are changed or missing. An own job fails, because its owner has
     /// the originals. A hosted job is returned so that it can run elsewhere, or here after its files were
     /// fetched again; its requester is not told where files lie on this device.
-    fn files_unusable(&mut self, ctx: &mut Context, claim: Claim, problem: String, blobs: &[BlobId]) -> Result<(), StoreError> {
+    fn files_unusable(
+        &mut self,
+        ctx: &mut Context,
+        claim: Claim,
+        problem: String,
+        blobs: &[BlobId],
+    ) -> Result<(), StoreError> {
         let job = claim.task.job;
         tracing::warn!(%job, problem, "stored files of a task cannot be used");
         let failed = |problem| FailedAttempt { problem, units: WorkUnits(0), exit_code: None, logs: None };
@@ -144,7 +158,8 @@ impl Tasks {
             ctx.store.remove_damaged(*blob)?;
         }
         let now = ctx.clock.unix();
-        let problem = "a file of it was damaged on the disk here; it is fetched anew the next time".to_owned();
+        let problem =
+            "a file of it was damaged on the disk here; it is fetched anew the next time".to_owned();
         ctx.store.fail_task(claim, &failed(problem.clone()), Failure::Retry(now), now)?;
         ctx.store.set_job_state(job, JobState::Failed, &problem, now)?;
         ctx.announce_job(job);
@@ -154,8 +169,13 @@ impl Tasks {
 
     /// Puts back the running task with the lowest rank, to make room for a requested job.
     pub(crate) fn make_way_for_requested(&mut self, ctx: &mut Context) -> bool {
-        let others = self.active.iter().filter(|(_, active)| !self.run_now.contains(&active.claim.task.job) && !active.view.frozen);
-        let least = others.min_by_key(|(_, active)| active.rank).map(|(attempt, active)| (*attempt, active.claim.task.job));
+        let others = self
+            .active
+            .iter()
+            .filter(|(_, active)| !self.run_now.contains(&active.claim.task.job) && !active.view.frozen);
+        let least = others
+            .min_by_key(|(_, active)| active.rank)
+            .map(|(attempt, active)| (*attempt, active.claim.task.job));
         // Without a key there are no checkpoints, so the work of the task would be lost.
         let Some((attempt, job)) = least.filter(|_| ctx.key.is_some()) else { return false };
         self.drop_attempts(ctx, &[attempt], "a task that was asked for now took its place");
@@ -171,9 +191,17 @@ impl Tasks {
         let is_hosted = ctx.store.is_hosted(next.job)?;
         let rank = ctx.store.rank(next.job)?;
         // Hosted tasks do not displace own ones, whatever their priority, and requested jobs stay.
-        let candidates = self.active.iter().filter(|(_, active)| (!is_hosted || active.is_hosted) && !self.run_now.contains(&active.claim.task.job));
-        let least = candidates.min_by_key(|(_, active)| active.rank).map(|(attempt, active)| (*attempt, active.rank, active.claim.task.job));
-        let Some((attempt, least, job)) = least.filter(|(_, least, _)| ctx.key.is_some() && is_sooner(rank, *least, now)) else { return Ok(false) };
+        let candidates = self.active.iter().filter(|(_, active)| {
+            (!is_hosted || active.is_hosted) && !self.run_now.contains(&active.claim.task.job)
+        });
+        let least = candidates
+            .min_by_key(|(_, active)| active.rank)
+            .map(|(attempt, active)| (*attempt, active.rank, active.claim.task.job));
+        let Some((attempt, least, job)) =
+            least.filter(|(_, least, _)| ctx.key.is_some() && is_sooner(rank, *least, now))
+        else {
+            return Ok(false);
+        };
         self.drop_attempts(ctx, &[attempt], "a task that is wanted sooner took its place");
         ctx.out.input(Input::TaskWaits(job));
         tracing::debug!(?rank, ?least, "a task makes way");
@@ -181,7 +209,13 @@ impl Tasks {
         Ok(true)
     }
 
-    pub(crate) fn start_task(&mut self, ctx: &mut Context, launch: Launch, job: &fog_store::JobRow, now: UnixMillis) -> Result<(), StoreError> {
+    pub(crate) fn start_task(
+        &mut self,
+        ctx: &mut Context,
+        launch: Launch,
+        job: &fog_store::JobRow,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
         let claim = launch.claim;
         let view = ActiveTask {
             job: claim.task.job,
@@ -220,7 +254,9 @@ impl Tasks {
             claim,
             view,
             memory: job.file.limits.footprint().0,
-            starting: ctx.charge_of(claim.task, job, self.memory_budget(ctx)).saturating_sub(job.file.limits.footprint().0),
+            starting: ctx
+                .charge_of(claim.task, job, self.memory_budget(ctx))
+                .saturating_sub(job.file.limits.footprint().0),
             is_hosted: ctx.store.is_hosted(job.id)?,
             rank: ctx.store.rank(job.id)?,
             duty,
@@ -236,7 +272,12 @@ impl Tasks {
         Ok(())
     }
 
-    pub(crate) fn task_news(&mut self, ctx: &mut Context, attempt: u64, news: TaskEvent) -> Result<(), StoreError> {
+    pub(crate) fn task_news(
+        &mut self,
+        ctx: &mut Context,
+        attempt: u64,
+        news: TaskEvent,
+    ) -> Result<(), StoreError> {
         self.tell_exchange(ctx, attempt, &news);
         let Some(active) = self.active.get_mut(&attempt) else { return Ok(()) };
         match news {
@@ -262,10 +303,19 @@ impl Tasks {
                 self.span.units += units.saturating_sub(active.view.units);
                 active.view.units = units;
                 // If the task reports no progress, it is estimated from its finished siblings.
-                let estimate = || active.mean_units.filter(|mean| mean.0 > 0).map(|mean| (units.saturating_mul(1000) / mean.0).min(990) as u16);
+                let estimate = || {
+                    active
+                        .mean_units
+                        .filter(|mean| mean.0 > 0)
+                        .map(|mean| (units.saturating_mul(1000) / mean.0).min(990) as u16)
+                };
                 active.view.permille = permille.or_else(estimate);
                 let worked = active.worked(ctx.now());
-                active.view.seconds_left = active.view.permille.filter(|p| *p > 0).map(|p| worked.as_secs() * u64::from(1000 - p.min(1000)) / u64::from(p));
+                active.view.seconds_left = active
+                    .view
+                    .permille
+                    .filter(|p| *p > 0)
+                    .map(|p| worked.as_secs() * u64::from(1000 - p.min(1000)) / u64::from(p));
                 let (task, view) = (active.claim.task, active.view.clone());
                 if let Some(permille) = view.permille {
                     ctx.store.set_progress(task, permille)?;
@@ -309,13 +359,21 @@ impl Tasks {
         ctx.out.input(match news {
             TaskEvent::Started { units, .. } => Input::TaskStarted { job: task.job, units: *units },
             TaskEvent::Frozen(frozen) => Input::TaskFrozen { job: task.job, frozen: *frozen },
-            TaskEvent::Progress { units, permille } => Input::TaskProgress { job: task.job, units: *units, permille: *permille },
+            TaskEvent::Progress { units, permille } => {
+                Input::TaskProgress { job: task.job, units: *units, permille: *permille }
+            }
             TaskEvent::Saved { units } => Input::TaskSaved { task, units: *units },
             TaskEvent::Began | TaskEvent::NotSaved(_) | TaskEvent::Done(_) | TaskEvent::Ended(_) => return,
         });
     }
 
-    pub(crate) fn task_ended(&mut self, ctx: &mut Context, claim: Claim, has_advanced: bool, end: TaskOutcome) -> Result<(), StoreError> {
+    pub(crate) fn task_ended(
+        &mut self,
+        ctx: &mut Context,
+        claim: Claim,
+        has_advanced: bool,
+        end: TaskOutcome,
+    ) -> Result<(), StoreError> {
         let now = ctx.clock.unix();
         // A time limit is part of the checkpoint; continuing from it would reach the limit again.
         let is_over = match &end {
@@ -366,7 +424,13 @@ impl Tasks {
         FailedAttempt { problem, units: report.map_or(WorkUnits(0), |report| report.units), exit_code, logs }
     }
 
-    pub(crate) fn record_failure(&mut self, ctx: &mut Context, claim: Claim, failed: &FailedAttempt, is_hopeless: bool) -> Result<(), StoreError> {
+    pub(crate) fn record_failure(
+        &mut self,
+        ctx: &mut Context,
+        claim: Claim,
+        failed: &FailedAttempt,
+        is_hopeless: bool,
+    ) -> Result<(), StoreError> {
         self.record_failure_at(ctx, claim, failed, is_hopeless, &[])
     }
 
@@ -383,7 +447,11 @@ impl Tasks {
         let job = ctx.store.job(claim.task.job)?;
         let tried = ctx.store.task(claim.task)?.attempts + 1;
         let is_final = is_hopeless || tried >= job.file.attempts;
-        let then = if is_final { Failure::Final } else { Failure::Retry(UnixMillis(now.0 + back_off(ctx.rng().random(), tried))) };
+        let then = if is_final {
+            Failure::Final
+        } else {
+            Failure::Retry(UnixMillis(now.0 + back_off(ctx.rng().random(), tried)))
+        };
         let Some(in_row) = ctx.store.fail_task(claim, failed, then, now)? else { return Ok(()) };
         let state = ctx.store.job_state(claim.task.job)?;
         // A single other device that fails at everything says nothing about the job.
@@ -394,7 +462,10 @@ impl Tasks {
         }
         let is_one_word = !at.is_empty() && devices.len() < 2;
         if !state.is_final() && in_row >= MAX_FAILURES_IN_ROW && !is_one_word {
-            let problem = format!("paused after {in_row} failures in a row; the last: {}", clean_lines(&failed.problem));
+            let problem = format!(
+                "paused after {in_row} failures in a row; the last: {}",
+                clean_lines(&failed.problem)
+            );
             // A hosted job has no user here who would resume it, and its requester would wait for ever.
             let to = if ctx.store.is_hosted(claim.task.job)? { JobState::Failed } else { JobState::Paused };
             ctx.store.set_job_state(claim.task.job, to, &problem, now)?;
@@ -412,7 +483,12 @@ impl Tasks {
         self.announce_end(ctx, claim.task.job, Some(state))
     }
 
-    pub(crate) fn announce_end(&mut self, ctx: &mut Context, id: JobId, state: Option<JobState>) -> Result<(), StoreError> {
+    pub(crate) fn announce_end(
+        &mut self,
+        ctx: &mut Context,
+        id: JobId,
+        state: Option<JobState>,
+    ) -> Result<(), StoreError> {
         if !state.is_some_and(JobState::is_final) {
             return Ok(());
         }
@@ -438,7 +514,12 @@ impl Tasks {
 
     /// Ends the workers of a job and puts their tasks back.
     pub(crate) fn drop_tasks_of(&mut self, ctx: &mut Context, job: JobId, why: &str) {
-        let ended: Vec<u64> = self.active.iter().filter(|(_, active)| active.claim.task.job == job).map(|(attempt, _)| *attempt).collect();
+        let ended: Vec<u64> = self
+            .active
+            .iter()
+            .filter(|(_, active)| active.claim.task.job == job)
+            .map(|(attempt, _)| *attempt)
+            .collect();
         self.drop_attempts(ctx, &ended, why);
     }
 
@@ -487,7 +568,8 @@ fn is_sooner(work: Rank, than: Rank, now: UnixMillis) -> bool {
     let left = |rank: Rank| rank.deadline.0.saturating_sub(now.0).max(0);
     let (work_left, than_left) = (left(work), left(than));
     work.priority > than.priority
-        || (work.priority == than.priority && (work_left.saturating_add(SOONER_MS) < than_left || work_left.saturating_mul(2) < than_left))
+        || (work.priority == than.priority
+            && (work_left.saturating_add(SOONER_MS) < than_left || work_left.saturating_mul(2) < than_left))
 }
 
 /// Back-off of 2^n seconds up to the cap, with a jitter of a quarter so that tasks do not return together.
@@ -506,10 +588,22 @@ mod tests {
         let rank = |priority, minutes: i64| Rank { priority, deadline: UnixMillis(minutes * 60_000) };
         let usual = rank(0, 7 * 1440);
         let is_sooner = |work, than| is_sooner(work, than, UnixMillis(0));
-        assert!(is_sooner(rank(10, 7 * 1440), usual) && is_sooner(rank(0, 1), usual) && is_sooner(usual, rank(-10, 1)));
-        assert!(!is_sooner(usual, usual) && !is_sooner(rank(0, 7 * 1440 - 30), usual) && !is_sooner(rank(-1, 1), usual));
+        assert!(
+            is_sooner(rank(10, 7 * 1440), usual)
+                && is_sooner(rank(0, 1), usual)
+                && is_sooner(usual, rank(-10, 1))
+        );
+        assert!(
+            !is_sooner(usual, usual)
+                && !is_sooner(rank(0, 7 * 1440 - 30), usual)
+                && !is_sooner(rank(-1, 1), usual)
+        );
         // A task with one minute left does not wait for one with fifty.
-        assert!(is_sooner(rank(0, 1), rank(0, 50)) && !is_sooner(rank(0, 30), rank(0, 50)) && !is_sooner(rank(0, 50), rank(0, 1)));
+        assert!(
+            is_sooner(rank(0, 1), rank(0, 50))
+                && !is_sooner(rank(0, 30), rank(0, 50))
+                && !is_sooner(rank(0, 50), rank(0, 1))
+        );
         // Both tasks are late, so displacing gains nothing.
         assert!(!is_sooner(rank(0, -9), rank(0, -1)));
         // The task with the lowest rank is displaced.

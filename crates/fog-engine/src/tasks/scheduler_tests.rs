@@ -12,27 +12,48 @@ use crate::test_engine::{TestEngine, test_engine};
 /// A device that lends this many places and half of 16 GiB.
 fn device(cores: u32) -> TestEngine {
     let mut device = test_engine();
-    let on = [("contributing", true.into()), ("run_while_in_use", true.into()), ("run_on_battery", true.into()), ("unknown_idle", "allow".into())];
-    device.engine.set_settings(on.into_iter().chain([("cores", cores.into())]).map(|(key, value): (&str, Value)| (key.to_owned(), value)).collect()).unwrap();
+    let on = [
+        ("contributing", true.into()),
+        ("run_while_in_use", true.into()),
+        ("run_on_battery", true.into()),
+        ("unknown_idle", "allow".into()),
+    ];
+    device
+        .engine
+        .set_settings(
+            on.into_iter()
+                .chain([("cores", cores.into())])
+                .map(|(key, value): (&str, Value)| (key.to_owned(), value))
+                .collect(),
+        )
+        .unwrap();
     memory(&mut device, 16 << 30);
     device
 }
 
 fn memory(device: &mut TestEngine, available: u64) {
     let now = device.engine.ctx.clock.moment();
-    device.engine.ctx.rules.handle_readings(Readings { ram_available: Some(available), idle: Some(1e6), ..Readings::default() }, now);
+    device.engine.ctx.rules.handle_readings(
+        Readings { ram_available: Some(available), idle: Some(1e6), ..Readings::default() },
+        now,
+    );
 }
 
 fn fill(device: &mut TestEngine) {
     device.engine.turn(|engine| {
         engine.tasks.set_duties(&engine.ctx);
-        engine.tasks.fill_requested(&mut engine.ctx).and_then(|()| engine.tasks.fill(&mut engine.ctx)).unwrap();
+        engine
+            .tasks
+            .fill_requested(&mut engine.ctx)
+            .and_then(|()| engine.tasks.fill(&mut engine.ctx))
+            .unwrap();
     });
 }
 
 /// Running tasks, as pairs of job and index.
 fn running(device: &TestEngine) -> Vec<(u64, u32)> {
-    let mut list: Vec<_> = device.engine.tasks.view().active.iter().map(|task| (task.job.0, task.index)).collect();
+    let mut list: Vec<_> =
+        device.engine.tasks.view().active.iter().map(|task| (task.job.0, task.index)).collect();
     list.sort_unstable();
     list
 }
@@ -95,7 +116,11 @@ async fn a_task_that_is_wanted_sooner_takes_the_place_of_another() {
     fill(&mut device);
     assert_eq!(running(&device), [(urgent.0, 0)]);
     let task = device.engine.ctx.store.task(TaskId { job: usual, index: 0 }).unwrap();
-    assert_eq!((task.state, task.attempts), (fog_types::TaskState::Queued, 0), "making way counts as a failure");
+    assert_eq!(
+        (task.state, task.attempts),
+        (fog_types::TaskState::Queued, 0),
+        "making way counts as a failure"
+    );
 }
 
 #[tokio::test]
@@ -105,14 +130,25 @@ async fn a_task_that_can_never_fit_fails_and_says_so() {
     fill(&mut device);
     assert!(running(&device).is_empty());
     assert_eq!(device.engine.ctx.store.job_state(id).unwrap(), JobState::Failed);
-    assert!(device.engine.ctx.store.task(TaskId { job: id, index: 0 }).unwrap().problem.contains("this device lends"));
+    assert!(
+        device
+            .engine
+            .ctx
+            .store
+            .task(TaskId { job: id, index: 0 })
+            .unwrap()
+            .problem
+            .contains("this device lends")
+    );
 }
 
 #[tokio::test]
 async fn a_task_waits_for_memory_and_a_smaller_one_goes_ahead() {
     let mut device = device(2);
     memory(&mut device, 1 << 30);
-    let large = device.job(1, None, |file| (file.limits.memory, file.limits.disk) = (ByteCount::mib(600), ByteCount::mib(1)));
+    let large = device.job(1, None, |file| {
+        (file.limits.memory, file.limits.disk) = (ByteCount::mib(600), ByteCount::mib(1))
+    });
     let other = device.job(1, None, small);
     fill(&mut device);
     let waits = device.engine.tasks.view().memory_waits;
@@ -150,7 +186,10 @@ async fn a_job_that_is_asked_for_now_runs_while_the_device_is_in_use() {
     let mut device = device(1);
     device.engine.set_settings([("run_while_in_use".to_owned(), false.into())].into()).unwrap();
     let now = device.engine.ctx.clock.moment();
-    device.engine.ctx.rules.handle_readings(Readings { ram_available: Some(16 << 30), idle: Some(0.0), ..Readings::default() }, now);
+    device.engine.ctx.rules.handle_readings(
+        Readings { ram_available: Some(16 << 30), idle: Some(0.0), ..Readings::default() },
+        now,
+    );
     let (usual, wanted) = (device.job(1, None, small), device.job(1, None, small));
     fill(&mut device);
     assert!(running(&device).is_empty());
@@ -172,7 +211,11 @@ async fn a_switched_off_device_starts_nothing() {
     let id = device.job(1, None, small);
     fill(&mut device);
     assert!(running(&device).is_empty());
-    assert_eq!(change(&mut device, id, JobAction::Remove).unwrap_err().kind, ErrorKind::Conflict, "it has not ended");
+    assert_eq!(
+        change(&mut device, id, JobAction::Remove).unwrap_err().kind,
+        ErrorKind::Conflict,
+        "it has not ended"
+    );
     change(&mut device, id, JobAction::Cancel).unwrap();
     change(&mut device, id, JobAction::Remove).unwrap();
     assert!(device.engine.ctx.store.job(id).is_err());

@@ -81,7 +81,11 @@ impl Stored {
     }
 
     /// Reads a file to its end, passes the bytes on and compares their hash.
-    fn hash(&self, from: &mut File, mut take: impl FnMut(&[u8]) -> Result<(), ApiError>) -> Result<(), ApiError> {
+    fn hash(
+        &self,
+        from: &mut File,
+        mut take: impl FnMut(&[u8]) -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; COPY_BUFFER_BYTES];
         loop {
@@ -214,10 +218,16 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(20));
             std::fs::write(&path, &damage).unwrap();
             let size = damage.len() as u64;
-            for (offset, length) in [(0, size), (0, size.min(5)), (size.min(100), 0), (5, 3), (size.saturating_sub(1), 1)] {
+            for (offset, length) in
+                [(0, size), (0, size.min(5)), (size.min(100), 0), (5, 3), (size.saturating_sub(1), 1)]
+            {
                 let error = stored.piece(offset, length, &mut Vec::new()).unwrap_err();
                 assert_eq!(error.kind, ErrorKind::Storage, "{offset} {length}: {error:?}");
-                assert!(error.message.contains(path.to_str().unwrap()) && error.message.contains("was changed"), "{}", error.message);
+                assert!(
+                    error.message.contains(path.to_str().unwrap()) && error.message.contains("was changed"),
+                    "{}",
+                    error.message
+                );
             }
             assert_eq!(stored.copy_to(&mut Vec::new()).unwrap_err().kind, ErrorKind::Storage);
             assert_eq!(stored.open().unwrap_err().kind, ErrorKind::Storage);
@@ -233,7 +243,9 @@ mod tests {
             let mut flipped = whole.clone();
             flipped.last_mut().into_iter().for_each(|byte| *byte ^= 1);
             let longer = [whole.clone(), vec![1]].concat();
-            for damage in [flipped, whole[..size / 2].to_vec(), longer].into_iter().filter(|damage| *damage != whole) {
+            for damage in
+                [flipped, whole[..size / 2].to_vec(), longer].into_iter().filter(|damage| *damage != whole)
+            {
                 std::fs::write(&path, &whole).unwrap();
                 let stored = Stored::at(path.clone());
                 stored.check().unwrap();

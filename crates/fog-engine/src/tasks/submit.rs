@@ -68,7 +68,8 @@ pub(crate) struct SubmitOptions {
 impl Prepared {
     /// Puts the copied files in their final places. Runs beside the loop, because there may be many.
     pub(crate) fn placed(mut self, data_folder: &Path, holds: &Holds) -> Result<Self, ApiError> {
-        self.placed = Some(PlacedFiles::place(data_folder, holds, std::mem::take(&mut self.copied)).map_err(to_api)?);
+        self.placed =
+            Some(PlacedFiles::place(data_folder, holds, std::mem::take(&mut self.copied)).map_err(to_api)?);
         Ok(self)
     }
 
@@ -89,9 +90,22 @@ impl Prepared {
 }
 
 /// Reads the job file and copies its files to `place`, as long as `is_wanted` returns true.
-pub(crate) fn prepare(text: &str, folder: &Path, place: &CopyPlace, is_wanted: &dyn Fn() -> bool) -> Result<Prepared, ApiError> {
+pub(crate) fn prepare(
+    text: &str,
+    folder: &Path,
+    place: &CopyPlace,
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<Prepared, ApiError> {
     let file = job::parse(text).map_err(|e| ApiError::of(&e))?;
-    let mut copier = Copier { folder, place, is_wanted, copied: Vec::new(), held: Vec::new(), seen: BTreeMap::new(), stored: BTreeSet::new() };
+    let mut copier = Copier {
+        folder,
+        place,
+        is_wanted,
+        copied: Vec::new(),
+        held: Vec::new(),
+        seen: BTreeMap::new(),
+        stored: BTreeSet::new(),
+    };
     let module_path = copier.resolve(&file.module);
     let mut magic = [0; 4];
     let mut opened = open_regular(&module_path).map_err(|e| unreadable(&module_path, &e))?;
@@ -107,13 +121,27 @@ pub(crate) fn prepare(text: &str, folder: &Path, place: &CopyPlace, is_wanted: &
         TaskError::ModuleTooLarge { path: module_path, most }.into()
     })?;
     let stdin = file.stdin.as_deref().map(|path| copier.copy(path)).transpose()?;
-    let inputs = file.inputs.iter().map(|(name, path)| Ok((name.clone(), copier.copy(path)?))).collect::<Result<_, ApiError>>()?;
+    let inputs = file
+        .inputs
+        .iter()
+        .map(|(name, path)| Ok((name.clone(), copier.copy(path)?)))
+        .collect::<Result<_, ApiError>>()?;
     let items = match &file.map {
         Map::Inputs(list) => list.iter().map(|path| copier.copy(path)).collect::<Result<_, _>>()?,
         Map::One | Map::Range { .. } => Vec::new(),
     };
     let blobs = Blobs { module, stdin, inputs, items };
-    Ok(Prepared { file, blobs, copied: copier.copied, placed: None, held: copier.held, checkpoint: None, owner: None, hosted: None, grid: None })
+    Ok(Prepared {
+        file,
+        blobs,
+        copied: copier.copied,
+        placed: None,
+        held: copier.held,
+        checkpoint: None,
+        owner: None,
+        hosted: None,
+        grid: None,
+    })
 }
 
 /// Builds the command that submits the file at `path`: a job file's text with the folder its paths are
@@ -122,7 +150,9 @@ pub(crate) fn prepare(text: &str, folder: &Path, place: &CopyPlace, is_wanted: &
 /// # Errors
 /// Fails when the file is too large for a job file or cannot be read.
 pub fn submission(path: &Path) -> Result<Command, ApiError> {
-    let job = |job_file, folder| Ok(Command::Jobs(JobCommand::Submit { job_file, folder, grid: None, deadline_seconds: None }));
+    let job = |job_file, folder| {
+        Ok(Command::Jobs(JobCommand::Submit { job_file, folder, grid: None, deadline_seconds: None }))
+    };
     let folder = as_text(path.parent().unwrap_or(Path::new("/")))?;
     if path.extension().is_some_and(|extension| extension == "wasm") {
         // A TOML string represents any file name exactly.
@@ -134,11 +164,14 @@ pub fn submission(path: &Path) -> Result<Command, ApiError> {
     }
     let mut text = Vec::new();
     let most = job::MAX_FILE_BYTES as u64;
-    open_regular(path).and_then(|file| file.take(most + 1).read_to_end(&mut text)).map_err(|e| unreadable(path, &e))?;
+    open_regular(path)
+        .and_then(|file| file.take(most + 1).read_to_end(&mut text))
+        .map_err(|e| unreadable(path, &e))?;
     if text.len() as u64 > most {
         return Err(TaskError::JobFileTooLarge { path: path.to_owned() }.into());
     }
-    let text = fog_types::decode_text(&text).map_err(|why| TaskError::NotText { path: path.to_owned(), why })?;
+    let text =
+        fog_types::decode_text(&text).map_err(|why| TaskError::NotText { path: path.to_owned(), why })?;
     job(text, folder)
 }
 
@@ -176,7 +209,9 @@ impl Copier<'_> {
         }
         let mut file = open_regular(&path).map_err(|e| unreadable(&path, &e))?;
         let size = file.metadata().map_err(|e| unreadable(&path, &e))?.len();
-        let refused = |error: StoreError| TaskError::NotStored { path: path.clone(), why: error.to_string() }.of_kind(error.kind());
+        let refused = |error: StoreError| {
+            TaskError::NotStored { path: path.clone(), why: error.to_string() }.of_kind(error.kind())
+        };
         if size > most.0 {
             return Err(refused(StoreError::Full { wanted: ByteCount(size), cap: most }));
         }
@@ -206,7 +241,12 @@ impl Copier<'_> {
     }
 
     /// Returns the id of a file that was copied or stored already, and takes no more room.
-    fn find_stored(&mut self, path: &Path, file: &std::fs::File, size: u64) -> Result<Option<BlobId>, ApiError> {
+    fn find_stored(
+        &mut self,
+        path: &Path,
+        file: &std::fs::File,
+        size: u64,
+    ) -> Result<Option<BlobId>, ApiError> {
         let mut hasher = blake3::Hasher::new();
         let mut from = WhileWanted { from: file, is_wanted: self.is_wanted };
         std::io::copy(&mut from, &mut hasher).map_err(|e| unreadable(path, &e))?;
@@ -233,12 +273,17 @@ struct WhileWanted<'a, R> {
 
 impl<R: Read> Read for WhileWanted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if (self.is_wanted)() { self.from.read(buffer) } else { Err(io::Error::other("whoever submitted it is gone")) }
+        if (self.is_wanted)() {
+            self.from.read(buffer)
+        } else {
+            Err(io::Error::other("whoever submitted it is gone"))
+        }
     }
 }
 
 pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> ApiError {
-    TaskError::Unreadable { path: path.to_owned(), why: error.to_string() }.of_kind(ErrorKind::of_named_file(error.kind()))
+    TaskError::Unreadable { path: path.to_owned(), why: error.to_string() }
+        .of_kind(ErrorKind::of_named_file(error.kind()))
 }
 
 #[cfg(test)]
@@ -283,13 +328,19 @@ mod tests {
             let inputs: String = inputs.iter().map(|name| format!("{name:?} = {name:?}\n")).collect();
             let text = format!("version = 1\nmodule = \"m.wasm\"\n[inputs]\n{inputs}");
             let holds = self.store.lock().unwrap().holds();
-            let place = CopyPlace { data_folder: self.data.path().to_owned(), cap: CAP, holds, room: self.room.clone() };
+            let place = CopyPlace {
+                data_folder: self.data.path().to_owned(),
+                cap: CAP,
+                holds,
+                room: self.room.clone(),
+            };
             prepare(&text, self.folder.path(), &place, is_wanted)
         }
 
         /// Number of bytes that are copied so far.
         fn copied(&self) -> u64 {
-            let incoming = std::fs::read_dir(self.data.path().join("incoming")).into_iter().flatten().flatten();
+            let incoming =
+                std::fs::read_dir(self.data.path().join("incoming")).into_iter().flatten().flatten();
             incoming.map(|entry| entry.metadata().unwrap().len()).sum()
         }
     }
@@ -297,7 +348,9 @@ mod tests {
     #[test]
     fn what_is_too_large_is_refused_before_it_is_copied() {
         let place = Place::new();
-        let sized = |name: &str, mib: u64| File::create(place.folder.path().join(name)).unwrap().set_len(mib << 20).unwrap();
+        let sized = |name: &str, mib: u64| {
+            File::create(place.folder.path().join(name)).unwrap().set_len(mib << 20).unwrap()
+        };
         sized("huge", 50 << 10);
         let reads = Cell::new(0u32);
         let count = || {
@@ -305,13 +358,23 @@ mod tests {
             true
         };
         let error = place.prepare(&["huge"], &count).err().unwrap();
-        assert!(error.kind == ErrorKind::LimitReached && error.message.contains("50.0 GiB") && error.message.contains("4.0 MiB"), "{}", error.message);
+        assert!(
+            error.kind == ErrorKind::LimitReached
+                && error.message.contains("50.0 GiB")
+                && error.message.contains("4.0 MiB"),
+            "{}",
+            error.message
+        );
         assert!(reads.get() < 10, "{}", reads.get());
         // The two files are too large together.
         std::fs::write(place.folder.path().join("a"), vec![1; 3 << 20]).unwrap();
         std::fs::write(place.folder.path().join("b"), vec![2; 2 << 20]).unwrap();
         let error = place.prepare(&["a", "b"], &|| true).err().unwrap();
-        assert!(error.kind == ErrorKind::LimitReached && error.message.contains("5.0 MiB"), "{}", error.message);
+        assert!(
+            error.kind == ErrorKind::LimitReached && error.message.contains("5.0 MiB"),
+            "{}",
+            error.message
+        );
         // The same file under two names is stored once.
         std::fs::write(place.folder.path().join("c"), vec![1; 3 << 20]).unwrap();
         assert_eq!(place.prepare(&["a", "c"], &|| true).unwrap().copied.len(), 2);
@@ -327,13 +390,23 @@ mod tests {
             let mut store = place.store.lock().unwrap();
             let file = BlobFile::copy(place.data.path(), vec![1; 3 << 20].as_slice(), CAP).unwrap();
             store.add_blob(file, CAP, UnixMillis(1)).unwrap();
-            PlacedFiles::hold(place.data.path(), &store.holds(), BlobId(*blake3::hash(&vec![1; 3 << 20]).as_bytes()), 3 << 20).unwrap()
+            PlacedFiles::hold(
+                place.data.path(),
+                &store.holds(),
+                BlobId(*blake3::hash(&vec![1; 3 << 20]).as_bytes()),
+                3 << 20,
+            )
+            .unwrap()
         };
         let prepared = place.prepare(&["a"], &|| true).unwrap();
         assert_eq!((prepared.copied.len(), prepared.held.len()), (1, 1), "the module only");
         std::fs::write(place.folder.path().join("b"), vec![2; 2 << 20]).unwrap();
         let error = place.prepare(&["b"], &|| true).err().unwrap();
-        assert!(error.kind == ErrorKind::LimitReached && error.message.contains("2.0 MiB"), "{}", error.message);
+        assert!(
+            error.kind == ErrorKind::LimitReached && error.message.contains("2.0 MiB"),
+            "{}",
+            error.message
+        );
         assert_eq!(place.copied(), 8, "the module of the first");
         drop((held, prepared));
         assert_eq!(place.copied(), 0);
@@ -360,6 +433,11 @@ mod tests {
         std::os::unix::fs::symlink("/proc/self/mem", place.folder.path().join("in")).unwrap();
         let error = place.prepare(&["in"], &|| true).err().unwrap();
         assert_eq!(error.kind, ErrorKind::BadInput);
-        assert!(error.message.contains("in: it cannot be read") && !error.message.contains(place.data.path().to_str().unwrap()), "{}", error.message);
+        assert!(
+            error.message.contains("in: it cannot be read")
+                && !error.message.contains(place.data.path().to_str().unwrap()),
+            "{}",
+            error.message
+        );
     }
 }

@@ -75,7 +75,8 @@ impl Tasks {
         match ctx.store.keep_sample(&sample, self.span.stored.at) {
             Ok(()) => {
                 let Span { worked, units, .. } = self.span;
-                self.span.stored = StoredSpan { at: Some(sample.at), since: self.span.stored.since, worked, units };
+                self.span.stored =
+                    StoredSpan { at: Some(sample.at), since: self.span.stored.since, worked, units };
             }
             Err(error) => tracing::error!(%error, "history cannot be written"),
         }

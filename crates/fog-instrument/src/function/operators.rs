@@ -14,7 +14,12 @@ const UNROLLED: usize = 192;
 const MOST_COPIES: usize = 8;
 
 impl<T: WasmModuleResources> Writer<'_, T> {
-    pub(super) fn operator(&mut self, place: usize, operator: &Operator<'_>, offset: usize) -> Result<(), Error> {
+    pub(super) fn operator(
+        &mut self,
+        place: usize,
+        operator: &Operator<'_>,
+        offset: usize,
+    ) -> Result<(), Error> {
         if self.facts.dead[place] {
             self.types.op(offset, operator).map_err(Error::invalid)?;
             return Ok(());
@@ -96,7 +101,8 @@ impl<T: WasmModuleResources> Writer<'_, T> {
                 true
             }
             other => {
-                let is_tail = matches!(other, Operator::ReturnCall { .. } | Operator::ReturnCallIndirect { .. });
+                let is_tail =
+                    matches!(other, Operator::ReturnCall { .. } | Operator::ReturnCallIndirect { .. });
                 if is_tail {
                     self.flush();
                     self.give_stack();
@@ -108,7 +114,9 @@ impl<T: WasmModuleResources> Writer<'_, T> {
                     self.flush();
                 }
                 self.put(&instruction);
-                if let Some(flag) = Segment::dropped_by(other).and_then(|segment| self.shape.dropped.get(&segment)) {
+                if let Some(flag) =
+                    Segment::dropped_by(other).and_then(|segment| self.shape.dropped.get(&segment))
+                {
                     self.puts(&[I::I32Const(1), I::GlobalSet(*flag)]);
                 }
                 if let Some(lanes) = self.facts.nans.canonical.get(&place) {
@@ -134,7 +142,10 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         self.depth - frame.label
     }
 
-    fn signature(&self, block: wasmparser::BlockType) -> (Vec<wasmparser::ValType>, Vec<wasmparser::ValType>) {
+    fn signature(
+        &self,
+        block: wasmparser::BlockType,
+    ) -> (Vec<wasmparser::ValType>, Vec<wasmparser::ValType>) {
         match block {
             wasmparser::BlockType::Empty => (vec![], vec![]),
             wasmparser::BlockType::Type(ty) => (vec![], vec![ty]),
@@ -142,7 +153,14 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         }
     }
 
-    fn begin(&mut self, kind: Kind, block: wasmparser::BlockType, place: usize, operator: &Operator<'_>, offset: usize) -> Result<(), Error> {
+    fn begin(
+        &mut self,
+        kind: Kind,
+        block: wasmparser::BlockType,
+        place: usize,
+        operator: &Operator<'_>,
+        offset: usize,
+    ) -> Result<(), Error> {
         let (params, results) = self.signature(block);
         let span = self.plan.spans.get(&place).copied().unwrap_or_default();
         if kind == Kind::Loop && span.is_leaf() && params.is_empty() {
@@ -168,7 +186,13 @@ impl<T: WasmModuleResources> Writer<'_, T> {
                 if self.copy == Copy::Rewind {
                     let rewind = self.local(REWIND, ValType::I32);
                     let arm = (span.middle - span.first).cast_signed();
-                    self.puts(&[I::LocalGet(rewind), I::I32Const(span.first.cast_signed()), I::I32Sub, I::I32Const(arm), I::I32LtU]);
+                    self.puts(&[
+                        I::LocalGet(rewind),
+                        I::I32Const(span.first.cast_signed()),
+                        I::I32Sub,
+                        I::I32Const(arm),
+                        I::I32LtU,
+                    ]);
                     self.puts(&[I::LocalGet(rewind), I::I32Eqz, I::Select]);
                 }
             }
@@ -177,7 +201,15 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         self.types.op(offset, operator).map_err(Error::invalid)?;
         self.depth += 1;
         let base = self.height() - params.len();
-        self.frames.push(Frame { kind, base, params: params.clone(), results, label: self.depth, is_verbatim, leaf: None });
+        self.frames.push(Frame {
+            kind,
+            base,
+            params: params.clone(),
+            results,
+            label: self.depth,
+            is_verbatim,
+            leaf: None,
+        });
         if is_verbatim {
             return self.charge_after(place);
         }
@@ -195,7 +227,14 @@ impl<T: WasmModuleResources> Writer<'_, T> {
     /// Its body is written several times in a row, with one check of the count for all copies. The body
     /// takes and leaves its operands in slots, so all copies are the same bytes. Inside, no rewinding can
     /// be under way, so a rewound function runs it at full speed.
-    fn begin_leaf(&mut self, length: usize, results: Vec<wasmparser::ValType>, place: usize, operator: &Operator<'_>, offset: usize) -> Result<(), Error> {
+    fn begin_leaf(
+        &mut self,
+        length: usize,
+        results: Vec<wasmparser::ValType>,
+        place: usize,
+        operator: &Operator<'_>,
+        offset: usize,
+    ) -> Result<(), Error> {
         let Some(site) = self.plan.loops.get(&place).copied() else { return Err(Error::Shape) };
         self.close()?;
         // Label 0 leaves the loop, except inside one of the copies.
@@ -203,7 +242,15 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         if self.copy == Copy::Rewind {
             let rewind = self.local(REWIND, ValType::I32);
             // Skips the loop while rewinding to another site.
-            self.puts(&[I::LocalGet(rewind), I::I32Const(site.cast_signed()), I::I32Ne, I::LocalGet(rewind), I::I32Const(0), I::I32Ne, I::I32And]);
+            self.puts(&[
+                I::LocalGet(rewind),
+                I::I32Const(site.cast_signed()),
+                I::I32Ne,
+                I::LocalGet(rewind),
+                I::I32Const(0),
+                I::I32Ne,
+                I::I32And,
+            ]);
             self.put(&I::BrIf(0));
         }
         self.put(&I::Loop(BlockType::Empty));
@@ -215,7 +262,15 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         let leaf = Some(Leaf { begins: self.code.len(), copies, was_rewound: self.is_rewound });
         self.put(&I::Block(BlockType::Empty));
         self.depth += 1;
-        self.frames.push(Frame { kind: Kind::Loop, base, params: vec![], results, label: self.depth, is_verbatim: false, leaf });
+        self.frames.push(Frame {
+            kind: Kind::Loop,
+            base,
+            params: vec![],
+            results,
+            label: self.depth,
+            is_verbatim: false,
+            leaf,
+        });
         self.is_rewound = true;
         self.charge_after(place)
     }
@@ -236,8 +291,10 @@ impl<T: WasmModuleResources> Writer<'_, T> {
 
     fn alternative(&mut self, place: usize, operator: &Operator<'_>, offset: usize) -> Result<(), Error> {
         let is_dead = self.types.get_control_frame(0).is_some_and(|frame| frame.unreachable);
-        let Some((is_verbatim, base, params, results)) =
-            self.frames.last().map(|frame| (frame.is_verbatim, frame.base, frame.params.clone(), frame.results.clone()))
+        let Some((is_verbatim, base, params, results)) = self
+            .frames
+            .last()
+            .map(|frame| (frame.is_verbatim, frame.base, frame.params.clone(), frame.results.clone()))
         else {
             return Err(Error::Shape);
         };
@@ -285,7 +342,15 @@ impl<T: WasmModuleResources> Writer<'_, T> {
     }
 
     /// Writes a call that may stop: to `callee`, or through `table`.
-    fn call(&mut self, place: usize, ty: u32, callee: Option<u32>, table: Option<u32>, operator: &Operator<'_>, offset: usize) -> Result<(), Error> {
+    fn call(
+        &mut self,
+        place: usize,
+        ty: u32,
+        callee: Option<u32>,
+        table: Option<u32>,
+        operator: &Operator<'_>,
+        offset: usize,
+    ) -> Result<(), Error> {
         let site = self.plan.calls[&place];
         let (params, results) = self.shape.signature(ty);
         self.open()?;
@@ -293,21 +358,43 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         let below = self.height() - params.len() - usize::from(table.is_some());
         let rewind = (self.copy == Copy::Rewind).then(|| self.local(REWIND, ValType::I32));
         if let Some(rewind) = rewind {
-            self.puts(&[I::LocalGet(rewind), I::I32Eqz, I::LocalGet(rewind), I::I32Const(site.cast_signed()), I::I32Eq, I::I32Or, I::If(BlockType::Empty)]);
+            self.puts(&[
+                I::LocalGet(rewind),
+                I::I32Eqz,
+                I::LocalGet(rewind),
+                I::I32Const(site.cast_signed()),
+                I::I32Eq,
+                I::I32Or,
+                I::If(BlockType::Empty),
+            ]);
             self.depth += 1;
         }
         self.flush();
         let instruction = self.renumber.instruction(operator.clone()).map_err(Error::encode)?;
-        let (frames, top, resumed, by_number) = (self.shape.frames, self.shape.top, callee.and_then(|callee| self.shape.resumed(callee)), self.shape.by_number);
+        let (frames, top, resumed, by_number) = (
+            self.shape.frames,
+            self.shape.top,
+            callee.and_then(|callee| self.shape.resumed(callee)),
+            self.shape.by_number,
+        );
         let giving = self.shape.giving(&results);
-        let index_slot = if table.is_some() { Some(self.slot(self.height() - 1, wasmparser::ValType::I32)?) } else { None };
+        let index_slot = if table.is_some() {
+            Some(self.slot(self.height() - 1, wasmparser::ValType::I32)?)
+        } else {
+            None
+        };
         if let Some(rewind) = rewind {
             self.puts(&[I::LocalGet(rewind), I::If(BlockType::Empty), I::I32Const(0), I::LocalSet(rewind)]);
             match resumed {
                 Some(function) => self.put(&I::Call(function)),
                 None => {
                     // The callee is the function whose frame is now on top.
-                    self.puts(&[I::GlobalGet(top), I::I32Const(FRAME_TAIL as i32), I::I32Sub, I::I32Load(at(0, frames))]);
+                    self.puts(&[
+                        I::GlobalGet(top),
+                        I::I32Const(FRAME_TAIL as i32),
+                        I::I32Sub,
+                        I::I32Load(at(0, frames)),
+                    ]);
                     self.put(&I::CallIndirect { type_index: giving, table_index: by_number });
                 }
             }

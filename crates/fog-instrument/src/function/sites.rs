@@ -10,7 +10,11 @@ use crate::names;
 impl<T: WasmModuleResources> Writer<'_, T> {
     /// Checks whether the count is used up. All operands are in their slots.
     pub(super) fn safe_point(&mut self, site: u32, place: Option<usize>) -> Result<(), Error> {
-        let count = if self.counts_locally { I::LocalGet(self.local(COUNT, ValType::I64)) } else { I::GlobalGet(self.shape.left) };
+        let count = if self.counts_locally {
+            I::LocalGet(self.local(COUNT, ValType::I64))
+        } else {
+            I::GlobalGet(self.shape.left)
+        };
         self.puts(&[count, I::I64Const(0), I::I64LtS]);
         if self.copy == Copy::Rewind {
             // One test covers both cases; they are told apart inside the unlikely branch.
@@ -24,7 +28,13 @@ impl<T: WasmModuleResources> Writer<'_, T> {
             self.depth += 1;
             self.check(site, place)?;
             // The check at which the function stopped has already been made.
-            self.puts(&[I::Else, I::LocalGet(rewind), I::I32Const(site.cast_signed()), I::I32Eq, I::If(BlockType::Empty)]);
+            self.puts(&[
+                I::Else,
+                I::LocalGet(rewind),
+                I::I32Const(site.cast_signed()),
+                I::I32Eq,
+                I::If(BlockType::Empty),
+            ]);
             self.puts(&[I::I32Const(0), I::LocalSet(rewind)]);
             self.reload();
             self.puts(&[I::End, I::End]);
@@ -121,7 +131,14 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         if self.copy == Copy::Rewind && !self.is_rewound {
             // While a function is being rewound, its local count is not valid.
             let rewind = self.local(REWIND, ValType::I32);
-            self.puts(&[I::LocalGet(rewind), I::I32Eqz, I::If(BlockType::Empty), I::LocalGet(count), I::GlobalSet(self.shape.left), I::End]);
+            self.puts(&[
+                I::LocalGet(rewind),
+                I::I32Eqz,
+                I::If(BlockType::Empty),
+                I::LocalGet(count),
+                I::GlobalSet(self.shape.left),
+                I::End,
+            ]);
         } else {
             self.puts(&[I::LocalGet(count), I::GlobalSet(self.shape.left)]);
         }
@@ -140,7 +157,11 @@ impl<T: WasmModuleResources> Writer<'_, T> {
     pub(super) fn site(&mut self, site: u32, place: usize, height: usize) -> Result<(), Error> {
         self.reload();
         // A callee that stopped leaves a count below zero; otherwise that is rare.
-        let count = if self.counts_locally { I::LocalGet(self.local(COUNT, ValType::I64)) } else { I::GlobalGet(self.shape.left) };
+        let count = if self.counts_locally {
+            I::LocalGet(self.local(COUNT, ValType::I64))
+        } else {
+            I::GlobalGet(self.shape.left)
+        };
         self.puts(&[count.clone(), I::I64Const(0), I::I64LtS]);
         self.unlikely_if();
         self.puts(&[count, I::I64Const(names::STOP), I::I64Ne]);
@@ -182,7 +203,13 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         let memory = self.shape.frames;
         // The memory has room for all frames: it was grown before the unwinding began.
         let top = self.shape.top;
-        self.puts(&[I::GlobalGet(top), I::LocalTee(frame), I::I32Const(size as i32), I::I32Add, I::GlobalSet(top)]);
+        self.puts(&[
+            I::GlobalGet(top),
+            I::LocalTee(frame),
+            I::I32Const(size as i32),
+            I::I32Add,
+            I::GlobalSet(top),
+        ]);
         let mut offset = 0;
         for (local, ty) in saved {
             let place = at(offset, memory);
@@ -202,7 +229,11 @@ impl<T: WasmModuleResources> Writer<'_, T> {
             });
             offset += size_of(*ty);
         }
-        self.puts(&[I::LocalGet(frame), I::I32Const(self.function.cast_signed()), I::I32Store(at(offset, memory))]);
+        self.puts(&[
+            I::LocalGet(frame),
+            I::I32Const(self.function.cast_signed()),
+            I::I32Store(at(offset, memory)),
+        ]);
         self.puts(&[I::LocalGet(frame), site.clone(), I::I32Store(at(offset + 4, memory))]);
     }
 
@@ -211,14 +242,32 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         let rewind = self.local(REWIND, ValType::I32);
         let frame = self.local(FRAME, ValType::I32);
         let (top, memory) = (self.shape.top, self.shape.frames);
-        self.puts(&[I::GlobalGet(top), I::I32Const(FRAME_TAIL as i32), I::I32Sub, I::LocalTee(frame), I::I32Load(at(4, memory)), I::LocalSet(rewind)]);
+        self.puts(&[
+            I::GlobalGet(top),
+            I::I32Const(FRAME_TAIL as i32),
+            I::I32Sub,
+            I::LocalTee(frame),
+            I::I32Load(at(4, memory)),
+            I::LocalSet(rewind),
+        ]);
         // A frame of another function means that the checkpoint is of another module: trap.
-        self.puts(&[I::LocalGet(frame), I::I32Load(at(0, memory)), I::I32Const(self.function.cast_signed()), I::I32Ne]);
+        self.puts(&[
+            I::LocalGet(frame),
+            I::I32Load(at(0, memory)),
+            I::I32Const(self.function.cast_signed()),
+            I::I32Ne,
+        ]);
         self.puts(&[I::If(BlockType::Empty), I::Unreachable, I::End]);
         let saved = std::mem::take(&mut self.saved);
         if let (true, Some(values)) = (self.shares_saving(), saved.get(&0)) {
             // Traps on a number that is no site; the body would take it for a site that was passed.
-            self.puts(&[I::LocalGet(rewind), I::I32Const(1), I::I32Sub, I::I32Const((self.plan.sites - 1).cast_signed()), I::I32GeU]);
+            self.puts(&[
+                I::LocalGet(rewind),
+                I::I32Const(1),
+                I::I32Sub,
+                I::I32Const((self.plan.sites - 1).cast_signed()),
+                I::I32GeU,
+            ]);
             self.puts(&[I::If(BlockType::Empty), I::Unreachable, I::End]);
             return self.restore_values(values);
         }
@@ -246,7 +295,13 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         let frame = self.local(FRAME, ValType::I32);
         let (top, memory) = (self.shape.top, self.shape.frames);
         let size: u64 = values.iter().map(|(_, ty)| size_of(*ty)).sum();
-        self.puts(&[I::LocalGet(frame), I::I32Const(size as i32), I::I32Sub, I::LocalTee(frame), I::GlobalSet(top)]);
+        self.puts(&[
+            I::LocalGet(frame),
+            I::I32Const(size as i32),
+            I::I32Sub,
+            I::LocalTee(frame),
+            I::GlobalSet(top),
+        ]);
         let mut offset = 0;
         for (local, ty) in values {
             let place = at(offset, memory);

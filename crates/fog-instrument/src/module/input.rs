@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use wasmparser::{
-    CompositeInnerType, FuncToValidate, FuncValidatorAllocations, Operator, Parser, Payload, ValidPayload, Validator, ValidatorResources, WasmFeatures,
+    CompositeInnerType, FuncToValidate, FuncValidatorAllocations, Operator, Parser, Payload, ValidPayload,
+    Validator, ValidatorResources, WasmFeatures,
 };
 
 use super::{Error, Segment, Signature};
@@ -48,13 +49,17 @@ pub(super) struct Body<'a> {
 
 impl<'a> Body<'a> {
     /// Reads and validates the body; all later code relies on the validation.
-    fn read(types: FuncToValidate<ValidatorResources>, body: &wasmparser::FunctionBody<'a>) -> Result<Self, Error> {
+    fn read(
+        types: FuncToValidate<ValidatorResources>,
+        body: &wasmparser::FunctionBody<'a>,
+    ) -> Result<Self, Error> {
         let mut check = same(&types).into_validator(FuncValidatorAllocations::default());
         let mut watch = Watch::new(check.len_locals());
         check.validate(body).map_err(Error::invalid)?;
         let local_count = check.len_locals();
         let mut check = same(&types).into_validator(FuncValidatorAllocations::default());
-        let mut frame = FrameSize::new((0..check.len_locals()).filter_map(|local| check.get_local_type(local)));
+        let mut frame =
+            FrameSize::new((0..check.len_locals()).filter_map(|local| check.get_local_type(local)));
         let mut locals = Vec::new();
         for local in body.get_locals_reader().map_err(Error::invalid)? {
             let (count, ty) = local.map_err(Error::invalid)?;
@@ -71,7 +76,13 @@ impl<'a> Body<'a> {
             operators.push((operator, offset));
         }
         let dead = plan::dead(&operators.iter().map(|(operator, _)| operator.clone()).collect::<Vec<_>>());
-        Ok(Self { types, operators, locals, local_count, facts: Facts { nans: watch.finish(), dead, frame_bytes: frame.bytes() } })
+        Ok(Self {
+            types,
+            operators,
+            locals,
+            local_count,
+            facts: Facts { nans: watch.finish(), dead, frame_bytes: frame.bytes() },
+        })
     }
 }
 
@@ -118,7 +129,10 @@ pub(super) enum Section<'a> {
 }
 
 pub(super) fn read(module: &[u8], features: WasmFeatures) -> Result<Input<'_>, Error> {
-    let mut input = Input { most_written: (module.len() as u64).saturating_mul(MOST_GROWTH).saturating_add(ALWAYS_WRITTEN), ..Input::default() };
+    let mut input = Input {
+        most_written: (module.len() as u64).saturating_mul(MOST_GROWTH).saturating_add(ALWAYS_WRITTEN),
+        ..Input::default()
+    };
     let mut validator = Validator::new_with_features(features);
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload.map_err(Error::invalid)?;
@@ -145,7 +159,9 @@ impl<'a> Input<'a> {
                 for group in section.clone() {
                     for ty in group.map_err(Error::invalid)?.into_types() {
                         self.types.push(match ty.composite_type.inner {
-                            CompositeInnerType::Func(ty) => Some((ty.params().to_vec(), ty.results().to_vec())),
+                            CompositeInnerType::Func(ty) => {
+                                Some((ty.params().to_vec(), ty.results().to_vec()))
+                            }
                             _ => None,
                         });
                     }
@@ -245,13 +261,21 @@ impl<'a> Input<'a> {
 /// Adds the `main` of a command: the start function, if any, then `_start`. Returns its number among the
 /// defined functions; `None` for a library, which keeps its start section.
 pub(super) fn add_main(input: &mut Input<'_>) -> Result<Option<u32>, Error> {
-    let entry = input.exports.iter().find(|export| export.name == "_start" && export.kind == wasmparser::ExternalKind::Func).map(|export| export.index);
-    let Some((entry, sample)) = entry.zip(input.bodies.first().map(|body| body.types.resources.clone())) else { return Ok(None) };
+    let entry = input
+        .exports
+        .iter()
+        .find(|export| export.name == "_start" && export.kind == wasmparser::ExternalKind::Func)
+        .map(|export| export.index);
+    let Some((entry, sample)) = entry.zip(input.bodies.first().map(|body| body.types.resources.clone()))
+    else {
+        return Ok(None);
+    };
     let ty = input.functions[entry as usize];
     if input.types.get(ty as usize).and_then(Option::as_ref) != Some(&(vec![], vec![])) {
         return Ok(None);
     }
-    let calls = input.start.take().into_iter().chain([entry]).map(|function_index| Operator::Call { function_index });
+    let calls =
+        input.start.take().into_iter().chain([entry]).map(|function_index| Operator::Call { function_index });
     let operators = calls.chain([Operator::End]).map(|operator| (operator, 1)).collect();
     let index = input.functions.len() as u32;
     let features = input.bodies[0].types.features;
@@ -275,12 +299,26 @@ impl Input<'_> {
     /// Whether references outside of frames can change while the program runs.
     pub(super) fn moves_references(&self) -> bool {
         use Operator as O;
-        self.globals.iter().any(|global| global.mutable && matches!(global.content_type, wasmparser::ValType::Ref(_)))
-            || self
-                .any(|operator| matches!(operator, O::TableSet { .. } | O::TableGrow { .. } | O::TableFill { .. } | O::TableCopy { .. } | O::TableInit { .. }))
+        self.globals
+            .iter()
+            .any(|global| global.mutable && matches!(global.content_type, wasmparser::ValType::Ref(_)))
+            || self.any(|operator| {
+                matches!(
+                    operator,
+                    O::TableSet { .. }
+                        | O::TableGrow { .. }
+                        | O::TableFill { .. }
+                        | O::TableCopy { .. }
+                        | O::TableInit { .. }
+                )
+            })
     }
 
     pub(super) fn dropped(&self) -> BTreeSet<Segment> {
-        self.bodies.iter().flat_map(|body| &body.operators).filter_map(|(operator, _)| Segment::dropped_by(operator)).collect()
+        self.bodies
+            .iter()
+            .flat_map(|body| &body.operators)
+            .filter_map(|(operator, _)| Segment::dropped_by(operator))
+            .collect()
     }
 }

@@ -2,8 +2,9 @@
 
 use wasm_encoder::reencode::utils;
 use wasm_encoder::{
-    BlockType, BranchHints, CodeSection, ConstExpr, DataCountSection, DataSection, ElementSection, ElementSegment, Elements, EntityType, ExportKind,
-    ExportSection, Function, FunctionSection, GlobalSection, GlobalType, ImportSection, Instruction as I, MemorySection, MemoryType, Module, RefType,
+    BlockType, BranchHints, CodeSection, ConstExpr, DataCountSection, DataSection, ElementSection,
+    ElementSegment, Elements, EntityType, ExportKind, ExportSection, Function, FunctionSection,
+    GlobalSection, GlobalType, ImportSection, Instruction as I, MemorySection, MemoryType, Module, RefType,
     TableSection, TableType, TypeSection, ValType,
 };
 use wasmparser::FuncValidatorAllocations;
@@ -14,22 +15,41 @@ use crate::function::{Copy, Writer};
 use crate::names;
 use crate::plan::Plan;
 
-pub(super) fn write(input: &Input<'_>, shape: &Shape, plans: &[Plan], main: Option<u32>, mut types: TypeSection) -> Result<Option<Vec<u8>>, Error> {
-    let mut renumber = Renumber { imports: input.imported_functions, added: 1 + u32::from(shape.references.is_some()) };
+pub(super) fn write(
+    input: &Input<'_>,
+    shape: &Shape,
+    plans: &[Plan],
+    main: Option<u32>,
+    mut types: TypeSection,
+) -> Result<Option<Vec<u8>>, Error> {
+    let mut renumber =
+        Renumber { imports: input.imported_functions, added: 1 + u32::from(shape.references.is_some()) };
     let (ask, check) = (types.len(), types.len() + 1);
     types.ty().function([ValType::I64], [ValType::I64]);
     types.ty().function([], [ValType::I32]);
 
-    let (mut imports, mut tables, mut memories) = (ImportSection::new(), TableSection::new(), MemorySection::new());
-    let (mut globals, mut elements, mut data) = (GlobalSection::new(), ElementSection::new(), DataSection::new());
+    let (mut imports, mut tables, mut memories) =
+        (ImportSection::new(), TableSection::new(), MemorySection::new());
+    let (mut globals, mut elements, mut data) =
+        (GlobalSection::new(), ElementSection::new(), DataSection::new());
     for section in &input.sections {
         match section {
             Section::Types(_) => Ok(()),
-            Section::Imports(section) => utils::parse_import_section(&mut renumber, &mut imports, section.clone()),
-            Section::Tables(section) => utils::parse_table_section(&mut renumber, &mut tables, section.clone()),
-            Section::Memories(section) => utils::parse_memory_section(&mut renumber, &mut memories, section.clone()),
-            Section::Globals(section) => utils::parse_global_section(&mut renumber, &mut globals, section.clone()),
-            Section::Elements(section) => utils::parse_element_section(&mut renumber, &mut elements, section.clone()),
+            Section::Imports(section) => {
+                utils::parse_import_section(&mut renumber, &mut imports, section.clone())
+            }
+            Section::Tables(section) => {
+                utils::parse_table_section(&mut renumber, &mut tables, section.clone())
+            }
+            Section::Memories(section) => {
+                utils::parse_memory_section(&mut renumber, &mut memories, section.clone())
+            }
+            Section::Globals(section) => {
+                utils::parse_global_section(&mut renumber, &mut globals, section.clone())
+            }
+            Section::Elements(section) => {
+                utils::parse_element_section(&mut renumber, &mut elements, section.clone())
+            }
             Section::Data(section) => utils::parse_data_section(&mut renumber, &mut data, section.clone()),
         }
         .map_err(Error::encode)?;
@@ -39,29 +59,70 @@ pub(super) fn write(input: &Input<'_>, shape: &Shape, plans: &[Plan], main: Opti
         imports.import(names::MODULE, names::REFERENCE, EntityType::Function(types.len()));
         types.ty().function([ValType::FUNCREF], [ValType::I32]);
     }
-    globals.global(GlobalType { val_type: ValType::I64, mutable: true, shared: false }, &ConstExpr::i64_const(0));
-    globals.global(GlobalType { val_type: ValType::I32, mutable: true, shared: false }, &ConstExpr::i32_const(shape.stack_start));
+    globals.global(
+        GlobalType { val_type: ValType::I64, mutable: true, shared: false },
+        &ConstExpr::i64_const(0),
+    );
+    globals.global(
+        GlobalType { val_type: ValType::I32, mutable: true, shared: false },
+        &ConstExpr::i32_const(shape.stack_start),
+    );
     if shape.can_stop {
-        globals.global(GlobalType { val_type: ValType::I32, mutable: true, shared: false }, &ConstExpr::i32_const(0));
+        globals.global(
+            GlobalType { val_type: ValType::I32, mutable: true, shared: false },
+            &ConstExpr::i32_const(0),
+        );
         let count = input.bodies.len() as u64;
-        tables.table(TableType { element_type: RefType::FUNCREF, table64: false, minimum: count, maximum: Some(count), shared: false });
-        memories.memory(MemoryType { minimum: 0, maximum: Some(names::FRAME_PAGES), memory64: false, shared: false, page_size_log2: None });
-        let second = |n| shape.second.get(&n).map_or_else(|| ConstExpr::ref_null(wasm_encoder::HeapType::FUNC), |second| ConstExpr::ref_func(*second));
+        tables.table(TableType {
+            element_type: RefType::FUNCREF,
+            table64: false,
+            minimum: count,
+            maximum: Some(count),
+            shared: false,
+        });
+        memories.memory(MemoryType {
+            minimum: 0,
+            maximum: Some(names::FRAME_PAGES),
+            memory64: false,
+            shared: false,
+            page_size_log2: None,
+        });
+        let second = |n| {
+            shape.second.get(&n).map_or_else(
+                || ConstExpr::ref_null(wasm_encoder::HeapType::FUNC),
+                |second| ConstExpr::ref_func(*second),
+            )
+        };
         let continued: Vec<ConstExpr> = (0..input.bodies.len() as u32).map(second).collect();
         elements.segment(ElementSegment {
-            mode: wasm_encoder::ElementMode::Active { table: Some(shape.by_number), offset: &ConstExpr::i32_const(0) },
+            mode: wasm_encoder::ElementMode::Active {
+                table: Some(shape.by_number),
+                offset: &ConstExpr::i32_const(0),
+            },
             elements: Elements::Expressions(RefType::FUNCREF, continued.into()),
         });
         shape.dropped.values().for_each(|_| {
-            globals.global(GlobalType { val_type: ValType::I32, mutable: true, shared: false }, &ConstExpr::i32_const(0));
+            globals.global(
+                GlobalType { val_type: ValType::I32, mutable: true, shared: false },
+                &ConstExpr::i32_const(0),
+            );
         });
     }
     if let Some(references) = &shape.references {
         let count = references.all.len() as u64 + 1;
-        tables.table(TableType { element_type: RefType::FUNCREF, table64: false, minimum: count, maximum: Some(count), shared: false });
+        tables.table(TableType {
+            element_type: RefType::FUNCREF,
+            table64: false,
+            minimum: count,
+            maximum: Some(count),
+            shared: false,
+        });
         let functions: Vec<u32> = references.all.iter().map(|function| renumber.shift(*function)).collect();
         elements.segment(ElementSegment {
-            mode: wasm_encoder::ElementMode::Active { table: Some(references.functions), offset: &ConstExpr::i32_const(1) },
+            mode: wasm_encoder::ElementMode::Active {
+                table: Some(references.functions),
+                offset: &ConstExpr::i32_const(1),
+            },
             elements: Elements::Functions(functions.into()),
         });
     }
@@ -192,7 +253,17 @@ fn check_function(shape: &Shape, ask: u32) -> Function {
     let grow = [&is_none[..], &most].concat();
     // A module that cannot stop traps here.
     let prepares = if shape.can_stop { &grow[..] } else { &[I::Unreachable] };
-    let stops = is_stop.iter().chain(&[I::If(BlockType::Empty)]).chain(prepares).chain(&[I::End]).cloned().collect::<Vec<_>>();
-    asks.iter().chain(&stops).chain(&is_stop).chain([&I::End]).for_each(|instruction| _ = function.instruction(instruction));
+    let stops = is_stop
+        .iter()
+        .chain(&[I::If(BlockType::Empty)])
+        .chain(prepares)
+        .chain(&[I::End])
+        .cloned()
+        .collect::<Vec<_>>();
+    asks.iter()
+        .chain(&stops)
+        .chain(&is_stop)
+        .chain([&I::End])
+        .for_each(|instruction| _ = function.instruction(instruction));
     function
 }

@@ -4,7 +4,9 @@ use crate::machine::{Machine, engine};
 
 /// Units of a program with this body, whose local `$n` begins with `first`.
 fn units(first: u32, body: &str) -> i64 {
-    let wat = format!("(module (func (export \"_start\") (local $n i32) (local $x i32) (local.set $n (i32.const {first})) {body}))");
+    let wat = format!(
+        "(module (func (export \"_start\") (local $n i32) (local $x i32) (local.set $n (i32.const {first})) {body}))"
+    );
     let ran = Machine::new(&engine(None), &wat::parse_str(wat).unwrap()).unwrap().run(1_000_000, &[]);
     ran.end.unwrap();
     ran.units
@@ -15,7 +17,9 @@ const ADD: &str = "(local.set $x (i32.add (local.get $x) (i32.const 1)))";
 
 #[test]
 fn a_small_arm_costs_the_same_taken_or_not() {
-    let arms = |small: usize, other: usize| format!("(if (local.get $n) (then {}) (else {}))", ADD.repeat(small), ADD.repeat(other));
+    let arms = |small: usize, other: usize| {
+        format!("(if (local.get $n) (then {}) (else {}))", ADD.repeat(small), ADD.repeat(other))
+    };
     for (taken, other) in [(3, 0), (0, 3), (2, 5), (6, 6)] {
         let body = arms(taken, other);
         assert_eq!(units(1, &body), units(0, &body));
@@ -23,7 +27,8 @@ fn a_small_arm_costs_the_same_taken_or_not() {
         assert_eq!(units(1, &body), units(1, &arms(taken.max(other), 0)));
     }
     // A stretch behind a branch that skips it, with another inside.
-    let body = format!("(block (br_if 0 (local.get $n)) {} (if (local.get $x) (then {ADD}))) {ADD}", ADD.repeat(2));
+    let body =
+        format!("(block (br_if 0 (local.get $n)) {} (if (local.get $x) (then {ADD}))) {ADD}", ADD.repeat(2));
     assert_eq!(units(1, &body), units(0, &body));
 }
 
@@ -40,9 +45,12 @@ fn a_large_arm_costs_whom_takes_it() {
 
 #[test]
 fn every_turn_of_a_loop_is_charged() {
-    let inner = format!("(local.set $x (i32.const 0)) (loop $i {ADD} (br_if $i (i32.lt_u (local.get $x) (i32.const 10))))");
+    let inner = format!(
+        "(local.set $x (i32.const 0)) (loop $i {ADD} (br_if $i (i32.lt_u (local.get $x) (i32.const 10))))"
+    );
     for inside in [String::new(), format!("(if (local.get $x) (then {ADD}))"), inner] {
-        let body = format!("(loop $l {inside} (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))");
+        let body =
+            format!("(loop $l {inside} (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))");
         let of = |turns| units(turns, &body);
         let one = of(2) - of(1);
         assert!(one >= 2, "{one}");

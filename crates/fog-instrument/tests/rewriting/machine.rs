@@ -2,7 +2,10 @@
 //! instance to which only plain bytes are carried over.
 
 use fog_instrument::{Abilities, accepted, instrument, names};
-use wasmtime::{AsContextMut, Config, Engine, Extern, Func, Instance, Linker, Module, Ref, Store, Table, Val, WasmFeatures};
+use wasmtime::{
+    AsContextMut, Config, Engine, Extern, Func, Instance, Linker, Module, Ref, Store, Table, Val,
+    WasmFeatures,
+};
 
 /// Bytes of stack for unmodified modules, whose recursion the stack itself bounds. Frames of second copies
 /// are larger, so rewritten modules get a multiple of it, as jobs do.
@@ -33,7 +36,9 @@ fn engine_with(target: Option<&str>, canonical: bool, stack: Option<usize>) -> E
     if let Some(stack) = stack {
         config.async_stack_size(stack + (1 << 20)).max_wasm_stack(stack);
     }
-    config.wasm_features(WasmFeatures::MULTI_MEMORY | WasmFeatures::TAIL_CALL, true).cranelift_nan_canonicalization(canonical);
+    config
+        .wasm_features(WasmFeatures::MULTI_MEMORY | WasmFeatures::TAIL_CALL, true)
+        .cranelift_nan_canonicalization(canonical);
     config.wasm_branch_hinting(true);
     if let Some(target) = target {
         config.target(target).unwrap();
@@ -99,26 +104,38 @@ impl Machine {
     fn instance(&self, host: Host) -> (Store<Host>, Result<Instance, wasmtime::Error>) {
         let mut store = Store::new(&self.engine, host);
         let mut linker = Linker::new(&self.engine);
-        linker.func_wrap("test", "out", |mut caller: wasmtime::Caller<'_, Host>, value: i64| caller.data_mut().out.push(value)).unwrap();
         linker
-            .func_wrap(names::MODULE, names::CHECK, |mut caller: wasmtime::Caller<'_, Host>, left: i64| -> i64 {
-                let host = caller.data_mut();
-                host.checks += 1;
-                assert!(left < 0, "asked with {left} units left");
-                if host.stop_at == Some(host.checks) {
-                    host.is_stopping = true;
-                    host.left = left;
-                    return names::STOP;
-                }
-                host.granted += host.slice;
-                left + host.slice
+            .func_wrap("test", "out", |mut caller: wasmtime::Caller<'_, Host>, value: i64| {
+                caller.data_mut().out.push(value)
             })
             .unwrap();
         linker
-            .func_wrap(names::MODULE, names::REFERENCE, |mut caller: wasmtime::Caller<'_, Host>, function: Option<Func>| -> u32 {
-                let table = caller.get_export(names::FUNCTIONS).and_then(Extern::into_table);
-                number(&mut caller, table, function)
-            })
+            .func_wrap(
+                names::MODULE,
+                names::CHECK,
+                |mut caller: wasmtime::Caller<'_, Host>, left: i64| -> i64 {
+                    let host = caller.data_mut();
+                    host.checks += 1;
+                    assert!(left < 0, "asked with {left} units left");
+                    if host.stop_at == Some(host.checks) {
+                        host.is_stopping = true;
+                        host.left = left;
+                        return names::STOP;
+                    }
+                    host.granted += host.slice;
+                    left + host.slice
+                },
+            )
+            .unwrap();
+        linker
+            .func_wrap(
+                names::MODULE,
+                names::REFERENCE,
+                |mut caller: wasmtime::Caller<'_, Host>, function: Option<Func>| -> u32 {
+                    let table = caller.get_export(names::FUNCTIONS).and_then(Extern::into_table);
+                    number(&mut caller, table, function)
+                },
+            )
             .unwrap();
         linker.define_unknown_imports_as_default_values(&mut store, &self.module).unwrap();
         let instance = linker.instantiate(&mut store, &self.module);
@@ -133,7 +150,16 @@ impl Machine {
         let mut instance = match instance {
             Ok(instance) => instance,
             Err(error) => {
-                return Ran { out: vec![], units: 0, end: Err(cause(&error)), checks: 0, globals: vec![], tables: vec![], memory: vec![], exports: vec![] };
+                return Ran {
+                    out: vec![],
+                    units: 0,
+                    end: Err(cause(&error)),
+                    checks: 0,
+                    globals: vec![],
+                    tables: vec![],
+                    memory: vec![],
+                    exports: vec![],
+                };
             }
         };
         let mut entry = names::MAIN;
@@ -149,7 +175,10 @@ impl Machine {
             }
             let (memories, globals, tables) = state(&mut store, instance);
             let left = get(&mut store, instance, names::LEFT).unwrap_i64();
-            assert!(get(&mut store, instance, names::TOP).unwrap_i32() == 0 || result.is_err(), "frames are left over");
+            assert!(
+                get(&mut store, instance, names::TOP).unwrap_i32() == 0 || result.is_err(),
+                "frames are left over"
+            );
             let exports = exports(&mut store, instance);
             let host = store.into_data();
             return Ran {
@@ -180,11 +209,19 @@ impl Machine {
         }
         for (name, entries) in saved.tables {
             let table = instance.get_table(&mut store, &name).unwrap();
-            let null = if matches!(table.ty(&store).element().heap_type(), wasmtime::HeapType::Func) { Ref::Func(None) } else { Ref::Extern(None) };
+            let null = if matches!(table.ty(&store).element().heap_type(), wasmtime::HeapType::Func) {
+                Ref::Func(None)
+            } else {
+                Ref::Extern(None)
+            };
             let missing = entries.len() as u64 - table.size(&store);
             table.grow(&mut store, missing, null.clone()).unwrap();
             for (place, number) in (0..).zip(entries) {
-                let entry = if number == 0 { null.clone() } else { Ref::Func(function(&mut store, instance, number)) };
+                let entry = if number == 0 {
+                    null.clone()
+                } else {
+                    Ref::Func(function(&mut store, instance, number))
+                };
                 table.set(&mut store, place, entry).unwrap();
             }
         }
@@ -223,12 +260,17 @@ impl Plain {
 }
 
 fn exports(store: &mut Store<Host>, instance: Instance) -> Exports {
-    let all: Vec<(String, Extern)> = instance.exports(&mut *store).map(|export| (export.name().to_owned(), export.into_extern())).collect();
+    let all: Vec<(String, Extern)> = instance
+        .exports(&mut *store)
+        .map(|export| (export.name().to_owned(), export.into_extern()))
+        .collect();
     let mut seen = Exports::new();
     for (name, export) in all.into_iter().filter(|(name, _)| !name.starts_with(names::PREFIX)) {
         match export {
             Extern::Memory(memory) => seen.push((name, memory.data(&*store).to_vec())),
-            Extern::Global(global) => seen.push((name, format!("{:?}", global.get(&mut *store)).into_bytes())),
+            Extern::Global(global) => {
+                seen.push((name, format!("{:?}", global.get(&mut *store)).into_bytes()))
+            }
             _ => {}
         }
     }
@@ -280,12 +322,17 @@ fn function(store: &mut Store<Host>, instance: Instance, number: u32) -> Option<
 type State = (Vec<Vec<u8>>, Vec<(String, Held)>, Vec<(String, Vec<u32>)>);
 
 fn state(store: &mut Store<Host>, instance: Instance) -> State {
-    let exports: Vec<(String, Extern)> = instance.exports(&mut *store).map(|export| (export.name().to_owned(), export.into_extern())).collect();
+    let exports: Vec<(String, Extern)> = instance
+        .exports(&mut *store)
+        .map(|export| (export.name().to_owned(), export.into_extern()))
+        .collect();
     let functions = instance.get_table(&mut *store, names::FUNCTIONS);
     let (mut memories, mut globals, mut tables) = (Vec::new(), Vec::new(), Vec::new());
     for (name, export) in exports {
         match export {
-            Extern::Memory(memory) if name.starts_with(names::MEMORY) => memories.push(memory.data(&*store).to_vec()),
+            Extern::Memory(memory) if name.starts_with(names::MEMORY) => {
+                memories.push(memory.data(&*store).to_vec())
+            }
             Extern::Global(global) if name.starts_with(names::GLOBAL) => {
                 let held = match global.get(&mut *store) {
                     Val::FuncRef(function) => Held::Function(number(&mut *store, functions, function)),
@@ -313,7 +360,8 @@ fn state(store: &mut Store<Host>, instance: Instance) -> State {
 fn save(store: &mut Store<Host>, instance: Instance, next_stop: Option<u64>) -> Saved {
     let (memories, globals, tables) = state(store, instance);
     let top = get(store, instance, names::TOP).unwrap_i32();
-    let frames = instance.get_memory(&mut *store, names::FRAMES).unwrap().data(&*store)[..top as usize].to_vec();
+    let frames =
+        instance.get_memory(&mut *store, names::FRAMES).unwrap().data(&*store)[..top as usize].to_vec();
     let host = std::mem::take(store.data_mut());
     // A stop does not change the slices: the next one ends where it would have ended.
     let host = Host { granted: host.granted + host.slice, stop_at: next_stop, is_stopping: false, ..host };

@@ -43,7 +43,8 @@ fn config(seed: u64) -> Config {
 
 /// Runs `count` modules from `seed` on; returns how many were run and how many of those were stopped.
 fn modules(seed: u64, count: u64) -> (u64, u64) {
-    let (plain, compiled, interpreted) = (deep_plain_engine(), deep_engine(None), deep_engine(Some("pulley64")));
+    let (plain, compiled, interpreted) =
+        (deep_plain_engine(), deep_engine(None), deep_engine(Some("pulley64")));
     let (mut ran, mut stopped) = (0, 0);
     for seed in seed..seed + count {
         let mut bytes = vec![0; 1 << 13];
@@ -71,10 +72,18 @@ fn modules(seed: u64, count: u64) -> (u64, u64) {
         assert_eq!(machine.run(1, &all), whole, "seed {seed}, stopped at every check");
         if seed.is_multiple_of(3) {
             let sharing = Abilities { share_saving: true, ..Abilities::default() };
-            assert_eq!(Machine::with(&compiled, &wasm, sharing).unwrap().run(1, &all), whole, "seed {seed}, saved in one place");
+            assert_eq!(
+                Machine::with(&compiled, &wasm, sharing).unwrap().run(1, &all),
+                whole,
+                "seed {seed}, saved in one place"
+            );
         }
         if seed.is_multiple_of(8) {
-            assert_eq!(Machine::new(&interpreted, &wasm).unwrap().run(1, &all), whole, "seed {seed}, interpreted");
+            assert_eq!(
+                Machine::new(&interpreted, &wasm).unwrap().run(1, &all),
+                whole,
+                "seed {seed}, interpreted"
+            );
         }
     }
     (ran, stopped)
@@ -84,15 +93,24 @@ fn modules(seed: u64, count: u64) -> (u64, u64) {
 fn random_modules_do_the_same_rewritten_and_stopped() {
     let count = if std::env::var_os("FOG_TEST_FULL").is_some() { 20_000 } else { 600 };
     // Block of seeds at which to start, to continue an earlier run.
-    let from = std::env::var("FOG_SMITH_FROM").ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) / 100;
+    let from =
+        std::env::var("FOG_SMITH_FROM").ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) / 100;
     // Thread `n` takes each block whose number is `n` modulo the number of threads.
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let share = |n: u64| {
-        (from..count / 100).filter(|block| block % threads == n).map(|block| modules(1 + block * 100, 100)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+        (from..count / 100)
+            .filter(|block| block % threads == n)
+            .map(|block| modules(1 + block * 100, 100))
+            .fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
     };
     let (ran, stopped) = std::thread::scope(|scope| {
         let shares: Vec<_> = (0..threads)
-            .map(|n| std::thread::Builder::new().stack_size(DEEP_STACK_REWRITTEN + (4 << 20)).spawn_scoped(scope, move || share(n)).unwrap())
+            .map(|n| {
+                std::thread::Builder::new()
+                    .stack_size(DEEP_STACK_REWRITTEN + (4 << 20))
+                    .spawn_scoped(scope, move || share(n))
+                    .unwrap()
+            })
             .collect();
         shares.into_iter().map(|share| share.join().unwrap()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
     });

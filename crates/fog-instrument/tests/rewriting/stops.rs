@@ -12,7 +12,9 @@ fn stops_everywhere(wat: &str) {
     let wasm = wat::parse_str(wat).unwrap();
     let compiled = Machine::new(&engine(None), &wasm).unwrap();
     let interpreted = Machine::new(&engine(Some("pulley64")), &wasm).unwrap();
-    let sharing = Machine::with(&engine(None), &wasm, Abilities { share_saving: true, ..Abilities::default() }).unwrap();
+    let sharing =
+        Machine::with(&engine(None), &wasm, Abilities { share_saving: true, ..Abilities::default() })
+            .unwrap();
     // A slice of one unit asks at every safe point.
     let whole = compiled.run(1, &[]);
     assert!(whole.checks > 3, "{whole:?}");
@@ -178,7 +180,10 @@ fn what_a_function_saves_is_bounded_by_its_size() {
     // A module of 224 KB whose saving code would take gigabytes.
     for turn in [|_| "(loop)".to_owned(), set] as [fn(usize) -> String; 2] {
         let refused = instrument(&wide(30_000, 30_000, turn), accepted(), Abilities::default()).unwrap_err();
-        assert!(matches!(refused, Error::TooLarge { .. }) && refused.to_string().contains("smaller functions"), "{refused}");
+        assert!(
+            matches!(refused, Error::TooLarge { .. }) && refused.to_string().contains("smaller functions"),
+            "{refused}"
+        );
     }
 }
 
@@ -186,7 +191,10 @@ fn what_a_function_saves_is_bounded_by_its_size() {
 #[test]
 fn operands_at_many_sites_are_bounded_too() {
     let (pushed, calls) = ("(i32.const 0)".repeat(8_000), "(call $waits)".repeat(8_000));
-    let wat = format!("(module (func $waits (loop)) (func (export \"_start\") {pushed} {calls} {}))", "(drop)".repeat(8_000));
+    let wat = format!(
+        "(module (func $waits (loop)) (func (export \"_start\") {pushed} {calls} {}))",
+        "(drop)".repeat(8_000)
+    );
     let refused = instrument(&wat::parse_str(wat).unwrap(), accepted(), Abilities::default()).unwrap_err();
     assert!(matches!(refused, Error::TooLarge { .. }), "{refused}");
     // Each function is within its bound, but all together are out of proportion.
@@ -211,7 +219,8 @@ fn a_module_that_cannot_stop_traps() {
     let mut linker = Linker::new(&engine);
     linker.func_wrap(names::MODULE, names::CHECK, |_: i64| names::STOP).unwrap();
     let instance = linker.instantiate(&mut store, &module).unwrap();
-    let error = instance.get_typed_func::<(), ()>(&mut store, names::MAIN).unwrap().call(&mut store, ()).unwrap_err();
+    let error =
+        instance.get_typed_func::<(), ()>(&mut store, names::MAIN).unwrap().call(&mut store, ()).unwrap_err();
     assert_eq!(error.downcast_ref::<Trap>(), Some(&Trap::UnreachableCodeReached));
     let seen = instance.get_global(&mut store, "seen").unwrap();
     assert_eq!(seen.get(&mut store).unwrap_i32(), 0, "nothing came of it");

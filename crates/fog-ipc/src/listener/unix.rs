@@ -38,7 +38,13 @@ impl Listener {
         if short.is_some() {
             symlink(&place, path)?;
         }
-        Ok(Self { socket, path: path.to_owned(), made: number(path), owner: rustix::process::geteuid().as_raw(), _short: short })
+        Ok(Self {
+            socket,
+            path: path.to_owned(),
+            made: number(path),
+            owner: rustix::process::geteuid().as_raw(),
+            _short: short,
+        })
     }
 
     /// Returns the next connection of the same user, with the id of its process where the system tells it.
@@ -99,10 +105,18 @@ fn place_of(path: &Path) -> io::Result<PathBuf> {
 
 /// Creates a folder with an unpredictable name, accessible to this user only.
 fn short_folder() -> io::Result<TempDir> {
-    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "no folder for temporary files has a path short enough for a socket");
+    let mut last = io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "no folder for temporary files has a path short enough for a socket",
+    );
     let private = std::fs::Permissions::from_mode(0o700);
     for parent in [std::env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/var/tmp")] {
-        match tempfile::Builder::new().prefix("fog-").rand_bytes(12).permissions(private.clone()).tempdir_in(&parent) {
+        match tempfile::Builder::new()
+            .prefix("fog-")
+            .rand_bytes(12)
+            .permissions(private.clone())
+            .tempdir_in(&parent)
+        {
             Ok(folder) if fits(&folder.path().join(SHORT_NAME)) => return Ok(folder),
             Ok(_) => {}
             Err(error) => last = error,

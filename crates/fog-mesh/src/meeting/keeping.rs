@@ -1,6 +1,8 @@
 //! Storage of a [`Carrier`]: quotas, expiry, and the state that survives a restart.
 
-use super::{ARRIVALS, ARRIVALS_OF_NEIGHBOUR, Bundle, COPIES, Carrier, Effect, HOPS, Held, Id, Node, Quotas, Receipt};
+use super::{
+    ARRIVALS, ARRIVALS_OF_NEIGHBOUR, Bundle, COPIES, Carrier, Effect, HOPS, Held, Id, Node, Quotas, Receipt,
+};
 use crate::wire::Reader;
 use crate::{Letter, MAX_BUNDLE};
 
@@ -17,7 +19,10 @@ impl Carrier {
     pub(super) fn keep_own(&mut self, bundle: &Bundle) -> bool {
         let bytes = bundle.encode();
         let (own, own_bytes) = self.load_of(None);
-        if own >= self.quotas.letters.div_ceil(2) || own_bytes + bytes.len() > self.quotas.bytes / 2 || !self.make_room(bytes.len()) {
+        if own >= self.quotas.letters.div_ceil(2)
+            || own_bytes + bytes.len() > self.quotas.bytes / 2
+            || !self.make_room(bytes.len())
+        {
             return false;
         }
         self.hold(letter(bundle, bytes, bundle.expires(), COPIES), None, bundle.lock, false);
@@ -25,7 +30,14 @@ impl Carrier {
     }
 
     /// Keeps a bundle that `peer` brought, if the quotas of the peer and of the source leave room for it.
-    pub(super) fn keep_of(&mut self, peer: Node, copies: u8, bundle: &Bundle, bytes: &[u8], now: u64) -> bool {
+    pub(super) fn keep_of(
+        &mut self,
+        peer: Node,
+        copies: u8,
+        bundle: &Bundle,
+        bytes: &[u8],
+        now: u64,
+    ) -> bool {
         let (theirs, their_bytes) = self.load_of(Some(peer));
         if theirs >= self.quotas.of_neighbour || their_bytes + bytes.len() > self.quotas.bytes_of_neighbour {
             return false;
@@ -34,8 +46,13 @@ impl Carrier {
         if of_source().count() >= self.quotas.of_one {
             // Anybody can write the name of a source on a forged bundle. Those that the source brought
             // itself come first.
-            let by_others = of_source().filter(|letter| self.held.get(&letter.id).is_some_and(|held| held.neighbour != Some(peer)));
-            match by_others.min_by_key(|letter| letter.expires).map(|letter| letter.id).filter(|_| bundle.source == peer) {
+            let by_others = of_source()
+                .filter(|letter| self.held.get(&letter.id).is_some_and(|held| held.neighbour != Some(peer)));
+            match by_others
+                .min_by_key(|letter| letter.expires)
+                .map(|letter| letter.id)
+                .filter(|_| bundle.source == peer)
+            {
                 Some(id) => self.let_go(&id),
                 None => return false,
             }
@@ -90,9 +107,14 @@ impl Carrier {
                     *loads.entry(neighbour).or_default() += self.length(id) + 1000;
                 }
             }
-            let Some(heaviest) = loads.into_iter().max_by_key(|(_, load)| *load).map(|(node, _)| node) else { return false };
+            let Some(heaviest) = loads.into_iter().max_by_key(|(_, load)| *load).map(|(node, _)| node) else {
+                return false;
+            };
             let theirs = self.held.iter().filter(|(_, held)| held.neighbour == Some(heaviest));
-            let first = theirs.filter_map(|(id, _)| self.carried.get(id)).min_by_key(|letter| letter.expires).map(|letter| letter.id);
+            let first = theirs
+                .filter_map(|(id, _)| self.carried.get(id))
+                .min_by_key(|letter| letter.expires)
+                .map(|letter| letter.id);
             let Some(first) = first else { return false };
             self.let_go(&first);
         }
@@ -101,11 +123,16 @@ impl Carrier {
     /// Makes room for one more bundle for this node, unless this neighbour brought too many unconfirmed
     /// ones.
     pub(super) fn make_room_for_arrival(&mut self, peer: Node) -> bool {
-        if self.arrivals.values().filter(|arrival| arrival.neighbour == peer).count() >= ARRIVALS_OF_NEIGHBOUR {
+        if self.arrivals.values().filter(|arrival| arrival.neighbour == peer).count() >= ARRIVALS_OF_NEIGHBOUR
+        {
             return false;
         }
         while self.arrivals.len() >= ARRIVALS {
-            let Some(oldest) = self.arrivals.iter().min_by_key(|(_, arrival)| arrival.order).map(|(key, _)| *key) else { break };
+            let Some(oldest) =
+                self.arrivals.iter().min_by_key(|(_, arrival)| arrival.order).map(|(key, _)| *key)
+            else {
+                break;
+            };
             self.arrivals.remove(&oldest);
         }
         true
@@ -117,7 +144,11 @@ impl Carrier {
         self.let_go(&id);
         self.carried.arrived_until(id, until);
         while self.receipts.len() >= RECEIPTS {
-            let Some(oldest) = self.receipts.iter().min_by_key(|(_, receipt)| receipt.order).map(|(id, _)| *id) else { break };
+            let Some(oldest) =
+                self.receipts.iter().min_by_key(|(_, receipt)| receipt.order).map(|(id, _)| *id)
+            else {
+                break;
+            };
             self.receipts.remove(&oldest);
         }
         self.order += 1;
@@ -126,7 +157,8 @@ impl Carrier {
 
     /// Drops bundles, arrivals and receipts that have expired.
     pub(super) fn expire(&mut self, now: u64) {
-        let over: Vec<Id> = self.carried.letters().filter(|letter| letter.expires <= now).map(|letter| letter.id).collect();
+        let over: Vec<Id> =
+            self.carried.letters().filter(|letter| letter.expires <= now).map(|letter| letter.id).collect();
         for id in over {
             if self.held.get(&id).is_some_and(|held| held.neighbour.is_none()) {
                 self.effects.push_back(Effect::Expired { id });

@@ -67,7 +67,11 @@ impl Ratchet {
             once: peer.card.once.clone(),
             is_fresh: peer.is_fresh,
             used: peer.used,
-            sessions: peer.sessions.iter().map(|talk| StoredTalk { session: talk.session.pickle(), used: talk.used, heard: talk.heard }).collect(),
+            sessions: peer
+                .sessions
+                .iter()
+                .map(|talk| StoredTalk { session: talk.session.pickle(), used: talk.used, heard: talk.heard })
+                .collect(),
         });
         let stored = Stored {
             account: self.account.pickle(),
@@ -97,10 +101,16 @@ impl Ratchet {
         if version != [VERSION] {
             return Err(RestoreError::Unreadable);
         }
-        let plaintext = Zeroizing::new(cipher(key).decrypt(XNonce::from_slice(nonce), sealed).map_err(|_| RestoreError::Closed)?);
+        let plaintext = Zeroizing::new(
+            cipher(key).decrypt(XNonce::from_slice(nonce), sealed).map_err(|_| RestoreError::Closed)?,
+        );
         let stored: Stored = serde_json::from_slice(&plaintext).map_err(|_| RestoreError::Unreadable)?;
         let peers = stored.peers.into_iter().take(PEERS).map(|peer| {
-            let talk = |talk: StoredTalk| Talk { session: Session::from_pickle(talk.session), used: talk.used, heard: talk.heard };
+            let talk = |talk: StoredTalk| Talk {
+                session: Session::from_pickle(talk.session),
+                used: talk.used,
+                heard: talk.heard,
+            };
             let sessions = peer.sessions.into_iter().take(SESSIONS_OF_PEER).map(talk).collect();
             let card = Card { identity: peer.identity, fallback: peer.fallback, once: peer.once };
             (peer.noise_key, Peer { card, is_fresh: peer.is_fresh, sessions, used: peer.used })

@@ -14,7 +14,8 @@ impl Source {
 
     pub(super) fn read(&mut self) -> (Vec<Sensor<f32>>, Vec<Sensor<u32>>) {
         self.components.refresh(true);
-        let sensor = |part: &Component| Some(Sensor { name: part.label().to_owned(), value: Ok(part.temperature()?) });
+        let sensor =
+            |part: &Component| Some(Sensor { name: part.label().to_owned(), value: Ok(part.temperature()?) });
         let fan = crate::os::fan_rpm().map(|rpm| Sensor { name: "fan".to_owned(), value: Ok(rpm) });
         (self.components.iter().filter_map(sensor).collect(), fan.into_iter().collect())
     }

@@ -31,7 +31,10 @@ impl Source {
                 let Some(said) = text(&chip.join(format!("{input}_input"))) else { continue };
                 let is_broken = text(&chip.join(format!("{input}_fault"))).is_some_and(|fault| fault == "1");
                 if input.starts_with("temp") {
-                    temperatures.push(Sensor { name, value: if is_broken { Err(broken(&said)) } else { celsius(&said) } });
+                    temperatures.push(Sensor {
+                        name,
+                        value: if is_broken { Err(broken(&said)) } else { celsius(&said) },
+                    });
                 } else {
                     let rpm = said.parse().map_err(|_| said.clone());
                     fans.push(Sensor { name, value: if is_broken { Err(broken(&said)) } else { rpm } });
@@ -40,7 +43,9 @@ impl Source {
         }
         for zone in folders(&self.class.join("thermal")).unwrap_or_default() {
             let place = zone.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if !place.starts_with("thermal_zone") || text(&zone.join("mode")).is_some_and(|mode| mode == "disabled") {
+            if !place.starts_with("thermal_zone")
+                || text(&zone.join("mode")).is_some_and(|mode| mode == "disabled")
+            {
                 continue;
             }
             let Some(said) = text(&zone.join("temp")) else { continue };
@@ -58,7 +63,11 @@ fn inputs(chip: &Path) -> Vec<String> {
         .flatten()
         .flatten()
         .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix("_input")?.to_owned()))
-        .filter(|input| ["temp", "fan"].iter().any(|kind| input.strip_prefix(kind).is_some_and(|n| n.parse::<u16>().is_ok())))
+        .filter(|input| {
+            ["temp", "fan"]
+                .iter()
+                .any(|kind| input.strip_prefix(kind).is_some_and(|n| n.parse::<u16>().is_ok()))
+        })
         .collect();
     found.sort();
     found

@@ -13,7 +13,10 @@ fn judged(temperatures: &[(&str, f32)], fans: &[(&str, u32)]) -> Heat {
 #[test]
 fn the_hottest_believable_sensor_decides_and_liars_are_named() {
     for lie in [127.5, 255.0, -273.0, 4_000.0, f32::NAN] {
-        let heat = judged(&[("coretemp Package id 0", 96.0), ("coretemp Core 9", lie), ("k10temp Tctl", 90.0)], &[("fan1", 1_200), ("fan2", 65_535)]);
+        let heat = judged(
+            &[("coretemp Package id 0", 96.0), ("coretemp Core 9", lie), ("k10temp Tctl", 90.0)],
+            &[("fan1", 1_200), ("fan2", 65_535)],
+        );
         assert_eq!((heat.cpu_celsius, heat.fan_rpm), (Some(96.0), Some(1_200)), "{lie}");
         let named: Vec<&str> = heat.faults.iter().map(|fault| fault.sensor.as_str()).collect();
         assert_eq!(named, ["coretemp Core 9", "fan2"], "{lie}");
@@ -45,14 +48,18 @@ fn a_stuck_sensor_is_left_out_once_its_neighbours_have_moved() {
     assert_eq!(at(500, 99.0, 60.0).cpu_celsius, Some(99.0), "not for long enough");
     let heat = at(600, 99.0, 62.0);
     assert_eq!(heat.cpu_celsius, Some(62.0));
-    assert_eq!((heat.faults[0].sensor.as_str(), heat.faults[0].says.as_str()), ("coretemp Core 0", "99 °C for 10 min"));
+    assert_eq!(
+        (heat.faults[0].sensor.as_str(), heat.faults[0].says.as_str()),
+        ("coretemp Core 0", "99 °C for 10 min")
+    );
     assert_eq!(at(602, 64.0, 62.0).cpu_celsius, Some(64.0), "it moves again");
     // On a quiet machine all sensors stay constant, which is not a fault.
     assert_eq!(at(5_000, 64.0, 62.0).faults, []);
     // A single sensor is never called stuck.
     let mut alone = HeatSensors::new();
     for seconds in [0, 10_000] {
-        let heat = alone.judge(vec![sensor("k10temp Tctl", 90.0)], Vec::new(), begun + Duration::from_secs(seconds));
+        let heat =
+            alone.judge(vec![sensor("k10temp Tctl", 90.0)], Vec::new(), begun + Duration::from_secs(seconds));
         assert_eq!((heat.cpu_celsius, heat.faults.len()), (Some(90.0), 0));
     }
 }
@@ -101,7 +108,8 @@ mod files {
         }
         let heat = read(class.path());
         assert_eq!((heat.cpu_celsius, heat.fan_rpm), (Some(64.0), Some(2_100)));
-        let named: Vec<String> = heat.faults.iter().map(|fault| format!("{} says {}", fault.sensor, fault.says)).collect();
+        let named: Vec<String> =
+            heat.faults.iter().map(|fault| format!("{} says {}", fault.sensor, fault.says)).collect();
         assert_eq!(
             named,
             [
@@ -116,7 +124,9 @@ mod files {
     #[test]
     fn a_board_with_thermal_zones_alone_is_read() {
         let class = tempfile::tempdir().unwrap();
-        for (zone, kind, celsius) in [(0, "cpu-thermal", "48000"), (1, "gpu-thermal", "88000"), (2, "soc_thermal", "51500")] {
+        for (zone, kind, celsius) in
+            [(0, "cpu-thermal", "48000"), (1, "gpu-thermal", "88000"), (2, "soc_thermal", "51500")]
+        {
             put(class.path(), &format!("thermal/thermal_zone{zone}/type"), kind);
             put(class.path(), &format!("thermal/thermal_zone{zone}/temp"), celsius);
         }

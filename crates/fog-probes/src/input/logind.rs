@@ -24,7 +24,8 @@ pub(super) fn start(shared: &Arc<Shared>, on_input: OnInput) -> bool {
     if let Some(first) = first {
         shared.publish(first, None);
     }
-    let changes = Proxy::new(&bus, NAME, PATH, "org.freedesktop.DBus.Properties").and_then(|properties| properties.receive_signal("PropertiesChanged"));
+    let changes = Proxy::new(&bus, NAME, PATH, "org.freedesktop.DBus.Properties")
+        .and_then(|properties| properties.receive_signal("PropertiesChanged"));
     let Ok(changes) = changes else { return false };
     let look = {
         let (weak, logind) = (Arc::downgrade(shared), logind.clone());
@@ -45,7 +46,11 @@ pub(super) fn start(shared: &Arc<Shared>, on_input: OnInput) -> bool {
     let listen = move || {
         for _ in changes {
             let Some(shared) = weak.upgrade().filter(|shared| !shared.should_stop()) else { return };
-            let was_quiet = shared.latest.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|latest| !latest.idle.is_zero());
+            let was_quiet = shared
+                .latest
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_some_and(|latest| !latest.idle.is_zero());
             let Ok(now) = idle(&logind) else { return };
             let Some(now) = now else { continue };
             shared.publish(now, None);
@@ -54,12 +59,19 @@ pub(super) fn start(shared: &Arc<Shared>, on_input: OnInput) -> bool {
             }
         }
     };
-    let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).stack_size(256 << 10).spawn(run).is_ok();
+    let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+        std::thread::Builder::new().name(name.to_owned()).stack_size(256 << 10).spawn(run).is_ok()
+    };
     spawn("input", Box::new(listen)) && spawn("idle-hint", Box::new(look))
 }
 
 fn manager(bus: &Connection) -> zbus::Result<Proxy<'static>> {
-    Builder::new(bus).destination(NAME)?.path(PATH)?.interface("org.freedesktop.login1.Manager")?.cache_properties(CacheProperties::No).build()
+    Builder::new(bus)
+        .destination(NAME)?
+        .path(PATH)?
+        .interface("org.freedesktop.login1.Manager")?
+        .cache_properties(CacheProperties::No)
+        .build()
 }
 
 /// Time since the idle hint was set. `None` when that time is in the future: the clock was set back since.

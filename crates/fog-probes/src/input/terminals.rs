@@ -73,8 +73,11 @@ impl Terminals {
 }
 
 fn accesses(folders: &[&str]) -> Vec<(PathBuf, SystemTime)> {
-    let is_terminal =
-        |name: &str| name.strip_prefix("tty").is_some_and(|rest| rest.len() <= 2 && rest.parse::<u8>().is_ok_and(|n| n > 0)) || name.parse::<u32>().is_ok();
+    let is_terminal = |name: &str| {
+        name.strip_prefix("tty")
+            .is_some_and(|rest| rest.len() <= 2 && rest.parse::<u8>().is_ok_and(|n| n > 0))
+            || name.parse::<u32>().is_ok()
+    };
     folders
         .iter()
         .flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten())
@@ -103,7 +106,10 @@ mod tests {
         let past = now - 315_000_000 * SECOND;
         assert_eq!(terminals.look(&used(7 * SECOND), begun + 40 * SECOND, past), Some(47 * SECOND));
         // A key, timed by either clock.
-        assert_eq!(terminals.look(&used(315_000_000 * SECOND), begun + 50 * SECOND, past), Some(Duration::ZERO));
+        assert_eq!(
+            terminals.look(&used(315_000_000 * SECOND), begun + 50 * SECOND, past),
+            Some(Duration::ZERO)
+        );
         assert_eq!(terminals.look(&used(6 * SECOND), begun + 60 * SECOND, past), Some(Duration::ZERO));
         assert_eq!(terminals.look(&used(6 * SECOND), begun + 90 * SECOND, now), Some(30 * SECOND));
     }
@@ -113,9 +119,17 @@ mod tests {
         let (mut terminals, begun, now) = (Terminals::default(), Instant::now(), SystemTime::now());
         let future = (PathBuf::from("/dev/pts/0"), now + 60 * SECOND);
         assert_eq!(terminals.look(std::slice::from_ref(&future), begun, now), None);
-        assert_eq!(terminals.look(std::slice::from_ref(&future), begun + SECOND, now + SECOND), None, "nor later");
+        assert_eq!(
+            terminals.look(std::slice::from_ref(&future), begun + SECOND, now + SECOND),
+            None,
+            "nor later"
+        );
         let other = (PathBuf::from("/dev/pts/1"), now - 9 * SECOND);
-        assert_eq!(terminals.look(&[future, other.clone()], begun + 2 * SECOND, now), Some(9 * SECOND), "the others say it");
+        assert_eq!(
+            terminals.look(&[future, other.clone()], begun + 2 * SECOND, now),
+            Some(9 * SECOND),
+            "the others say it"
+        );
         assert_eq!(terminals.look(&[other], begun + 3 * SECOND, now), Some(10 * SECOND));
     }
 }

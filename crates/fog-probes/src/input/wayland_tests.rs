@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use wayland_protocols::ext::idle_notify::v1::server::ext_idle_notification_v1::{self, ExtIdleNotificationV1};
+use wayland_protocols::ext::idle_notify::v1::server::ext_idle_notification_v1::{
+    self, ExtIdleNotificationV1,
+};
 use wayland_protocols::ext::idle_notify::v1::server::ext_idle_notifier_v1::{self, ExtIdleNotifierV1};
 use wayland_server::backend::{ClientData, ClientId, DisconnectReason};
 use wayland_server::protocol::wl_seat::{self, WlSeat};
@@ -35,17 +37,40 @@ impl ClientData for Quiet {
 }
 
 impl GlobalDispatch<WlSeat, ()> for Compositor {
-    fn bind(_: &mut Self, _: &DisplayHandle, _: &Client, seat: New<WlSeat>, (): &(), data: &mut DataInit<'_, Self>) {
+    fn bind(
+        _: &mut Self,
+        _: &DisplayHandle,
+        _: &Client,
+        seat: New<WlSeat>,
+        (): &(),
+        data: &mut DataInit<'_, Self>,
+    ) {
         data.init(seat, ());
     }
 }
 
 impl Dispatch<WlSeat, ()> for Compositor {
-    fn request(_: &mut Self, _: &Client, _: &WlSeat, _: wl_seat::Request, (): &(), _: &DisplayHandle, _: &mut DataInit<'_, Self>) {}
+    fn request(
+        _: &mut Self,
+        _: &Client,
+        _: &WlSeat,
+        _: wl_seat::Request,
+        (): &(),
+        _: &DisplayHandle,
+        _: &mut DataInit<'_, Self>,
+    ) {
+    }
 }
 
 impl GlobalDispatch<ExtIdleNotifierV1, ()> for Compositor {
-    fn bind(_: &mut Self, _: &DisplayHandle, _: &Client, notifier: New<ExtIdleNotifierV1>, (): &(), data: &mut DataInit<'_, Self>) {
+    fn bind(
+        _: &mut Self,
+        _: &DisplayHandle,
+        _: &Client,
+        notifier: New<ExtIdleNotifierV1>,
+        (): &(),
+        data: &mut DataInit<'_, Self>,
+    ) {
         data.init(notifier, ());
     }
 }
@@ -107,7 +132,9 @@ fn compose(socket: UnixStream, version: u32, acts: &Receiver<Act>) -> Compositor
 }
 
 /// Starts the watcher with a compositor whose notifier has this version.
-fn watched(version: u32) -> (SyncSender<Act>, std::thread::JoinHandle<Compositor>, Arc<Shared>, Receiver<Instant>) {
+fn watched(
+    version: u32,
+) -> (SyncSender<Act>, std::thread::JoinHandle<Compositor>, Arc<Shared>, Receiver<Instant>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (acts, received) = sync_channel(16);
     let compositor = std::thread::spawn(move || compose(theirs, version, &received));
@@ -142,7 +169,11 @@ fn a_compositor_tells_of_quiet_and_input() {
         let touched = Instant::now();
         acts.send(Act::Touch).unwrap();
         let heard = touches.recv_timeout(Duration::from_secs(3)).expect("input is passed on");
-        assert!(heard.duration_since(touched) < Duration::from_millis(500), "{:?}", heard.duration_since(touched));
+        assert!(
+            heard.duration_since(touched) < Duration::from_millis(500),
+            "{:?}",
+            heard.duration_since(touched)
+        );
         assert!(idle_within(&shared, 0.0..0.5));
         drop(acts);
         let state = compositor.join().unwrap();

@@ -58,12 +58,17 @@ impl Watch {
     fn new(server: RustConnection, screen: usize) -> Option<Self> {
         let root = server.setup().roots.get(screen)?.root;
         let atom = |name: &str| Some(server.intern_atom(false, name.as_bytes()).ok()?.reply().ok()?.atom);
-        let (active_window, wm_state, state_fullscreen) = (atom("_NET_ACTIVE_WINDOW")?, atom("_NET_WM_STATE")?, atom("_NET_WM_STATE_FULLSCREEN")?);
+        let (active_window, wm_state, state_fullscreen) =
+            (atom("_NET_ACTIVE_WINDOW")?, atom("_NET_WM_STATE")?, atom("_NET_WM_STATE_FULLSCREEN")?);
         server.sync_initialize(3, 1).ok()?.reply().ok()?;
         let counters = server.sync_list_system_counters().ok()?.reply().ok()?.counters;
         let idle = counters.iter().find(|counter| counter.name == b"IDLETIME")?.counter;
-        let trigger =
-            Trigger { counter: idle, wait_type: VALUETYPE::ABSOLUTE, wait_value: Int64 { hi: 0, lo: QUIET_MILLIS }, test_type: TESTTYPE::NEGATIVE_TRANSITION };
+        let trigger = Trigger {
+            counter: idle,
+            wait_type: VALUETYPE::ABSOLUTE,
+            wait_value: Int64 { hi: 0, lo: QUIET_MILLIS },
+            test_type: TESTTYPE::NEGATIVE_TRANSITION,
+        };
         let values = CreateAlarmAux::new()
             .counter(trigger.counter)
             .value_type(trigger.wait_type)
@@ -83,10 +88,16 @@ impl Watch {
 
     /// Whether the active window covers the screen, according to the window manager (EWMH).
     fn fullscreen(&self) -> Option<bool> {
-        let property = |window, name, kind: AtomEnum| self.server.get_property(false, window, name, kind, 0, 32).ok()?.reply().ok();
+        let property = |window, name, kind: AtomEnum| {
+            self.server.get_property(false, window, name, kind, 0, 32).ok()?.reply().ok()
+        };
         // Without a window manager it is unknown; without an active window nothing covers the screen.
-        let active = property(self.root, self.active_window, AtomEnum::WINDOW).filter(|reply| reply.type_ != x11rb::NONE)?;
-        let Some(active) = active.value32().and_then(|mut list| list.next()).filter(|window| *window != 0) else { return Some(false) };
+        let active = property(self.root, self.active_window, AtomEnum::WINDOW)
+            .filter(|reply| reply.type_ != x11rb::NONE)?;
+        let Some(active) = active.value32().and_then(|mut list| list.next()).filter(|window| *window != 0)
+        else {
+            return Some(false);
+        };
         // A window that was just closed covers nothing either.
         let Some(states) = property(active, self.wm_state, AtomEnum::ATOM) else { return Some(false) };
         Some(states.value32().is_some_and(|mut list| list.any(|state| state == self.state_fullscreen)))

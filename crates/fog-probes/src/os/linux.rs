@@ -22,11 +22,20 @@ impl Source {
 
 /// Whether another process blocks `idle`: <https://www.freedesktop.org/wiki/Software/systemd/inhibit/>.
 fn inhibited(bus: &Connection) -> Option<bool> {
-    let reply =
-        bus.call_method(Some("org.freedesktop.login1"), "/org/freedesktop/login1", Some("org.freedesktop.login1.Manager"), "ListInhibitors", &()).ok()?;
+    let reply = bus
+        .call_method(
+            Some("org.freedesktop.login1"),
+            "/org/freedesktop/login1",
+            Some("org.freedesktop.login1.Manager"),
+            "ListInhibitors",
+            &(),
+        )
+        .ok()?;
     let list: Vec<Inhibitor> = reply.body().deserialize().ok()?;
     let own = std::process::id();
-    Some(list.iter().any(|(what, _, _, mode, _, pid)| *pid != own && mode == "block" && what.split(':').any(|w| w == "idle")))
+    Some(list.iter().any(|(what, _, _, mode, _, pid)| {
+        *pid != own && mode == "block" && what.split(':').any(|w| w == "idle")
+    }))
 }
 
 /// Metered state of the network; 1 is yes, 3 is probably:

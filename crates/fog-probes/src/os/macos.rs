@@ -48,7 +48,9 @@ fn inhibited() -> Option<bool> {
     let status = NonNull::new(status.cast_mut())?;
     // SAFETY: a call with Copy in its name transfers ownership: a map from assertion names to levels.
     let status: CFRetained<CFDictionary<CFString, CFNumber>> = unsafe { CFRetained::from_raw(status.cast()) };
-    let is_held = |name: &str| status.get(&CFString::from_str(name)).and_then(|level| level.as_i64()).is_some_and(|level| level > 0);
+    let is_held = |name: &str| {
+        status.get(&CFString::from_str(name)).and_then(|level| level.as_i64()).is_some_and(|level| level > 0)
+    };
     Some(KEEPS_SCREEN.into_iter().any(is_held))
 }
 

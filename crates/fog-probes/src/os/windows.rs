@@ -4,7 +4,9 @@ use std::ptr;
 
 use windows::Networking::Connectivity::{NetworkCostType, NetworkInformation};
 use windows_sys::Win32::System::Power::{CallNtPowerInformation, ES_DISPLAY_REQUIRED, SystemExecutionState};
-use windows_sys::Win32::UI::Shell::{QUNS_BUSY, QUNS_PRESENTATION_MODE, QUNS_RUNNING_D3D_FULL_SCREEN, SHQueryUserNotificationState};
+use windows_sys::Win32::UI::Shell::{
+    QUNS_BUSY, QUNS_PRESENTATION_MODE, QUNS_RUNNING_D3D_FULL_SCREEN, SHQueryUserNotificationState,
+};
 
 use super::SlowReadings;
 
@@ -29,7 +31,15 @@ impl Source {
 fn inhibited() -> Option<bool> {
     let mut state = 0_u32;
     // SAFETY: the buffer is a live local of the size that is passed.
-    let status = unsafe { CallNtPowerInformation(SystemExecutionState, ptr::null(), 0, (&raw mut state).cast(), size_of::<u32>() as u32) };
+    let status = unsafe {
+        CallNtPowerInformation(
+            SystemExecutionState,
+            ptr::null(),
+            0,
+            (&raw mut state).cast(),
+            size_of::<u32>() as u32,
+        )
+    };
     (status == 0).then_some(state & ES_DISPLAY_REQUIRED != 0)
 }
 
@@ -50,5 +60,6 @@ pub(crate) fn fullscreen() -> Option<bool> {
     let mut state = 0;
     // SAFETY: the pointer is to a live local of the declared type.
     let result = unsafe { SHQueryUserNotificationState(&raw mut state) };
-    (result == 0).then_some(matches!(state, QUNS_BUSY | QUNS_RUNNING_D3D_FULL_SCREEN | QUNS_PRESENTATION_MODE))
+    (result == 0)
+        .then_some(matches!(state, QUNS_BUSY | QUNS_RUNNING_D3D_FULL_SCREEN | QUNS_PRESENTATION_MODE))
 }

@@ -1,6 +1,8 @@
 use std::time::{Duration, Instant};
 
-use battery::units::{electric_potential::volt, energy::watt_hour, ratio::percent, thermodynamic_temperature::degree_celsius};
+use battery::units::{
+    electric_potential::volt, energy::watt_hour, ratio::percent, thermodynamic_temperature::degree_celsius,
+};
 use battery::{Battery, Manager, State};
 use fog_eligibility::Readings;
 use fog_eligibility::plausible::{BATTERY_CELSIUS, plausible};
@@ -35,7 +37,9 @@ impl Power {
             let Ok(found) = manager.batteries() else { return };
             let (mut batteries, mut kinds) = (Vec::new(), Vec::new());
             for found in found {
-                let kind = found.as_ref().map_or(Listed::Unknown, |b| Listed::of(b.energy_full().get::<watt_hour>(), b.voltage().get::<volt>()));
+                let kind = found.as_ref().map_or(Listed::Unknown, |b| {
+                    Listed::of(b.energy_full().get::<watt_hour>(), b.voltage().get::<volt>())
+                });
                 kinds.push(kind);
                 batteries.extend(found.ok().filter(|_| kind == Listed::Own));
             }
@@ -55,7 +59,10 @@ impl Power {
                 State::Charging | State::Full => readings.charging = readings.charging.or(Some(true)),
                 // A controller that holds the charge reports neither state, and does so on external power
                 // only.
-                _ => readings.charging = readings.charging.or_else(|| crate::os::on_battery().map(|on_battery| !on_battery)),
+                _ => {
+                    readings.charging =
+                        readings.charging.or_else(|| crate::os::on_battery().map(|on_battery| !on_battery))
+                }
             }
             let warmth = battery.temperature().map(|t| t.get::<degree_celsius>());
             if let Some(celsius) = warmth.filter(|celsius| plausible(*celsius, &BATTERY_CELSIUS).is_none()) {

@@ -74,7 +74,8 @@ fn charging(batteries: &[Battery], on_line: Option<bool>) -> Option<bool> {
 
 /// Charge of all batteries together, weighted by their energy when full if all of them give it.
 fn charge_of(batteries: &[Battery]) -> Option<f32> {
-    let known: Vec<(f32, Option<f32>)> = batteries.iter().filter_map(|battery| Some((battery.charge?, battery.holds))).collect();
+    let known: Vec<(f32, Option<f32>)> =
+        batteries.iter().filter_map(|battery| Some((battery.charge?, battery.holds))).collect();
     let is_weighed = known.iter().all(|(_, holds)| holds.is_some());
     let (mut sum, mut weight) = (0.0, 0.0);
     for (charge, holds) in known {
@@ -105,7 +106,8 @@ fn battery(folder: &Path, faults: &mut Vec<SensorFault>) -> Option<Battery> {
     };
     let capacity = said("capacity");
     let by_capacity = capacity.as_ref().and_then(|text| percent(text.parse().ok()?));
-    let charge = ratio("energy_now", "energy_full").or_else(|| ratio("charge_now", "charge_full")).or(by_capacity);
+    let charge =
+        ratio("energy_now", "energy_full").or_else(|| ratio("charge_now", "charge_full")).or(by_capacity);
     if let (Some(capacity), None) = (&capacity, by_capacity) {
         faults.push(SensorFault::new(&name, format_args!("{capacity} %")));
     }
@@ -159,11 +161,25 @@ mod tests {
 
     #[test]
     fn a_battery_that_says_its_capacity_only_is_there() {
-        let (readings, faults) = read(&[("BAT0/type", "Battery"), ("BAT0/capacity", "15"), ("AC/type", "Mains"), ("AC/online", "0")]);
-        let expected = Readings { battery_present: Some(true), battery: Some(15.0), charging: Some(false), ..Readings::default() };
+        let (readings, faults) = read(&[
+            ("BAT0/type", "Battery"),
+            ("BAT0/capacity", "15"),
+            ("AC/type", "Mains"),
+            ("AC/online", "0"),
+        ]);
+        let expected = Readings {
+            battery_present: Some(true),
+            battery: Some(15.0),
+            charging: Some(false),
+            ..Readings::default()
+        };
         assert_eq!((readings, faults), (expected, Vec::new()));
         let (readings, _) = read(&[("BAT0/type", "Battery")]);
-        assert_eq!(readings, Readings { battery_present: Some(true), ..Readings::default() }, "and one that says nothing as well");
+        assert_eq!(
+            readings,
+            Readings { battery_present: Some(true), ..Readings::default() },
+            "and one that says nothing as well"
+        );
     }
 
     #[test]
@@ -197,7 +213,10 @@ mod tests {
             ("BAT1/temp", "310"),
             ("BAT1/status", "Full"),
         ]);
-        assert_eq!((readings.battery, readings.battery_temp, readings.charging), (Some(80.0), Some(31.0), Some(true)));
+        assert_eq!(
+            (readings.battery, readings.battery_temp, readings.charging),
+            (Some(80.0), Some(31.0), Some(true))
+        );
         assert_eq!(faults, [SensorFault::new("BAT0", "255 %"), SensorFault::new("BAT0", "3276.7 °C")]);
     }
 
@@ -216,7 +235,12 @@ mod tests {
         ];
         let (readings, faults) = read(&two);
         assert_eq!((readings.battery, readings.charging, faults.len()), (Some(87.5), Some(false), 0));
-        let (readings, _) = read(&[("BAT0/type", "Battery"), ("BAT0/status", "Not charging"), ("USBC/type", "USB"), ("USBC/online", "2")]);
+        let (readings, _) = read(&[
+            ("BAT0/type", "Battery"),
+            ("BAT0/status", "Not charging"),
+            ("USBC/type", "USB"),
+            ("USBC/online", "2"),
+        ]);
         assert_eq!((readings.charging, readings.charger), (Some(true), Some(Charger::Usb)));
     }
 }

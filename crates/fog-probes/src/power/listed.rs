@@ -45,14 +45,19 @@ mod tests {
     fn a_battery_that_does_not_tell_is_not_absent() {
         assert_eq!(Listed::is_any(&[]), Some(false));
         assert_eq!(Listed::of(50.0, 11.4), Listed::Own);
-        for (watt_hours, volts) in [(0.0, 11.4), (50.0, 0.0), (0.0, 0.0), (f32::NAN, 11.4), (50.0, f32::INFINITY)] {
+        for (watt_hours, volts) in
+            [(0.0, 11.4), (50.0, 0.0), (0.0, 0.0), (f32::NAN, 11.4), (50.0, f32::INFINITY)]
+        {
             assert_eq!(Listed::of(watt_hours, volts), Listed::Unknown, "{watt_hours} Wh, {volts} V");
         }
         assert_eq!(Listed::is_any(&[Listed::Unknown]), None);
         assert_eq!(Listed::is_any(&[Listed::Other, Listed::Unknown]), None);
         // One own battery is enough; a mouse does not count.
         assert_eq!(Listed::is_any(&[Listed::Unknown, Listed::Own]), Some(true));
-        assert_eq!((Listed::of(0.5, 0.0), Listed::of(0.0, 0.4), Listed::of(0.9, 1.5)), (Listed::Other, Listed::Other, Listed::Other));
+        assert_eq!(
+            (Listed::of(0.5, 0.0), Listed::of(0.0, 0.4), Listed::of(0.9, 1.5)),
+            (Listed::Other, Listed::Other, Listed::Other)
+        );
         assert_eq!(Listed::is_any(&[Listed::Other]), Some(false));
     }
 }

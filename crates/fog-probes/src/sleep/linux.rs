@@ -21,8 +21,16 @@ pub(crate) fn watch(before: BeforeSleep) -> std::io::Result<()> {
 /// <https://www.freedesktop.org/software/systemd/man/latest/org.freedesktop.login1.html>.
 fn follow(before: &BeforeSleep) -> zbus::Result<()> {
     let bus = Connection::system()?;
-    let logind = Proxy::new(&bus, "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")?;
-    let hold = || logind.call::<_, _, OwnedFd>("Inhibit", &("sleep", "Fog Compute", "Saves the work under way", "delay"));
+    let logind = Proxy::new(
+        &bus,
+        "org.freedesktop.login1",
+        "/org/freedesktop/login1",
+        "org.freedesktop.login1.Manager",
+    )?;
+    let hold = || {
+        logind
+            .call::<_, _, OwnedFd>("Inhibit", &("sleep", "Fog Compute", "Saves the work under way", "delay"))
+    };
     let signals = logind.receive_signal("PrepareForSleep")?;
     let mut held = Some(hold()?);
     for signal in signals {

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use dispatch2::DispatchQueue;
-use objc2_io_kit::{IOAllowPowerChange, IONotificationPort, IORegisterForSystemPower, io_service_t, kIOMessageCanSystemSleep, kIOMessageSystemWillSleep};
+use objc2_io_kit::{
+    IOAllowPowerChange, IONotificationPort, IORegisterForSystemPower, io_service_t, kIOMessageCanSystemSleep,
+    kIOMessageSystemWillSleep,
+};
 
 use super::BeforeSleep;
 
@@ -28,7 +31,9 @@ pub(crate) fn watch(before: BeforeSleep) -> io::Result<()> {
     let (mut notifications, mut notifier) = (ptr::null_mut(), 0);
     let context = ptr::from_ref(watch).cast_mut().cast();
     // SAFETY: the context is never freed, the other pointers are to live locals.
-    let port = unsafe { IORegisterForSystemPower(context, &raw mut notifications, Some(on_change), &raw mut notifier) };
+    let port = unsafe {
+        IORegisterForSystemPower(context, &raw mut notifications, Some(on_change), &raw mut notifier)
+    };
     if port == 0 || notifications.is_null() {
         return Err(io::Error::other("the system does not tell when it goes to sleep"));
     }
@@ -39,7 +44,12 @@ pub(crate) fn watch(before: BeforeSleep) -> io::Result<()> {
     Ok(())
 }
 
-unsafe extern "C-unwind" fn on_change(context: *mut c_void, _service: io_service_t, kind: u32, argument: *mut c_void) {
+unsafe extern "C-unwind" fn on_change(
+    context: *mut c_void,
+    _service: io_service_t,
+    kind: u32,
+    argument: *mut c_void,
+) {
     // SAFETY: the context is the registered one and is never freed.
     let watch = unsafe { &*context.cast::<Watch>() };
     if kind == kIOMessageSystemWillSleep {

@@ -5,7 +5,9 @@ use std::io;
 use std::ptr;
 use std::time::Duration;
 
-use windows_sys::Win32::System::Power::{DEVICE_NOTIFY_SUBSCRIBE_PARAMETERS, PowerRegisterSuspendResumeNotification};
+use windows_sys::Win32::System::Power::{
+    DEVICE_NOTIFY_SUBSCRIBE_PARAMETERS, PowerRegisterSuspendResumeNotification,
+};
 use windows_sys::Win32::UI::WindowsAndMessaging::{DEVICE_NOTIFY_CALLBACK, PBT_APMSUSPEND};
 
 use super::BeforeSleep;
@@ -18,10 +20,19 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 pub(crate) fn watch(before: BeforeSleep) -> io::Result<()> {
     // Both are never freed: the system may call back at any time.
     let context: &'static BeforeSleep = Box::leak(Box::new(before));
-    let parameters = Box::leak(Box::new(DEVICE_NOTIFY_SUBSCRIBE_PARAMETERS { Callback: Some(on_change), Context: ptr::from_ref(context).cast_mut().cast() }));
+    let parameters = Box::leak(Box::new(DEVICE_NOTIFY_SUBSCRIBE_PARAMETERS {
+        Callback: Some(on_change),
+        Context: ptr::from_ref(context).cast_mut().cast(),
+    }));
     let mut handle = ptr::null_mut();
     // SAFETY: the parameters and their targets are never freed; the handle is a live local.
-    let result = unsafe { PowerRegisterSuspendResumeNotification(DEVICE_NOTIFY_CALLBACK, ptr::from_mut(parameters).cast(), &raw mut handle) };
+    let result = unsafe {
+        PowerRegisterSuspendResumeNotification(
+            DEVICE_NOTIFY_CALLBACK,
+            ptr::from_mut(parameters).cast(),
+            &raw mut handle,
+        )
+    };
     if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result.cast_signed())) }
 }
 

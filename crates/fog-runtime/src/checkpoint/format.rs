@@ -61,7 +61,13 @@ impl Chain {
 
     /// Appends the parts after the state, and the end mark, to `out`. `files` only if the file contains
     /// them; of the logs, only the new bytes.
-    pub(super) fn rest(&mut self, generation: &Generation, files: Option<&CheckpointFiles>, known_logs: [usize; 2], out: &mut Vec<u8>) {
+    pub(super) fn rest(
+        &mut self,
+        generation: &Generation,
+        files: Option<&CheckpointFiles>,
+        known_logs: [usize; 2],
+        out: &mut Vec<u8>,
+    ) {
         self.put(out, Part::Header, &to_vec(&generation.header).unwrap_or_default());
         if let Some(files) = files {
             self.put(out, Part::Module, &files.module);
@@ -125,7 +131,11 @@ impl Checkpoint {
         if !snapshot.is_whole() {
             return Err(NO_BEGINNING.to_owned());
         }
-        let files = parts.module.take().map(|module| CheckpointFiles { module, inputs: std::mem::take(&mut parts.inputs), stdin: parts.stdin.take() });
+        let files = parts.module.take().map(|module| CheckpointFiles {
+            module,
+            inputs: std::mem::take(&mut parts.inputs),
+            stdin: parts.stdin.take(),
+        });
         if let Some(files) = &files
             && !files.are_of(&header)
         {
@@ -156,7 +166,8 @@ impl Checkpoint {
 impl CheckpointFiles {
     fn are_of(&self, header: &CheckpointHeader) -> bool {
         let is = |bytes: &[u8], id: &str| blake3::hash(bytes).to_hex().as_str() == id;
-        let inputs = self.inputs.len() == header.inputs.len() && self.inputs.iter().zip(&header.inputs).all(|(bytes, (_, id))| is(bytes, id));
+        let inputs = self.inputs.len() == header.inputs.len()
+            && self.inputs.iter().zip(&header.inputs).all(|(bytes, (_, id))| is(bytes, id));
         let stdin = match (&self.stdin, &header.stdin) {
             (Some(bytes), Some(id)) => is(bytes, id),
             (None, None) => true,
@@ -184,7 +195,8 @@ impl Parts {
     /// Reads one generation with valid checksums from `from`; `None` at the end.
     fn read(from: &mut dyn Read, chain: &mut blake3::Hasher) -> Result<Option<Self>, String> {
         let mut parts = Self::default();
-        Ok(each_part(from, chain, |from, kind, length, sum| parts.add(kind, length, sum, from))?.then_some(parts))
+        Ok(each_part(from, chain, |from, kind, length, sum| parts.add(kind, length, sum, from))?
+            .then_some(parts))
     }
 
     fn add(&mut self, kind: u8, length: u64, sum: &[u8; 32], from: &mut dyn Read) -> Result<(), String> {
@@ -193,7 +205,8 @@ impl Parts {
         }
         self.last_kind = kind;
         // Pieces of the state are appended to the earlier ones.
-        let mut bytes = if kind == Part::State as u8 { self.state.take().unwrap_or_default() } else { Vec::new() };
+        let mut bytes =
+            if kind == Part::State as u8 { self.state.take().unwrap_or_default() } else { Vec::new() };
         let begins = bytes.len();
         // Allocates only as bytes arrive, whatever the length says.
         from.take(length).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
@@ -287,7 +300,11 @@ pub(super) enum Next {
 }
 
 /// Reads the head of the next part; at the first part of a generation, the input may also end.
-pub(super) fn next_part(from: &mut dyn Read, chain: &mut blake3::Hasher, is_first: bool) -> Result<Next, String> {
+pub(super) fn next_part(
+    from: &mut dyn Read,
+    chain: &mut blake3::Hasher,
+    is_first: bool,
+) -> Result<Next, String> {
     let cut = |_| CUT_OFF.to_owned();
     let mut kind = [0];
     match from.read_exact(&mut kind) {
@@ -297,7 +314,11 @@ pub(super) fn next_part(from: &mut dyn Read, chain: &mut blake3::Hasher, is_firs
     let (kind, mut length, mut sum) = (kind[0], [0; 8], [0; 32]);
     if kind == Part::End as u8 {
         from.read_exact(&mut sum).map_err(cut)?;
-        return if *chain.finalize().as_bytes() == sum { Ok(Next::End) } else { Err("its checksum is wrong".to_owned()) };
+        return if *chain.finalize().as_bytes() == sum {
+            Ok(Next::End)
+        } else {
+            Err("its checksum is wrong".to_owned())
+        };
     }
     from.read_exact(&mut length).map_err(cut)?;
     from.read_exact(&mut sum).map_err(cut)?;
@@ -307,7 +328,8 @@ pub(super) fn next_part(from: &mut dyn Read, chain: &mut blake3::Hasher, is_firs
 }
 
 pub(super) fn parse_header(bytes: &[u8]) -> Result<CheckpointHeader, String> {
-    let header: CheckpointHeader = from_slice(bytes).map_err(|e| format!("its header cannot be read: {e}"))?;
+    let header: CheckpointHeader =
+        from_slice(bytes).map_err(|e| format!("its header cannot be read: {e}"))?;
     if header.format != CHECKPOINT_FORMAT {
         return Err(format!("it has format {}, this program reads {CHECKPOINT_FORMAT}", header.format));
     }

@@ -105,7 +105,9 @@ impl<R: Read> Opening<R> {
                 if begins.is_empty() {
                     return Ok(None);
                 }
-                let Some((length, Ok(prefix))) = begins.split_first_chunk::<8>().map(|(length, prefix)| (length, prefix.try_into())) else {
+                let Some((length, Ok(prefix))) =
+                    begins.split_first_chunk::<8>().map(|(length, prefix)| (length, prefix.try_into()))
+                else {
                     return Ok(Some(false));
                 };
                 Part { prefix, left: u64::from_le_bytes(*length).saturating_sub(PREFIX as u64), number: 0 }
@@ -117,7 +119,8 @@ impl<R: Read> Opening<R> {
             return Ok(Some(false));
         }
         part.left -= length;
-        let is_right = seal::open_piece(&self.key, &part.prefix, part.number, part.left == 0, &mut self.piece);
+        let is_right =
+            seal::open_piece(&self.key, &part.prefix, part.number, part.left == 0, &mut self.piece);
         if let (true, Some(number)) = (part.left > 0, part.number.checked_add(1)) {
             self.part = Some(Part { number, ..part });
         }
@@ -179,7 +182,9 @@ mod tests {
         assert!(found == [&text[..], b"more"].concat() && !opening.is_torn);
         assert!(opening.from.most <= PIECE + TAG);
         // When the file is cut or changed, the bytes before that piece can still be read.
-        for (at, whole) in [(file.len() - 1, text.len()), (20 + 3 * (PIECE + TAG), 3 * PIECE), (20, 0), (9, 0)] {
+        for (at, whole) in
+            [(file.len() - 1, text.len()), (20 + 3 * (PIECE + TAG), 3 * PIECE), (20, 0), (9, 0)]
+        {
             let mut changed = file.clone();
             changed[at] ^= 1;
             for damaged in [&changed[..], &file[..at]] {

@@ -3,7 +3,10 @@
 use std::io::{self, Read};
 
 use super::CheckpointHeader;
-use super::format::{ANOTHER_TASK, APART, CHANGED, CUT_OFF, Head, MAGIC, NO_BEGINNING, Next, Part, check_told, missing, next_part, parse_header};
+use super::format::{
+    ANOTHER_TASK, APART, CHANGED, CUT_OFF, Head, MAGIC, NO_BEGINNING, Next, Part, check_told, missing,
+    next_part, parse_header,
+};
 use crate::snapshot::Snapshot;
 
 /// Largest number of bytes of a part in memory at once.
@@ -39,7 +42,9 @@ impl CheckpointSurvey {
         loop {
             let next = match generation(&mut from, &mut chain, &mut stdout) {
                 Ok(None) => return found.ok_or_else(|| CUT_OFF.to_owned()),
-                Ok(Some((header, outline))) => follows(found.as_ref(), &header, &outline).map(|()| (header, outline)),
+                Ok(Some((header, outline))) => {
+                    follows(found.as_ref(), &header, &outline).map(|()| (header, outline))
+                }
                 Err(problem) => Err(problem),
             };
             match next {
@@ -50,18 +55,30 @@ impl CheckpointSurvey {
     }
 }
 
-fn follows(before: Option<&CheckpointSurvey>, header: &CheckpointHeader, outline: &Snapshot) -> Result<(), String> {
+fn follows(
+    before: Option<&CheckpointSurvey>,
+    header: &CheckpointHeader,
+    outline: &Snapshot,
+) -> Result<(), String> {
     let Some(before) = before else {
         return if outline.is_whole() { Ok(()) } else { Err(NO_BEGINNING.to_owned()) };
     };
     if !header.is_of_run(&before.header) {
         return Err(ANOTHER_TASK.to_owned());
     }
-    if outline.follows(&before.outline) { Ok(()) } else { Err("a part of it does not follow the one before".to_owned()) }
+    if outline.follows(&before.outline) {
+        Ok(())
+    } else {
+        Err("a part of it does not follow the one before".to_owned())
+    }
 }
 
 /// Reads one generation from `from`; `None` at the end.
-fn generation(from: &mut dyn Read, chain: &mut blake3::Hasher, stdout: &mut blake3::Hasher) -> Result<Option<(CheckpointHeader, Snapshot)>, String> {
+fn generation(
+    from: &mut dyn Read,
+    chain: &mut blake3::Hasher,
+    stdout: &mut blake3::Hasher,
+) -> Result<Option<(CheckpointHeader, Snapshot)>, String> {
     let (mut header, mut outline): (Option<CheckpointHeader>, Option<Snapshot>) = (None, None);
     let [mut has_stdout, mut has_stderr] = [false; 2];
     let mut next = next_part(from, chain, true)?;
@@ -73,7 +90,13 @@ fn generation(from: &mut dyn Read, chain: &mut blake3::Hasher, stdout: &mut blak
         };
         let is = |part: Part| head.kind == part as u8;
         if is(Part::State) && outline.is_none() {
-            let mut state = State { from: &mut *from, chain: &mut *chain, piece: Pieces::new(head), taken: 0, behind: None };
+            let mut state = State {
+                from: &mut *from,
+                chain: &mut *chain,
+                piece: Pieces::new(head),
+                taken: 0,
+                behind: None,
+            };
             let found = Snapshot::outline_from(&mut state);
             // A problem with the bytes says more than the error of decoding them.
             let behind = state.behind.transpose()?;
@@ -136,7 +159,11 @@ impl Pieces {
     fn fill(&mut self, from: &mut dyn Read) -> Result<bool, String> {
         self.bytes.clear();
         if self.left == 0 {
-            return if *self.hasher.finalize().as_bytes() == self.sum { Ok(false) } else { Err(CHANGED.to_owned()) };
+            return if *self.hasher.finalize().as_bytes() == self.sum {
+                Ok(false)
+            } else {
+                Err(CHANGED.to_owned())
+            };
         }
         let most = self.left.min(PIECE as u64);
         from.take(most).read_to_end(&mut self.bytes).map_err(|e| e.to_string())?;

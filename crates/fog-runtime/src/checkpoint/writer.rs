@@ -57,7 +57,8 @@ struct Open {
 
 pub(super) fn is_checkpoint(path: &Path) -> bool {
     let mut begins = [0; 8];
-    crate::files::open_regular(path).and_then(|mut file| file.read_exact(&mut begins)).is_ok() && [MAGIC, SEALED].contains(&&begins)
+    crate::files::open_regular(path).and_then(|mut file| file.read_exact(&mut begins)).is_ok()
+        && [MAGIC, SEALED].contains(&&begins)
 }
 
 /// Whether a file may be replaced: it is a checkpoint, or the beginning of one that a crash left.
@@ -102,9 +103,13 @@ impl CheckpointWriter {
         ];
         for (path, why) in names {
             // Links and pipes are not read here; writing refuses them.
-            let is_foreign = std::fs::symlink_metadata(&path).is_ok_and(|about| about.is_dir() || about.is_file() && !looks_ours(&path));
+            let is_foreign = std::fs::symlink_metadata(&path)
+                .is_ok_and(|about| about.is_dir() || about.is_file() && !looks_ours(&path));
             if is_foreign {
-                let what = format!("{} is no checkpoint, and {why}; move it away, or choose another name", path.display());
+                let what = format!(
+                    "{} is no checkpoint, and {why}; move it away, or choose another name",
+                    path.display()
+                );
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
             }
         }
@@ -242,7 +247,9 @@ impl CheckpointWriter {
             Some(base) => (false, base.logs),
             None => (true, [0, 0]),
         };
-        self.put(|chain, out| chain.rest(generation, generation.files.as_ref().filter(|_| is_first), known_logs, out))?;
+        self.put(|chain, out| {
+            chain.rest(generation, generation.files.as_ref().filter(|_| is_first), known_logs, out)
+        })?;
         let logs = [generation.stdout.len(), generation.stderr.len()];
         let Some(open) = &self.open else { return Ok(()) };
         if !is_first {
@@ -252,8 +259,17 @@ impl CheckpointWriter {
             self.rename()?;
         }
         self.written = self.open.take().map(|open| match open.base {
-            Some(base) => Written { chain: open.chain, length: open.bytes, added: base.added + 1, last: open.bytes - base.length, logs, ..base },
-            None => Written { chain: open.chain, whole: open.bytes, length: open.bytes, added: 0, last: 0, logs },
+            Some(base) => Written {
+                chain: open.chain,
+                length: open.bytes,
+                added: base.added + 1,
+                last: open.bytes - base.length,
+                logs,
+                ..base
+            },
+            None => {
+                Written { chain: open.chain, whole: open.bytes, length: open.bytes, added: 0, last: 0, logs }
+            }
         });
         Ok(())
     }
@@ -262,7 +278,10 @@ impl CheckpointWriter {
         // Anything but a regular file under these names must not be moved away.
         for path in [&self.path, &previous(&self.path)] {
             if std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file()) {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not a regular file", path.display())));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("{} is not a regular file", path.display()),
+                ));
             }
         }
         // If another file took this name in the meantime, it must not become the previous checkpoint.
@@ -274,7 +293,11 @@ impl CheckpointWriter {
         }
         std::fs::rename(with_end(&self.path, "partial"), &self.path)?;
         // Renames are durable once the folder is synced; systems that cannot sync a folder need no sync.
-        if let Some(Ok(folder)) = self.path.parent().map(|folder| File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })) {
+        if let Some(Ok(folder)) = self
+            .path
+            .parent()
+            .map(|folder| File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder }))
+        {
             let _ = folder.sync_all();
         }
         Ok(())
@@ -297,7 +320,10 @@ fn seal_part<'a>(key: Option<&Key>, plain: &'a [u8], sealed: &'a mut Vec<u8>) ->
 ///
 /// # Errors
 /// [`CheckpointError`] of the newer file when neither can be used.
-pub(super) fn read(path: &Path, key: Option<&Key>) -> Result<(Checkpoint, Option<CheckpointError>), CheckpointError> {
+pub(super) fn read(
+    path: &Path,
+    key: Option<&Key>,
+) -> Result<(Checkpoint, Option<CheckpointError>), CheckpointError> {
     match read_one(path, path, key) {
         Ok(found) => Ok(found),
         Err(error) => match read_one(&previous(path), path, key) {
@@ -307,16 +333,26 @@ pub(super) fn read(path: &Path, key: Option<&Key>) -> Result<(Checkpoint, Option
     }
 }
 
-fn read_one(path: &Path, named: &Path, key: Option<&Key>) -> Result<(Checkpoint, Option<CheckpointError>), CheckpointError> {
+fn read_one(
+    path: &Path,
+    named: &Path,
+    key: Option<&Key>,
+) -> Result<(Checkpoint, Option<CheckpointError>), CheckpointError> {
     let damaged = |problem| CheckpointError::Damaged { path: named.to_owned(), problem };
     let mut bytes = CheckpointBytes::begin(path, named, key)?;
     let (checkpoint, problem) = Checkpoint::decode_from(&mut bytes).map_err(damaged)?;
-    Ok((checkpoint, problem.or_else(|| bytes.is_torn().then(|| "a part of it is cut off or changed".to_owned())).map(damaged)))
+    Ok((
+        checkpoint,
+        problem
+            .or_else(|| bytes.is_torn().then(|| "a part of it is cut off or changed".to_owned()))
+            .map(damaged),
+    ))
 }
 
 /// Opens the checkpoint file at `path`, or else the previous one.
 pub(super) fn open(path: &Path, key: Option<&Key>) -> Result<CheckpointBytes, CheckpointError> {
-    CheckpointBytes::begin(path, path, key).or_else(|error| CheckpointBytes::begin(&previous(path), path, key).map_err(|_| error))
+    CheckpointBytes::begin(path, path, key)
+        .or_else(|error| CheckpointBytes::begin(&previous(path), path, key).map_err(|_| error))
 }
 
 /// Writes the plain bytes of a checkpoint to a new file at `path`, sealed piece by piece.
@@ -329,7 +365,10 @@ pub(super) fn seal_from(mut from: impl Read, path: &Path, key: &Key) -> Result<(
         plain.clear();
         from.by_ref().take(PIECE as u64).read_to_end(&mut plain).map_err(at)?;
         if std::mem::take(&mut is_first) && !plain.starts_with(MAGIC) {
-            return Err(CheckpointError::Damaged { path: path.to_owned(), problem: "it does not begin like one".to_owned() });
+            return Err(CheckpointError::Damaged {
+                path: path.to_owned(),
+                problem: "it does not begin like one".to_owned(),
+            });
         }
         if plain.is_empty() {
             return file.sync_all().map_err(at);

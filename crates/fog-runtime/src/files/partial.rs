@@ -45,7 +45,10 @@ impl Partial {
             None => match os::link(&file, target) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     // A link cannot replace a file, so the file gets a temporary name and is renamed.
-                    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                    let folder = target
+                        .parent()
+                        .filter(|folder| !folder.as_os_str().is_empty())
+                        .unwrap_or(Path::new("."));
                     Name(exclusive(folder, |path| os::link(&file, path))?.0)
                 }
                 linked => return linked,
@@ -92,7 +95,11 @@ fn exclusive<T>(folder: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Res
     static CALLS: AtomicU64 = AtomicU64::new(0);
     let mut tries = 0;
     loop {
-        let path = folder.join(format!(".fog-{}-{}.partial", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed)));
+        let path = folder.join(format!(
+            ".fog-{}-{}.partial",
+            std::process::id(),
+            CALLS.fetch_add(1, Ordering::Relaxed)
+        ));
         tries += 1;
         match make(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < MAX_TRIES => {}
@@ -169,7 +176,11 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
         names.sort();
         names
     }
@@ -192,7 +203,10 @@ mod tests {
         let partial = Partial::begin(folder.path(), 0o666).unwrap();
         partial.file().write_all(b"whole").unwrap();
         partial.finish(&folder.path().join("new")).unwrap();
-        assert_eq!((names(folder.path()), std::fs::read(folder.path().join("new")).unwrap()), (vec!["new".to_owned()], b"whole".to_vec()));
+        assert_eq!(
+            (names(folder.path()), std::fs::read(folder.path().join("new")).unwrap()),
+            (vec!["new".to_owned()], b"whole".to_vec())
+        );
     }
 
     #[test]
@@ -201,7 +215,13 @@ mod tests {
         for content in ["one", "two"] {
             let partial = Partial::named(folder.path(), 0o600).unwrap();
             partial.file().write_all(content.as_bytes()).unwrap();
-            assert_eq!(names(folder.path()).iter().filter(|name| writer_of(name) == Some(std::process::id())).count(), 1);
+            assert_eq!(
+                names(folder.path())
+                    .iter()
+                    .filter(|name| writer_of(name) == Some(std::process::id()))
+                    .count(),
+                1
+            );
             partial.finish(&folder.path().join("new")).unwrap();
             assert_eq!(std::fs::read(folder.path().join("new")).unwrap(), content.as_bytes());
         }

@@ -44,11 +44,14 @@ impl NewFile {
                 drop(File::options().write(true).open(&target)?);
                 Some(about.permissions())
             }
-            Ok(about) if !about.is_symlink() => return Err(not_a_file(&about, "only a file can be replaced")),
+            Ok(about) if !about.is_symlink() => {
+                return Err(not_a_file(&about, "only a file can be replaced"));
+            }
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => None,
         };
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder =
+            target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let partial = Partial::begin(folder, mode)?;
         if let Some(permissions) = before {
             partial.file().set_permissions(permissions)?;
@@ -139,14 +142,22 @@ impl OutputFolder {
         loop {
             match std::fs::metadata(there) {
                 Ok(about) if !about.is_dir() && there == root => {
-                    return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder, which the files go to"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::NotADirectory,
+                        "it is not a folder, which the files go to",
+                    ));
                 }
                 Ok(about) if !about.is_dir() => {
-                    return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is not a folder", there.display())));
+                    return Err(io::Error::new(
+                        io::ErrorKind::NotADirectory,
+                        format!("{} is not a folder", there.display()),
+                    ));
                 }
                 Ok(_) => break,
                 // A dangling link exists, but no folder can be made in its place.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && std::fs::symlink_metadata(there).is_err() => {}
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound
+                        && std::fs::symlink_metadata(there).is_err() => {}
                 // The parent that is not a folder is named in a later turn.
                 Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
                 Err(error) => return Err(error),
@@ -222,7 +233,9 @@ fn enter(folder: &Path) -> io::Result<()> {
         made => return made,
     }
     let about = std::fs::symlink_metadata(folder)?;
-    let wrong = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is {what}", folder.display())));
+    let wrong = |what: &str| {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is {what}", folder.display())))
+    };
     if about.is_symlink() {
         return wrong("a link, which is not followed; remove it, or choose another folder");
     }
@@ -240,7 +253,11 @@ mod tests {
     }
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
         names.sort();
         names
     }
@@ -273,9 +290,15 @@ mod tests {
             assert_eq!(std::fs::read(folder.path().join("a")).unwrap(), b"old");
             drop(file);
         }
-        assert_eq!((names(folder.path()), std::fs::read(folder.path().join("a")).unwrap()), (vec!["a".to_owned()], b"old".to_vec()));
+        assert_eq!(
+            (names(folder.path()), std::fs::read(folder.path().join("a")).unwrap()),
+            (vec!["a".to_owned()], b"old".to_vec())
+        );
         put(&mut out, "a", b"new");
-        assert_eq!((names(folder.path()), std::fs::read(folder.path().join("a")).unwrap()), (vec!["a".to_owned()], b"new".to_vec()));
+        assert_eq!(
+            (names(folder.path()), std::fs::read(folder.path().join("a")).unwrap()),
+            (vec!["a".to_owned()], b"new".to_vec())
+        );
     }
 
     #[test]
@@ -289,9 +312,17 @@ mod tests {
         }
         OutputFolder::check(Path::new("")).unwrap();
         for name in ["file", "file/new", "file/new/deep"] {
-            assert_eq!(OutputFolder::check(&at(name)).unwrap_err().kind(), io::ErrorKind::NotADirectory, "{name}");
+            assert_eq!(
+                OutputFolder::check(&at(name)).unwrap_err().kind(),
+                io::ErrorKind::NotADirectory,
+                "{name}"
+            );
         }
-        assert_eq!((names(folder.path()), names(&at("folder"))), (vec!["file".to_owned(), "folder".to_owned()], vec![]), "nothing was left there");
+        assert_eq!(
+            (names(folder.path()), names(&at("folder"))),
+            (vec!["file".to_owned(), "folder".to_owned()], vec![]),
+            "nothing was left there"
+        );
         // On Linux not even the superuser can create files there.
         #[cfg(target_os = "linux")]
         for path in ["/proc/self/fd", "/proc/self/new", "/proc/new/deep"] {
@@ -313,7 +344,10 @@ mod tests {
         std::fs::write(&path, "old").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         replace_file(&path, b"new").unwrap();
-        assert_eq!((std::fs::read(&path).unwrap(), path.metadata().unwrap().permissions().mode() & 0o777), (b"new".to_vec(), 0o600));
+        assert_eq!(
+            (std::fs::read(&path).unwrap(), path.metadata().unwrap().permissions().mode() & 0o777),
+            (b"new".to_vec(), 0o600)
+        );
         write_file(Path::new("/dev/null"), b"gone").unwrap();
         assert!(!Path::new("/dev/null").metadata().unwrap().is_file());
         assert!(replace_file(Path::new("/dev/null"), b"gone").is_err());
@@ -339,7 +373,10 @@ mod tests {
         }
         let error = out.create("sub/there").unwrap_err();
         assert!(error.to_string().contains("a link"), "{error}");
-        assert_eq!((names(&outside), std::fs::read(outside.join("there")).unwrap()), (vec!["there".to_owned()], b"theirs".to_vec()));
+        assert_eq!(
+            (names(&outside), std::fs::read(outside.join("there")).unwrap()),
+            (vec!["there".to_owned()], b"theirs".to_vec())
+        );
         // The folder itself may be a link: the user named it.
         symlink(&root, folder.path().join("link")).unwrap();
         put(&mut OutputFolder::new(folder.path().join("link")), "through", b"ours");

@@ -41,7 +41,9 @@ impl CompileLimits {
     /// Limits for a module of this size.
     #[must_use]
     pub fn of(module_bytes: u64) -> Self {
-        let memory = COMPILE_MEMORY.saturating_add(module_bytes.saturating_mul(COMPILE_MEMORY_PER_BYTE)).min(MAX_COMPILE_MEMORY);
+        let memory = COMPILE_MEMORY
+            .saturating_add(module_bytes.saturating_mul(COMPILE_MEMORY_PER_BYTE))
+            .min(MAX_COMPILE_MEMORY);
         Self { time: COMPILE_TIME, memory: ByteCount(memory) }
     }
 }
@@ -59,7 +61,12 @@ pub trait ArtifactRoom: Sync {
 ///
 /// # Errors
 /// The same as for [`prepare_within`].
-pub async fn prepare(program: &WorkerProgram, module: &Path, artifact: &Path, engine: EngineKind) -> Result<bool, WorkerError> {
+pub async fn prepare(
+    program: &WorkerProgram,
+    module: &Path,
+    artifact: &Path,
+    engine: EngineKind,
+) -> Result<bool, WorkerError> {
     prepare_within(program, module, artifact, engine, None, watch::channel(Percent::FULL).1, None).await
 }
 
@@ -106,17 +113,28 @@ pub async fn prepare_within(
     // Two tasks of one job may compile at once; the later artifact replaces the earlier, both whole.
     static CALLS: AtomicU64 = AtomicU64::new(0);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    partial.push(format!(".{}-{since}-{}.partial", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed)));
+    partial.push(format!(
+        ".{}-{since}-{}.partial",
+        std::process::id(),
+        CALLS.fetch_add(1, Ordering::Relaxed)
+    ));
     // Removes the partial file when the future is dropped.
     let partial = Partial(PathBuf::from(partial));
-    let message = ToWorker::Compile { module: module.to_owned(), artifact: partial.0.clone(), engine, memory: limits.memory.0 };
+    let message = ToWorker::Compile {
+        module: module.to_owned(),
+        artifact: partial.0.clone(),
+        engine,
+        memory: limits.memory.0,
+    };
     match compile_supervised(program, &message, limits, duty, room).await? {
         FromWorker::Compiled => {
             tokio::fs::rename(&partial.0, artifact).await.map_err(at(artifact))?;
             Ok(false)
         }
         FromWorker::CannotCompile(message) => Err(WorkerError::Module { message }),
-        FromWorker::CannotWrite(message) => Err(WorkerError::File { path: partial.0.clone(), source: std::io::Error::other(message) }),
+        FromWorker::CannotWrite(message) => {
+            Err(WorkerError::File { path: partial.0.clone(), source: std::io::Error::other(message) })
+        }
         _ => Err(WorkerError::ProtocolViolation { message: "not an answer to compiling".to_owned() }),
     }
 }
@@ -245,13 +263,18 @@ pub async fn check_sandbox(program: &WorkerProgram) -> Result<SandboxStatus, Wor
     let (_input, mut output) = ask(&mut seat, &ToWorker::SandboxStatus).await?;
     match read_frame(&mut output).await {
         Some(Ok(FromWorker::SandboxStatus(walls))) => Ok(walls),
-        Some(Ok(_)) => Err(WorkerError::ProtocolViolation { message: "not an answer about its walls".to_owned() }),
+        Some(Ok(_)) => {
+            Err(WorkerError::ProtocolViolation { message: "not an answer about its walls".to_owned() })
+        }
         Some(Err(message)) => Err(WorkerError::ProtocolViolation { message }),
         None => Err(WorkerError::Died { status: seat.exit().await.status }),
     }
 }
 
-type Pipes = (Box<dyn tokio::io::AsyncWrite + Send + Sync + Unpin>, Box<dyn tokio::io::AsyncRead + Send + Sync + Unpin>);
+type Pipes = (
+    Box<dyn tokio::io::AsyncWrite + Send + Sync + Unpin>,
+    Box<dyn tokio::io::AsyncRead + Send + Sync + Unpin>,
+);
 
 /// Sends one message to a worker and returns its pipes; the output ends when the worker dies.
 async fn ask(seat: &mut WorkerProcess, message: &ToWorker) -> Result<Pipes, WorkerError> {
@@ -262,8 +285,12 @@ async fn ask(seat: &mut WorkerProcess, message: &ToWorker) -> Result<Pipes, Work
     Ok((input, output))
 }
 
-async fn send(input: &mut (impl tokio::io::AsyncWrite + Unpin), message: &ToWorker) -> Result<(), WorkerError> {
-    let frame = encode_frame(message).map_err(|e| WorkerError::ProtocolViolation { message: e.to_string() })?;
+async fn send(
+    input: &mut (impl tokio::io::AsyncWrite + Unpin),
+    message: &ToWorker,
+) -> Result<(), WorkerError> {
+    let frame =
+        encode_frame(message).map_err(|e| WorkerError::ProtocolViolation { message: e.to_string() })?;
     // A worker that reads nothing has ended, which its output shows.
     let _ = input.write_all(&frame).await;
     Ok(())

@@ -26,8 +26,19 @@ impl Outgoing {
     ///
     /// # Errors
     /// [`WorkerError::ProtocolViolation`] when the message cannot be encoded.
-    pub(super) fn begin(to: Box<dyn AsyncWrite + Send + Sync + Unpin>, start: &ToWorker, pieces: mpsc::Receiver<Vec<u8>>) -> Result<Self, WorkerError> {
-        let mut outgoing = Self { to: Some(to), frame: Vec::new(), written: 0, pieces: Some(pieces), duty: None, save: None };
+    pub(super) fn begin(
+        to: Box<dyn AsyncWrite + Send + Sync + Unpin>,
+        start: &ToWorker,
+        pieces: mpsc::Receiver<Vec<u8>>,
+    ) -> Result<Self, WorkerError> {
+        let mut outgoing = Self {
+            to: Some(to),
+            frame: Vec::new(),
+            written: 0,
+            pieces: Some(pieces),
+            duty: None,
+            save: None,
+        };
         outgoing.load(start)?;
         Ok(outgoing)
     }
@@ -43,7 +54,11 @@ impl Outgoing {
 
     /// Whether a message waits and the worker still reads.
     pub(super) fn has_more(&self) -> bool {
-        self.to.is_some() && (self.written < self.frame.len() || self.pieces.is_some() || self.duty.is_some() || self.save.is_some())
+        self.to.is_some()
+            && (self.written < self.frame.len()
+                || self.pieces.is_some()
+                || self.duty.is_some()
+                || self.save.is_some())
     }
 
     /// Writes as much as the worker takes at once. Dropping the future loses and repeats nothing.
@@ -81,7 +96,8 @@ impl Outgoing {
     }
 
     fn load(&mut self, message: &ToWorker) -> Result<bool, WorkerError> {
-        self.frame = encode_frame(message).map_err(|error| WorkerError::ProtocolViolation { message: error.to_string() })?;
+        self.frame = encode_frame(message)
+            .map_err(|error| WorkerError::ProtocolViolation { message: error.to_string() })?;
         self.written = 0;
         Ok(true)
     }

@@ -88,12 +88,24 @@ impl Session {
         spec: TaskSpec,
         state: State,
     ) -> Result<Self, WorkerError> {
-        let state_bytes = state.length().map_err(|e| WorkerError::ProtocolViolation { message: e.to_string() })?;
+        let state_bytes =
+            state.length().map_err(|e| WorkerError::ProtocolViolation { message: e.to_string() })?;
         // A continued task begins with its state in memory, and as much again for many small stretches.
         let memory = spec.limits.footprint().0.saturating_add(state_bytes.saturating_mul(2));
         let supervisor = Supervisor::new(Duration::from_secs(spec.limits.wall_seconds), memory, spec.duty);
-        let outgoing = Outgoing::begin(input, &ToWorker::Start { spec: Box::new(spec), state_bytes }, state.pieces())?;
-        Ok(Self { seat, outgoing, sink, untold: VecDeque::new(), wishes, freeze_by: None, is_stopped: false, supervisor, units: 0 })
+        let outgoing =
+            Outgoing::begin(input, &ToWorker::Start { spec: Box::new(spec), state_bytes }, state.pieces())?;
+        Ok(Self {
+            seat,
+            outgoing,
+            sink,
+            untold: VecDeque::new(),
+            wishes,
+            freeze_by: None,
+            is_stopped: false,
+            supervisor,
+            units: 0,
+        })
     }
 
     pub(super) async fn serve(mut self, output: Output) {
@@ -174,8 +186,13 @@ impl Session {
             }
             FromWorker::Thawed => self.tell(WorkerEvent::Frozen(false)),
             FromWorker::AtSafePoint => {}
-            FromWorker::Compiled | FromWorker::CannotCompile(_) | FromWorker::CannotWrite(_) | FromWorker::SandboxStatus(_) => {
-                return Err(WorkerError::ProtocolViolation { message: "an answer to a question not asked".to_owned() });
+            FromWorker::Compiled
+            | FromWorker::CannotCompile(_)
+            | FromWorker::CannotWrite(_)
+            | FromWorker::SandboxStatus(_) => {
+                return Err(WorkerError::ProtocolViolation {
+                    message: "an answer to a question not asked".to_owned(),
+                });
             }
             other => {
                 if let FromWorker::Progress { units, .. } = other {

@@ -68,13 +68,15 @@ impl Throttle {
         let share = f64::from(self.duty.get()) / 100.0;
         let earned = now.saturating_duration_since(since).as_secs_f64() * share;
         // At most one interval of unused time is kept: a process that waited may not run faster afterwards.
-        self.balance = (self.balance + earned - used.saturating_sub(before).as_secs_f64()).min(LOOK_EVERY.as_secs_f64());
+        self.balance =
+            (self.balance + earned - used.saturating_sub(before).as_secs_f64()).min(LOOK_EVERY.as_secs_f64());
         let limit = match self.duty {
             _ if is_saving => SAVING_DEBT,
             Percent::ZERO => FROZEN_DEBT,
             _ => self.debt_limit,
         };
-        self.is_held = if self.is_held && !is_saving { self.balance < 0.0 } else { self.balance < -limit.as_secs_f64() };
+        self.is_held =
+            if self.is_held && !is_saving { self.balance < 0.0 } else { self.balance < -limit.as_secs_f64() };
         self.is_held
     }
 }
@@ -170,10 +172,13 @@ impl Supervisor {
             FromWorker::State(_) => self.is_at_safe_point = true,
             FromWorker::Mark(_) => (self.is_at_safe_point, self.is_marked) = (false, true),
             FromWorker::Saved(_) => {
-                self.asked = if std::mem::take(&mut self.is_marked) { self.asked.saturating_sub(1) } else { 0 };
+                self.asked =
+                    if std::mem::take(&mut self.is_marked) { self.asked.saturating_sub(1) } else { 0 };
                 self.is_at_safe_point = false;
             }
-            FromWorker::Progress { .. } | FromWorker::Frozen | FromWorker::Thawed => self.is_at_safe_point = false,
+            FromWorker::Progress { .. } | FromWorker::Frozen | FromWorker::Thawed => {
+                self.is_at_safe_point = false
+            }
             FromWorker::Files { .. } | FromWorker::File { .. } => _ = self.ended.get_or_insert(self.latest),
             FromWorker::Stdout(_) | FromWorker::Stderr(_) => return,
             FromWorker::CompiledTo(_)
@@ -205,7 +210,9 @@ impl Supervisor {
         // A limit that no message extends.
         let is_far_past = job_time > self.running_time + self.running_time / UNCOUNTED_PART + TIME_GRACE
             || self.ended.is_some_and(|ended| self.latest.saturating_sub(ended) > LONG_SILENCE);
-        let is_quiet_by_right = self.started.is_none() || self.ended.is_some() || self.is_at_safe_point && (self.is_saving() || !is_past);
+        let is_quiet_by_right = self.started.is_none()
+            || self.ended.is_some()
+            || self.is_at_safe_point && (self.is_saving() || !is_past);
         let longest = match is_past {
             _ if is_quiet_by_right => LONG_SILENCE,
             true => SILENCE,
@@ -279,7 +286,10 @@ mod tests {
         job.hear(&FromWorker::AtSafePoint, Some(at(3_000)));
         assert_eq!(job.look(now, at(60_000), false), Finding::Run);
         job.hear(&SAVED, Some(at(60_000)));
-        assert_eq!((job.look(now, at(60_500), false), job.job_time()), (Finding::Run, Duration::from_millis(3_500)));
+        assert_eq!(
+            (job.look(now, at(60_500), false), job.job_time()),
+            (Finding::Run, Duration::from_millis(3_500))
+        );
         job.ask();
         job.hear(&FromWorker::AtSafePoint, Some(at(60_500)));
         assert_eq!(job.look(now, at(200_000), false), Finding::TimeOver, "nothing takes that long");
@@ -299,7 +309,10 @@ mod tests {
         job.hear(&SAVED, Some(at(2_600)));
         job.hear(&FromWorker::State(vec![1]), Some(at(2_600)));
         job.hear(&SAVED, Some(at(50_000)));
-        assert_eq!((job.look(now, at(50_000), false), job.job_time()), (Finding::Run, Duration::from_millis(2_600)));
+        assert_eq!(
+            (job.look(now, at(50_000), false), job.job_time()),
+            (Finding::Run, Duration::from_millis(2_600))
+        );
         job.hear(&FromWorker::AtSafePoint, Some(at(50_100)));
         assert_eq!(job.look(now, at(51_300), false), Finding::TimeOver);
     }
@@ -327,7 +340,10 @@ mod tests {
                 words.iter().for_each(|word| job.hear(word, Some(at(look * 100))));
                 job.look(now, at(look * 100), true) == Finding::TimeOver
             });
-            assert!(ended.is_some_and(|look| look <= most_seconds * 10), "{what}: {ended:?} tenths of a second");
+            assert!(
+                ended.is_some_and(|look| look <= most_seconds * 10),
+                "{what}: {ended:?} tenths of a second"
+            );
         }
     }
 
@@ -336,7 +352,9 @@ mod tests {
     fn what_a_checkpoint_takes_is_made_up_for() {
         let mut job = Supervisor::new(Duration::from_secs(30), u64::MAX, Percent::new(50));
         let (begun, mut used) = (Instant::now(), 0);
-        let look = |job: &mut Supervisor, number: u32, used: u64| job.look(begun + LOOK_EVERY * number, at(used), false);
+        let look = |job: &mut Supervisor, number: u32, used: u64| {
+            job.look(begun + LOOK_EVERY * number, at(used), false)
+        };
         job.hear(&FromWorker::Started, Some(at(0)));
         assert_eq!(look(&mut job, 0, 0), Finding::Run);
         job.ask();

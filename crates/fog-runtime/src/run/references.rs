@@ -61,7 +61,8 @@ impl References {
             _ if reference.is_null() => None,
             _ => return Err("it holds a reference to something outside".to_owned()),
         };
-        find(Some(&self.known), address).ok_or_else(|| "a reference leads to no function of the module".to_owned())
+        find(Some(&self.known), address)
+            .ok_or_else(|| "a reference leads to no function of the module".to_owned())
     }
 
     /// Function for an untrusted number.

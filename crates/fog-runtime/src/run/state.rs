@@ -10,7 +10,12 @@ use crate::snapshot::{Number, Rest, Snapshot, Taken, Tracker, encoded};
 use crate::wasi::Context;
 
 /// Takes a snapshot of a stopped task.
-pub(super) fn save<'a>(store: &'a mut Store<Context>, instance: Instance, tracker: &mut Tracker, whole: bool) -> Result<Taken<'a>, String> {
+pub(super) fn save<'a>(
+    store: &'a mut Store<Context>,
+    instance: Instance,
+    tracker: &mut Tracker,
+    whole: bool,
+) -> Result<Taken<'a>, String> {
     let Parts { memories, frames, rest } = parts(store, instance)?;
     let store = &*store;
     let memories: Vec<&[u8]> = memories.iter().map(|memory| memory.data(store)).collect();
@@ -67,7 +72,10 @@ const DAMAGED_FRAMES: &str = "its frames are damaged";
 fn parts(store: &mut Store<Context>, instance: Instance) -> Result<Parts, String> {
     let (mut globals, mut memories, mut tables) = (Vec::new(), Vec::new(), Vec::new());
     let references = References::of(store, instance);
-    let exports: Vec<(String, Extern)> = instance.exports(&mut *store).map(|export| (export.name().to_owned(), export.into_extern())).collect();
+    let exports: Vec<(String, Extern)> = instance
+        .exports(&mut *store)
+        .map(|export| (export.name().to_owned(), export.into_extern()))
+        .collect();
     for (name, export) in exports {
         let number = |prefix: &str| name.strip_prefix(prefix).and_then(|number| number.parse::<u32>().ok());
         match export {
@@ -78,13 +86,18 @@ fn parts(store: &mut Store<Context>, instance: Instance) -> Result<Parts, String
                 }
             }
             Extern::Memory(memory) if number(names::MEMORY).is_some() => memories.push(memory),
-            Extern::Table(table) if number(names::TABLE).is_some() => tables.push(entries(store, &references, table)?),
+            Extern::Table(table) if number(names::TABLE).is_some() => {
+                tables.push(entries(store, &references, table)?)
+            }
             _ => {}
         }
     }
     let top = top(store, instance)?.get(&mut *store).i32().unwrap_or(0);
     // Taking frames does not remove them: when this task continues, it pops the same frames.
-    let frames = Frames { memory: memory(store, instance, names::FRAMES)?, bytes: usize::try_from(top).map_err(|_| DAMAGED_FRAMES)? };
+    let frames = Frames {
+        memory: memory(store, instance, names::FRAMES)?,
+        bytes: usize::try_from(top).map_err(|_| DAMAGED_FRAMES)?,
+    };
     let meter = &store.data().meter;
     let active_millis = u64::try_from(meter.active.as_millis()).unwrap_or(u64::MAX);
     let rest = Rest { globals, left: meter.stopped_with, granted: meter.granted, active_millis, tables };
@@ -93,7 +106,11 @@ fn parts(store: &mut Store<Context>, instance: Instance) -> Result<Parts, String
 
 /// Restores an untrusted snapshot into a new instance, which is then stopped where the snapshot was taken,
 /// without further units granted.
-pub(super) fn restore(store: &mut Store<Context>, instance: Instance, mut snapshot: Snapshot) -> Result<(), String> {
+pub(super) fn restore(
+    store: &mut Store<Context>,
+    instance: Instance,
+    mut snapshot: Snapshot,
+) -> Result<(), String> {
     let failed = |e: wasmtime::Error| format!("{e:#}");
     let sizes: Vec<u64> = snapshot.memory_sizes().collect();
     for (index, bytes) in sizes.iter().enumerate() {
@@ -107,12 +124,16 @@ pub(super) fn restore(store: &mut Store<Context>, instance: Instance, mut snapsh
     }
     let references = References::of(store, instance);
     for (index, value) in &snapshot.globals {
-        let global = instance.get_global(&mut *store, &format!("{}{index}", names::GLOBAL)).ok_or("it has a global that the module has not")?;
+        let global = instance
+            .get_global(&mut *store, &format!("{}{index}", names::GLOBAL))
+            .ok_or("it has a global that the module has not")?;
         let value = value_of(store, &references, *value)?;
         global.set(&mut *store, value).map_err(failed)?;
     }
     for (index, entries) in snapshot.tables.iter().enumerate() {
-        let table = instance.get_table(&mut *store, &format!("{}{index}", names::TABLE)).ok_or("it has more tables than the module")?;
+        let table = instance
+            .get_table(&mut *store, &format!("{}{index}", names::TABLE))
+            .ok_or("it has more tables than the module")?;
         restore_table(store, &references, table, entries)?;
     }
     if instance.get_export(&mut *store, &format!("{}{}", names::TABLE, snapshot.tables.len())).is_some() {
@@ -141,7 +162,11 @@ pub(super) fn restore(store: &mut Store<Context>, instance: Instance, mut snapsh
 
 /// Makes room for the frames of a stack of `stack_bytes`. Reserving the maximum would count as memory of
 /// the worker, used or not.
-pub(super) fn reserve_frames(store: &mut Store<Context>, instance: Instance, stack_bytes: u64) -> Result<(), String> {
+pub(super) fn reserve_frames(
+    store: &mut Store<Context>,
+    instance: Instance,
+    stack_bytes: u64,
+) -> Result<(), String> {
     let Some(frames) = instance.get_memory(&mut *store, names::FRAMES) else { return Ok(()) };
     store.data_mut().is_stopping = true;
     let grown = grow(store, frames, frame_bytes(stack_bytes));
@@ -160,7 +185,9 @@ fn top(store: &mut Store<Context>, instance: Instance) -> Result<Global, String>
 fn grow(store: &mut Store<Context>, memory: Memory, bytes: u64) -> Result<(), String> {
     let missing = bytes.saturating_sub(memory.data_size(&*store) as u64).div_ceil(65536);
     if missing > 0 {
-        memory.grow(&mut *store, missing).map_err(|_| "it needs more memory than the task may use".to_owned())?;
+        memory
+            .grow(&mut *store, missing)
+            .map_err(|_| "it needs more memory than the task may use".to_owned())?;
     }
     Ok(())
 }
@@ -175,13 +202,22 @@ fn entries(store: &mut Store<Context>, references: &References, table: Table) ->
     (0..size).map(get).collect()
 }
 
-fn restore_table(store: &mut Store<Context>, references: &References, table: Table, entries: &[u32]) -> Result<(), String> {
+fn restore_table(
+    store: &mut Store<Context>,
+    references: &References,
+    table: Table,
+    entries: &[u32],
+) -> Result<(), String> {
     let failed = |e: wasmtime::Error| format!("{e:#}");
-    let missing = (entries.len() as u64).checked_sub(table.size(&*store)).ok_or("a table is smaller than the module's")?;
+    let missing = (entries.len() as u64)
+        .checked_sub(table.size(&*store))
+        .ok_or("a table is smaller than the module's")?;
     let is_functions = matches!(table.ty(&*store).element().heap_type(), wasmtime::HeapType::Func);
     let null = if is_functions { Ref::Func(None) } else { Ref::Extern(None) };
     if missing > 0 {
-        table.grow(&mut *store, missing, null.clone()).map_err(|_| "it needs larger tables than the task may use".to_owned())?;
+        table
+            .grow(&mut *store, missing, null.clone())
+            .map_err(|_| "it needs larger tables than the task may use".to_owned())?;
     }
     for (place, number) in (0..).zip(entries) {
         let entry = match *number {
@@ -201,7 +237,9 @@ fn number_of(store: &mut Store<Context>, references: &References, value: Val) ->
         Val::F64(bits) => Number::F64(bits),
         Val::V128(bits) => Number::V128(bits.as_u128()),
         Val::ExternRef(None) => Number::Null,
-        other => Number::Function(references.number(store, &other.ref_().ok_or("a global is of no known type")?)?),
+        other => {
+            Number::Function(references.number(store, &other.ref_().ok_or("a global is of no known type")?)?)
+        }
     })
 }
 

@@ -65,7 +65,11 @@ impl Control for Stopping {
         }
         self.points += 1;
         // Some snapshots are whole without need; few, because only a long series shows its faults.
-        if self.points.is_multiple_of(self.every) { Order::Save { whole: self.points.is_multiple_of(61) } } else { Order::Go }
+        if self.points.is_multiple_of(self.every) {
+            Order::Save { whole: self.points.is_multiple_of(61) }
+        } else {
+            Order::Go
+        }
     }
 
     fn save(&mut self, taken: Result<Taken<'_>, String>) {
@@ -129,25 +133,44 @@ impl Machine {
 
     fn input(&self, program: &[Operation]) -> PathBuf {
         let path = self.folder.path().join("program");
-        let bytes: Vec<u8> = program.iter().flat_map(|(op, a, b, c)| [&[*op, *a][..], &b.to_le_bytes(), &c.to_le_bytes()].concat()).collect();
+        let bytes: Vec<u8> = program
+            .iter()
+            .flat_map(|(op, a, b, c)| [&[*op, *a][..], &b.to_le_bytes(), &c.to_le_bytes()].concat())
+            .collect();
         std::fs::write(&path, bytes).unwrap();
         path
     }
 
     fn straight(&self, kind: EngineKind, slice: u64, stdin: Option<&Path>) -> Seen {
         let logs = Logs::default();
-        let ran = run_sliced(&self.spec(kind, stdin), slice, None, Box::new(logs.clone()), Box::new(Free), || {});
+        let ran =
+            run_sliced(&self.spec(kind, stdin), slice, None, Box::new(logs.clone()), Box::new(Free), || {});
         seen(ran.unwrap(), &logs)
     }
 
     /// Runs the task, abandoned after every `hops`th snapshot at every `every`th safe point and continued
     /// from there, on the other engine each time if `changes`.
-    fn stopped(&self, mut kind: EngineKind, changes: bool, slice: u64, stdin: Option<&Path>, every: u32, hops: u32) -> (Seen, u32) {
+    fn stopped(
+        &self,
+        mut kind: EngineKind,
+        changes: bool,
+        slice: u64,
+        stdin: Option<&Path>,
+        every: u32,
+        hops: u32,
+    ) -> (Seen, u32) {
         let (logs, mut snapshot, mut starts) = (Logs::default(), None, 0);
         loop {
             let row = Arc::new(Mutex::new(None));
             let control = Stopping { every, hops, points: 0, is_saved: false, row: Arc::clone(&row) };
-            let ran = run_sliced(&self.spec(kind, stdin), slice, snapshot.take(), Box::new(logs.clone()), Box::new(control), || {});
+            let ran = run_sliced(
+                &self.spec(kind, stdin),
+                slice,
+                snapshot.take(),
+                Box::new(logs.clone()),
+                Box::new(control),
+                || {},
+            );
             starts += 1;
             match ran {
                 Err(RunError::Abandoned) => {
@@ -158,7 +181,8 @@ impl Machine {
                 ran => return (seen(ran.unwrap(), &logs), starts),
             }
             if changes {
-                kind = if kind == EngineKind::Compiled { EngineKind::Interpreted } else { EngineKind::Compiled };
+                kind =
+                    if kind == EngineKind::Compiled { EngineKind::Interpreted } else { EngineKind::Compiled };
             }
         }
     }
@@ -176,7 +200,13 @@ fn seen((report, files): (Report, Vec<OutputFile>), logs: &Logs) -> Seen {
 }
 
 fn guest() -> Machine {
-    let limits = Limits { memory: ByteCount(11 << 16), disk: ByteCount(600_000), log: ByteCount(60), table_elements: 40, ..Limits::default() };
+    let limits = Limits {
+        memory: ByteCount(11 << 16),
+        disk: ByteCount(600_000),
+        log: ByteCount(60),
+        table_elements: 40,
+        ..Limits::default()
+    };
     Machine::new(include_str!("tests/guest.wat"), limits)
 }
 
@@ -201,17 +231,37 @@ impl Dice {
         // Few descriptors, so that they are reused.
         let slot = self.roll(4) as u8;
         match self.roll(16) {
-            0..=3 => (OPEN, name, [CREATE, CREATE, 9, 8, 2, 2, 0, 5][self.roll(8) as usize], self.roll(4) | self.roll(2) << 8),
-            4 | 5 => (WRITE, slot, [self.roll(200), self.roll(9000), self.roll(60_000)][self.roll(3) as usize] as u16, self.roll(256)),
+            0..=3 => (
+                OPEN,
+                name,
+                [CREATE, CREATE, 9, 8, 2, 2, 0, 5][self.roll(8) as usize],
+                self.roll(4) | self.roll(2) << 8,
+            ),
+            4 | 5 => (
+                WRITE,
+                slot,
+                [self.roll(200), self.roll(9000), self.roll(60_000)][self.roll(3) as usize] as u16,
+                self.roll(256),
+            ),
             // Lengths that repeat, with only zeros behind them.
-            6 => (SET_SIZE, slot, 0, [0, self.roll(0x20000), 4096 * self.roll(20), 65_536][self.roll(4) as usize]),
+            6 => (
+                SET_SIZE,
+                slot,
+                0,
+                [0, self.roll(0x20000), 4096 * self.roll(20), 65_536][self.roll(4) as usize],
+            ),
             7 => (UNLINK, name, 0, 0),
             8 => (BURN, 0, self.roll(60) as u16, self.roll(u32::MAX)),
             _ => {
                 let operation = self.roll(u32::from(OPERATIONS)) as u8;
                 let a = if (6..9).contains(&operation) { name } else { self.roll(16) as u8 };
                 let a = if matches!(operation, 9 | 13 | 17 | 19 | 21 | 22) { slot } else { a };
-                (operation, a, self.roll(if operation == BURN { 60 } else { 0x10000 }) as u16, self.roll(u32::MAX))
+                (
+                    operation,
+                    a,
+                    self.roll(if operation == BURN { 60 } else { 0x10000 }) as u16,
+                    self.roll(u32::MAX),
+                )
             }
         }
     }
@@ -228,13 +278,23 @@ fn random_programs_end_the_same_however_they_are_continued() {
         let input = guest.input(&dice.program());
         let slice = [1, 1, 1, 150, 900][dice.roll(5) as usize];
         let plain = guest.straight(EngineKind::Compiled, slice, Some(&input));
-        let (every, hops) = ([1, 1, 1, 2, 5][dice.roll(5) as usize], [1, 1, 2, 5, 20, 200][dice.roll(6) as usize]);
-        let (kind, changes) = [(EngineKind::Compiled, false), (EngineKind::Compiled, true), (EngineKind::Interpreted, false)][dice.roll(3) as usize];
+        let (every, hops) =
+            ([1, 1, 1, 2, 5][dice.roll(5) as usize], [1, 1, 2, 5, 20, 200][dice.roll(6) as usize]);
+        let (kind, changes) =
+            [(EngineKind::Compiled, false), (EngineKind::Compiled, true), (EngineKind::Interpreted, false)]
+                [dice.roll(3) as usize];
         let (stopped, count) = guest.stopped(kind, changes, slice, Some(&input), every, hops);
-        assert_eq!(stopped, plain, "seed {seed}, slices of {slice}, every {every}, hops {hops}, {kind:?}, changes: {changes}");
+        assert_eq!(
+            stopped, plain,
+            "seed {seed}, slices of {slice}, every {every}, hops {hops}, {kind:?}, changes: {changes}"
+        );
         starts += count;
         if seed % 10 == 0 {
-            assert_eq!(guest.straight(EngineKind::Interpreted, slice, Some(&input)), plain, "seed {seed}, interpreted");
+            assert_eq!(
+                guest.straight(EngineKind::Interpreted, slice, Some(&input)),
+                plain,
+                "seed {seed}, interpreted"
+            );
         }
     }
     assert!(starts > 1_000, "they are continued: {starts}");
@@ -245,7 +305,15 @@ fn random_programs_end_the_same_however_they_are_continued() {
 fn bytes_that_were_deleted_stay_deleted() {
     let guest = guest();
     let burn = (BURN, 0, 1, 1);
-    let cut = [(OPEN, 0, CREATE, 0), (WRITE, 0, 50_000, 0xaa), burn, (SET_SIZE, 0, 0, 0), burn, (SET_SIZE, 0, 0, 50_000), burn];
+    let cut = [
+        (OPEN, 0, CREATE, 0),
+        (WRITE, 0, 50_000, 0xaa),
+        burn,
+        (SET_SIZE, 0, 0, 0),
+        burn,
+        (SET_SIZE, 0, 0, 50_000),
+        burn,
+    ];
     let replaced = [
         (OPEN, 0, CREATE, 0),
         (WRITE, 0, 50_000, 0xaa),
@@ -265,7 +333,11 @@ fn bytes_that_were_deleted_stay_deleted() {
         let input = guest.input(program);
         let plain = guest.straight(EngineKind::Compiled, 1, Some(&input));
         for hops in 1..30 {
-            assert_eq!(guest.stopped(EngineKind::Compiled, false, 1, Some(&input), 1, hops).0, plain, "{hops} snapshots in a row");
+            assert_eq!(
+                guest.stopped(EngineKind::Compiled, false, 1, Some(&input), 1, hops).0,
+                plain,
+                "{hops} snapshots in a row"
+            );
         }
     }
 }
@@ -288,14 +360,19 @@ fn recursion(depth: u32, locals: &str) -> String {
 fn the_stack_is_as_deep_for_a_continued_task() {
     for locals in ["", "i64", "v128 v128 v128 f64 i32 i32 i64 i64"] {
         // Frame base and parameter, operands, and locals.
-        let frame = 32 + 8 + 8 * 3 + [0, 8, 48 + 40][usize::from(locals.len() > 1) + usize::from(locals.len() > 4)];
+        let frame =
+            32 + 8 + 8 * 3 + [0, 8, 48 + 40][usize::from(locals.len() > 1) + usize::from(locals.len() > 4)];
         let most = (1 << 20) / frame;
         for (depth, fits) in [(most - 2, true), (most + 1, false), (40_000, false)] {
             let machine = Machine::new(&recursion(depth, locals), Limits::default());
             let plain = machine.straight(EngineKind::Compiled, 100_000, None);
             let wanted = if fits { Outcome::Exited(0) } else { Outcome::Limit(LimitKind::Stack) };
             assert_eq!(plain.outcome, wanted, "{depth} frames of {frame} bytes");
-            assert_eq!(machine.straight(EngineKind::Interpreted, 100_000, None), plain, "{depth} frames of {frame} bytes");
+            assert_eq!(
+                machine.straight(EngineKind::Interpreted, 100_000, None),
+                plain,
+                "{depth} frames of {frame} bytes"
+            );
             for (kind, changes) in [(EngineKind::Compiled, false), (EngineKind::Interpreted, true)] {
                 let (stopped, starts) = machine.stopped(kind, changes, 100_000, None, 1, 1);
                 assert_eq!(stopped, plain, "{depth} frames of {frame} bytes, continued");
@@ -322,20 +399,26 @@ fn straight_on(work: &str, end: &str) -> String {
 /// A task that used more units than its limit has reached the limit, whether or not a check saw it in time.
 #[test]
 fn the_limit_of_units_holds_behind_the_last_safe_point() {
-    let works = ["(memory.fill (i32.const 0) (i32.const 1) (i32.const 500000))", "(drop (call $random (i32.const 0) (i32.const 5000)))"];
+    let works = [
+        "(memory.fill (i32.const 0) (i32.const 1) (i32.const 500000))",
+        "(drop (call $random (i32.const 0) (i32.const 5000)))",
+    ];
     let ends = [("", Some(0)), ("(call $exit (i32.const 3))", Some(3)), ("unreachable", None)];
     for (work, (end, code)) in works.iter().flat_map(|work| ends.map(|end| (work, end))) {
         let wat = straight_on(work, end);
         let free = Machine::new(&wat, Limits::default()).straight(EngineKind::Compiled, 100, None);
         match (&free.outcome, code) {
             (Outcome::Exited(found), Some(code)) => assert_eq!(*found, code),
-            (outcome, code) => assert!(matches!(outcome, Outcome::Trapped(_)) && code.is_none(), "{outcome:?}"),
+            (outcome, code) => {
+                assert!(matches!(outcome, Outcome::Trapped(_)) && code.is_none(), "{outcome:?}")
+            }
         }
         for units in [free.units + 1, free.units, free.units - 1, free.units / 2, 5] {
             let machine = Machine::new(&wat, Limits { units: WorkUnits(units), ..Limits::default() });
             let plain = machine.straight(EngineKind::Compiled, 100, None);
             let (is_enough, found) = (units >= free.units, (plain.outcome.clone(), plain.units));
-            let (limited, whole) = ((Outcome::Limit(LimitKind::Units), units), (free.outcome.clone(), free.units));
+            let (limited, whole) =
+                ((Outcome::Limit(LimitKind::Units), units), (free.outcome.clone(), free.units));
             // A trap is charged with the count that was stored before it, which may be lower than what was
             // used.
             let may_be_either = is_enough && code.is_none();
@@ -344,8 +427,16 @@ fn the_limit_of_units_holds_behind_the_last_safe_point() {
                 "{units} of {}: {found:?}, {work} {end}",
                 free.units
             );
-            assert_eq!(machine.straight(EngineKind::Interpreted, 100, None), plain, "{units} units, {work} {end}, interpreted");
-            assert_eq!(machine.stopped(EngineKind::Compiled, true, 100, None, 1, 1).0, plain, "{units} units, {work} {end}, continued");
+            assert_eq!(
+                machine.straight(EngineKind::Interpreted, 100, None),
+                plain,
+                "{units} units, {work} {end}, interpreted"
+            );
+            assert_eq!(
+                machine.stopped(EngineKind::Compiled, true, 100, None, 1, 1).0,
+                plain,
+                "{units} units, {work} {end}, continued"
+            );
         }
     }
 }

@@ -1,8 +1,12 @@
 use std::collections::BTreeMap;
 
-use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope,
+};
 use rustix::process::{Resource, Rlimit, Signal};
-use seccompiler::{SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule};
+use seccompiler::{
+    SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
 
 use super::SandboxStatus;
 use crate::program::Priority;
@@ -34,7 +38,8 @@ pub(crate) fn lower_priority(priority: Priority) {
 /// worker's next start, as when the kernel does not share processor time out by session.
 pub fn set_priority(pid: u32, priority: Priority) -> bool {
     // Unless root makes them, the kernel accepts one change per 100 ms.
-    leads_a_session(pid) && std::fs::write(format!("/proc/{pid}/autogroup"), niceness(priority).to_string()).is_ok()
+    leads_a_session(pid)
+        && std::fs::write(format!("/proc/{pid}/autogroup"), niceness(priority).to_string()).is_ok()
 }
 
 /// Whether process `pid` leads a session.
@@ -132,15 +137,27 @@ const ALLOWED_HERE: &[i64] = &[libc::SYS_poll, libc::SYS_arch_prctl];
 const ALLOWED_HERE: &[i64] = &[];
 
 fn allow_calls() -> Result<(), Box<dyn std::error::Error>> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (*call, Vec::new())).collect();
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (*call, Vec::new())).collect();
     // Only naming threads and memory is allowed; other uses of prctl change what a process may do.
-    let is_name = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::PR_SET_NAME as u64)?;
-    let is_anonymous = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::PR_SET_VMA as u64)?;
-    rules.insert(libc::SYS_prctl, vec![SeccompRule::new(vec![is_name])?, SeccompRule::new(vec![is_anonymous])?]);
+    let is_name =
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::PR_SET_NAME as u64)?;
+    let is_anonymous =
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::PR_SET_VMA as u64)?;
+    rules.insert(
+        libc::SYS_prctl,
+        vec![SeccompRule::new(vec![is_name])?, SeccompRule::new(vec![is_anonymous])?],
+    );
     // A panic may end this process, but no other.
-    let to_itself = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(std::process::id()))?;
+    let to_itself =
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(std::process::id()))?;
     rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![to_itself])?]);
-    let filter = SeccompFilter::new(rules, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow, std::env::consts::ARCH.try_into()?)?;
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::Errno(libc::EPERM as u32),
+        SeccompAction::Allow,
+        std::env::consts::ARCH.try_into()?,
+    )?;
     let program: seccompiler::BpfProgram = filter.try_into()?;
     // The filter applies to the control thread as well.
     Ok(seccompiler::apply_filter_all_threads(&program)?)

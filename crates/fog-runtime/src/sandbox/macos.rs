@@ -21,7 +21,8 @@ pub fn set_priority(_pid: u32, _priority: Priority) -> bool {
 pub(crate) fn limit_memory(_bytes: u64) {}
 
 /// Profile that forbids opening files, connecting and starting programs; open files stay open.
-const PROFILE: &std::ffi::CStr = c"(version 1)\n(deny default)\n(allow sysctl-read)\n(allow signal (target self))\n";
+const PROFILE: &std::ffi::CStr =
+    c"(version 1)\n(deny default)\n(allow sysctl-read)\n(allow signal (target self))\n";
 
 unsafe extern "C" {
     /// Deprecated since 10.8 without a replacement for programs outside the App Store; browsers still use

@@ -12,12 +12,21 @@ const ROLE: &str = "FOG_TEST_SANDBOX_ROLE";
 #[expect(unsafe_code, reason = "the attack is made with plain system calls")]
 fn attack(parent: rustix::process::Pid) -> Vec<&'static str> {
     let parent_number = parent.as_raw_nonzero().get();
-    let call = |number: i64, args: [usize; 4]| unsafe { libc::syscall(number, args[0], args[1], args[2], args[3]) >= 0 };
+    let call = |number: i64, args: [usize; 4]| unsafe {
+        libc::syscall(number, args[0], args[1], args[2], args[3]) >= 0
+    };
     let tries: [(&str, bool); 12] = [
         ("read a file", File::open("/etc/passwd").is_ok()),
-        ("write a file", File::create(std::env::temp_dir().join(format!("fog-sandbox-{}", std::process::id()))).is_ok()),
+        (
+            "write a file",
+            File::create(std::env::temp_dir().join(format!("fog-sandbox-{}", std::process::id()))).is_ok(),
+        ),
         ("list a folder", std::fs::read_dir("/").is_ok()),
-        ("remove a file", std::fs::remove_file(std::env::temp_dir().join(format!("fog-sandbox-{}", std::process::id()))).is_ok()),
+        (
+            "remove a file",
+            std::fs::remove_file(std::env::temp_dir().join(format!("fog-sandbox-{}", std::process::id())))
+                .is_ok(),
+        ),
         ("open a socket", std::net::UdpSocket::bind("127.0.0.1:0").is_ok()),
         ("start a program", Command::new("/bin/true").status().is_ok()),
         ("start a thread", std::thread::Builder::new().spawn(|| ()).map(|t| t.join()).is_ok()),
@@ -63,7 +72,11 @@ fn a_session_from_outside_has_no_leader_here() {
         return;
     }
     let mut test = contained(std::env::current_exe().expect("this program").as_os_str());
-    test.args(["--exact", "sandbox::os::tests::a_session_from_outside_has_no_leader_here", "--test-threads=1"]);
+    test.args([
+        "--exact",
+        "sandbox::os::tests::a_session_from_outside_has_no_leader_here",
+        "--test-threads=1",
+    ]);
     let output = test.env(ROLE, "container").output().expect("unshare");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
@@ -83,7 +96,16 @@ fn worked(role: &str) -> String {
 fn a_worker_taken_over_can_do_nothing() {
     // Outside the sandbox nearly all attempts must succeed, or this test shows nothing.
     let outside = worked("outside");
-    for name in ["read a file", "write a file", "list a folder", "remove a file", "open a socket", "start a program", "start a thread", "signal its parent"] {
+    for name in [
+        "read a file",
+        "write a file",
+        "list a folder",
+        "remove a file",
+        "open a socket",
+        "start a program",
+        "start a thread",
+        "signal its parent",
+    ] {
         assert!(outside.contains(name), "{name} fails even outside: {outside}");
     }
     assert_eq!(worked("inside"), "");

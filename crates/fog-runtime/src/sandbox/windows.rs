@@ -4,19 +4,22 @@ use std::ptr;
 
 use windows_sys::Win32::Foundation::{CloseHandle, HANDLE};
 use windows_sys::Win32::Security::{
-    CreateWellKnownSid, SECURITY_MAX_SID_SIZE, SID_AND_ATTRIBUTES, SetTokenInformation, TOKEN_ADJUST_DEFAULT, TOKEN_MANDATORY_LABEL, TOKEN_QUERY,
-    TokenIntegrityLevel, WinUntrustedLabelSid,
+    CreateWellKnownSid, SECURITY_MAX_SID_SIZE, SID_AND_ATTRIBUTES, SetTokenInformation, TOKEN_ADJUST_DEFAULT,
+    TOKEN_MANDATORY_LABEL, TOKEN_QUERY, TokenIntegrityLevel, WinUntrustedLabelSid,
 };
 use windows_sys::Win32::System::JobObjects::{
-    AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_ACTIVE_PROCESS, JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION, JOB_OBJECT_LIMIT_PROCESS_MEMORY,
-    JOB_OBJECT_UILIMIT_DESKTOP, JOB_OBJECT_UILIMIT_DISPLAYSETTINGS, JOB_OBJECT_UILIMIT_EXITWINDOWS, JOB_OBJECT_UILIMIT_GLOBALATOMS, JOB_OBJECT_UILIMIT_HANDLES,
-    JOB_OBJECT_UILIMIT_READCLIPBOARD, JOB_OBJECT_UILIMIT_SYSTEMPARAMETERS, JOB_OBJECT_UILIMIT_WRITECLIPBOARD, JOBOBJECT_BASIC_LIMIT_INFORMATION,
-    JOBOBJECT_BASIC_UI_RESTRICTIONS, JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectBasicLimitInformation, JobObjectBasicUIRestrictions,
+    AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_ACTIVE_PROCESS,
+    JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION, JOB_OBJECT_LIMIT_PROCESS_MEMORY, JOB_OBJECT_UILIMIT_DESKTOP,
+    JOB_OBJECT_UILIMIT_DISPLAYSETTINGS, JOB_OBJECT_UILIMIT_EXITWINDOWS, JOB_OBJECT_UILIMIT_GLOBALATOMS,
+    JOB_OBJECT_UILIMIT_HANDLES, JOB_OBJECT_UILIMIT_READCLIPBOARD, JOB_OBJECT_UILIMIT_SYSTEMPARAMETERS,
+    JOB_OBJECT_UILIMIT_WRITECLIPBOARD, JOBOBJECT_BASIC_LIMIT_INFORMATION, JOBOBJECT_BASIC_UI_RESTRICTIONS,
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectBasicLimitInformation, JobObjectBasicUIRestrictions,
     JobObjectExtendedLimitInformation, SetInformationJobObject,
 };
 use windows_sys::Win32::System::SystemServices::SE_GROUP_INTEGRITY;
 use windows_sys::Win32::System::Threading::{
-    BELOW_NORMAL_PRIORITY_CLASS, GetCurrentProcess, IDLE_PRIORITY_CLASS, OpenProcess, OpenProcessToken, PROCESS_SET_INFORMATION, SetPriorityClass,
+    BELOW_NORMAL_PRIORITY_CLASS, GetCurrentProcess, IDLE_PRIORITY_CLASS, OpenProcess, OpenProcessToken,
+    PROCESS_SET_INFORMATION, SetPriorityClass,
 };
 
 use super::SandboxStatus;
@@ -46,7 +49,10 @@ pub fn set_priority(pid: u32, priority: Priority) -> bool {
 /// Limits the memory of this process to `bytes`, behind the engine's own limit.
 pub(crate) fn limit_memory(bytes: u64) {
     let limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION {
-        BasicLimitInformation: JOBOBJECT_BASIC_LIMIT_INFORMATION { LimitFlags: JOB_OBJECT_LIMIT_PROCESS_MEMORY, ..Default::default() },
+        BasicLimitInformation: JOBOBJECT_BASIC_LIMIT_INFORMATION {
+            LimitFlags: JOB_OBJECT_LIMIT_PROCESS_MEMORY,
+            ..Default::default()
+        },
         ProcessMemoryLimit: usize::try_from(bytes).unwrap_or(usize::MAX),
         ..Default::default()
     };
@@ -54,7 +60,14 @@ pub(crate) fn limit_memory(bytes: u64) {
     // while the process lives; the sandbox puts another job object inside this one.
     unsafe {
         let job = CreateJobObjectW(ptr::null(), ptr::null());
-        if !job.is_null() && SetInformationJobObject(job, JobObjectExtendedLimitInformation, (&raw const limits).cast(), size_of_val(&limits) as u32) != 0 {
+        if !job.is_null()
+            && SetInformationJobObject(
+                job,
+                JobObjectExtendedLimitInformation,
+                (&raw const limits).cast(),
+                size_of_val(&limits) as u32,
+            ) != 0
+        {
             AssignProcessToJobObject(job, GetCurrentProcess());
         }
     }
@@ -89,8 +102,18 @@ fn confine() -> bool {
     unsafe {
         let job = CreateJobObjectW(ptr::null(), ptr::null());
         !job.is_null()
-            && SetInformationJobObject(job, JobObjectBasicLimitInformation, (&raw const limits).cast(), size_of_val(&limits) as u32) != 0
-            && SetInformationJobObject(job, JobObjectBasicUIRestrictions, (&raw const screen).cast(), size_of_val(&screen) as u32) != 0
+            && SetInformationJobObject(
+                job,
+                JobObjectBasicLimitInformation,
+                (&raw const limits).cast(),
+                size_of_val(&limits) as u32,
+            ) != 0
+            && SetInformationJobObject(
+                job,
+                JobObjectBasicUIRestrictions,
+                (&raw const screen).cast(),
+                size_of_val(&screen) as u32,
+            ) != 0
             && AssignProcessToJobObject(job, GetCurrentProcess()) != 0
     }
 }
@@ -103,13 +126,21 @@ fn distrust() -> bool {
     let mut token: HANDLE = ptr::null_mut();
     // SAFETY: the buffer has the passed length and is aligned for a SID; the token is closed once.
     unsafe {
-        if CreateWellKnownSid(WinUntrustedLabelSid, ptr::null_mut(), sid.as_mut_ptr().cast(), &raw mut length) == 0
+        if CreateWellKnownSid(WinUntrustedLabelSid, ptr::null_mut(), sid.as_mut_ptr().cast(), &raw mut length)
+            == 0
             || OpenProcessToken(GetCurrentProcess(), TOKEN_ADJUST_DEFAULT | TOKEN_QUERY, &raw mut token) == 0
         {
             return false;
         }
-        let label = TOKEN_MANDATORY_LABEL { Label: SID_AND_ATTRIBUTES { Sid: sid.as_mut_ptr().cast(), Attributes: SE_GROUP_INTEGRITY as u32 } };
-        let lowered = SetTokenInformation(token, TokenIntegrityLevel, (&raw const label).cast(), size_of_val(&label) as u32 + length) != 0;
+        let label = TOKEN_MANDATORY_LABEL {
+            Label: SID_AND_ATTRIBUTES { Sid: sid.as_mut_ptr().cast(), Attributes: SE_GROUP_INTEGRITY as u32 },
+        };
+        let lowered = SetTokenInformation(
+            token,
+            TokenIntegrityLevel,
+            (&raw const label).cast(),
+            size_of_val(&label) as u32 + length,
+        ) != 0;
         CloseHandle(token);
         lowered
     }

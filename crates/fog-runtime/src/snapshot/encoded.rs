@@ -9,7 +9,11 @@ use serde::Serialize;
 ///
 /// # Errors
 /// The error of `take`, or of encoding.
-pub(crate) fn pages(value: &impl Serialize, size: usize, take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<usize> {
+pub(crate) fn pages(
+    value: &impl Serialize,
+    size: usize,
+    take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<usize> {
     let mut failure = None;
     let pages = Pages { page: Vec::with_capacity(size), size, bytes: 0, take, failure: &mut failure };
     let encoded = postcard::serialize_with_flavor(value, pages);
@@ -109,7 +113,8 @@ mod tests {
     #[test]
     fn pages_are_the_encoded_form() {
         for lengths in [vec![], vec![0, 1, 99, 100, 101, 3], vec![1000, 7, 100, 200, 98]] {
-            let value: Vec<serde_bytes::ByteBuf> = lengths.into_iter().map(|length: usize| vec![length as u8; length].into()).collect();
+            let value: Vec<serde_bytes::ByteBuf> =
+                lengths.into_iter().map(|length: usize| vec![length as u8; length].into()).collect();
             let mut all = Vec::new();
             let mut ends = 0;
             let count = pages(&value, 100, |page| {

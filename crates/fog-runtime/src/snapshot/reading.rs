@@ -32,7 +32,12 @@ impl<R: Read> Values<R> {
 
     /// Takes a list of at most `most` values, with its length; returns an empty list if it is not to be
     /// kept.
-    pub(super) fn take_counted<T: DeserializeOwned>(&mut self, most: usize, otherwise: &str, is_kept: bool) -> Result<(Vec<T>, usize), SnapshotError> {
+    pub(super) fn take_counted<T: DeserializeOwned>(
+        &mut self,
+        most: usize,
+        otherwise: &str,
+        is_kept: bool,
+    ) -> Result<(Vec<T>, usize), SnapshotError> {
         let count = self.take_count(most, otherwise)?;
         let mut list = Vec::new();
         for _ in 0..count {
@@ -49,7 +54,11 @@ impl<R: Read> Values<R> {
         let length: u64 = self.take()?;
         let mut bytes = Vec::new();
         let mut from = (&mut self.from).take(length);
-        let read = if is_kept { from.read_to_end(&mut bytes).map(|count| count as u64) } else { io::copy(&mut from, &mut io::sink()) };
+        let read = if is_kept {
+            from.read_to_end(&mut bytes).map(|count| count as u64)
+        } else {
+            io::copy(&mut from, &mut io::sink())
+        };
         let count = read.map_err(|e| SnapshotError::Damaged(e.to_string()))?;
         if count == length { Ok(bytes) } else { Err(damaged("its frames are cut off")) }
     }
@@ -87,7 +96,8 @@ struct Kept {
 impl<'a> ImageReader<'a> {
     /// Begins at the start of the image. The caller must bound the image's size.
     pub(super) fn new(image: &'a Image) -> Result<Self, SnapshotError> {
-        let pages = usize::try_from(image.bytes.div_ceil(PAGE as u64)).map_err(|_| damaged("it is larger than memory"))?;
+        let pages = usize::try_from(image.bytes.div_ceil(PAGE as u64))
+            .map_err(|_| damaged("it is larger than memory"))?;
         let mut last = vec![NONE; pages];
         let mut cut = Vec::new();
         for (number, run) in (0..NONE).zip(&image.runs) {
@@ -128,7 +138,8 @@ impl<'a> ImageReader<'a> {
             None => {
                 let place = self.next;
                 self.next = (place + 1) % KEPT;
-                let run = self.image.runs.get(number as usize).ok_or_else(|| damaged("a stretch is missing"))?;
+                let run =
+                    self.image.runs.get(number as usize).ok_or_else(|| damaged("a stretch is missing"))?;
                 let kept = &mut self.kept[place];
                 kept.bytes.resize(run.length as usize, 0);
                 kept.run = NONE;
@@ -215,7 +226,9 @@ mod tests {
 
     #[test]
     fn what_no_task_writes_is_refused() {
-        let of = |bytes, runs: Vec<Run>| ImageReader::new(&Image { bytes, runs }).err().map(|problem| problem.to_string());
+        let of = |bytes, runs: Vec<Run>| {
+            ImageReader::new(&Image { bytes, runs }).err().map(|problem| problem.to_string())
+        };
         assert!(of(9000, vec![run(0, 3 * PAGE, 7), run(2, 300, 9)]).unwrap().contains("within a page"));
         assert_eq!(of(2 * PAGE as u64 + 300, vec![run(0, 3 * PAGE, 7), run(2, 300, 9)]), None);
         assert_eq!(of(9000, vec![run(0, 3 * PAGE, 7), run(2, 300, 9), run(2, PAGE, 9)]), None);

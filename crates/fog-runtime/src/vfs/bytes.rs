@@ -114,7 +114,12 @@ fn read_host(file: &File, len: u64, buffer: &mut [u8], at: u64) -> Result<usize,
 }
 
 /// Reads until the buffer is full: short reads depend on the host and must not be visible to the job.
-fn read_fully(len: u64, buffer: &mut [u8], at: u64, mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>) -> Result<usize, Errno> {
+fn read_fully(
+    len: u64,
+    buffer: &mut [u8],
+    at: u64,
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+) -> Result<usize, Errno> {
     let want = buffer.len().min(usize::try_from(len.saturating_sub(at)).unwrap_or(usize::MAX));
     let mut done = 0;
     while done < want {

@@ -52,13 +52,15 @@ impl Content {
             let room = self.len.saturating_sub(number as u64 * PIECE_BYTES as u64).min(PIECE_BYTES as u64);
             piece.as_ref().is_none_or(|piece| piece.0.len() as u64 <= room)
         };
-        self.pieces.len() as u64 == self.len.div_ceil(PIECE_BYTES as u64) && self.pieces.iter().enumerate().all(lies_within)
+        self.pieces.len() as u64 == self.len.div_ceil(PIECE_BYTES as u64)
+            && self.pieces.iter().enumerate().all(lies_within)
     }
 
     /// Bytes of memory used.
     #[cfg(test)]
     pub(super) fn resident(&self) -> usize {
-        self.pieces.capacity() * size_of::<Option<Piece>>() + self.pieces.iter().flatten().map(|piece| piece.0.capacity()).sum::<usize>()
+        self.pieces.capacity() * size_of::<Option<Piece>>()
+            + self.pieces.iter().flatten().map(|piece| piece.0.capacity()).sum::<usize>()
     }
 
     /// Copies bytes from position `at` into `buffer`; returns how many were copied.
@@ -69,7 +71,12 @@ impl Content {
             let (number, offset) = place(at + done as u64);
             let target = &mut buffer[done..count.min(done + PIECE_BYTES - offset)];
             done += target.len();
-            let bytes = self.pieces.get(number).and_then(Option::as_ref).and_then(|piece| piece.0.get(offset..)).unwrap_or_default();
+            let bytes = self
+                .pieces
+                .get(number)
+                .and_then(Option::as_ref)
+                .and_then(|piece| piece.0.get(offset..))
+                .unwrap_or_default();
             let there = bytes.len().min(target.len());
             target[..there].copy_from_slice(&bytes[..there]);
             target[there..].fill(0);

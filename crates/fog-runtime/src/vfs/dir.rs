@@ -91,7 +91,9 @@ impl Dir {
 
     /// Entries with slots from `first` up to but not including `end`: slot, name, node.
     pub(crate) fn listing(&self, first: u64, end: u64) -> impl Iterator<Item = (u64, &str, NodeId)> {
-        self.by_slot.range(first..end.max(first)).filter_map(move |(slot, name)| Some((*slot, &**name, self.get(name)?)))
+        self.by_slot
+            .range(first..end.max(first))
+            .filter_map(move |(slot, name)| Some((*slot, &**name, self.get(name)?)))
     }
 
     /// Reads a folder of an untrusted checkpoint; `None` when names or slots are not valid. The caller must
@@ -99,8 +101,16 @@ impl Dir {
     pub(super) fn restore(state: &DirState) -> Option<Self> {
         let mut dir = Self { next: state.next, ..Self::default() };
         for (name, id, slot) in &state.entries {
-            let is_name = !name.is_empty() && name.len() <= super::MAX_NAME_BYTES && !name.contains(['/', '\0']) && name != "." && name != "..";
-            if !is_name || *slot >= state.next || dir.by_name.contains_key(name.as_str()) || dir.by_slot.contains_key(slot) {
+            let is_name = !name.is_empty()
+                && name.len() <= super::MAX_NAME_BYTES
+                && !name.contains(['/', '\0'])
+                && name != "."
+                && name != "..";
+            if !is_name
+                || *slot >= state.next
+                || dir.by_name.contains_key(name.as_str())
+                || dir.by_slot.contains_key(slot)
+            {
                 return None;
             }
             dir.insert_at(name, *id as NodeId, *slot);
@@ -128,6 +138,11 @@ struct Entries<'a>(&'a Dir);
 impl Serialize for Entries<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Every slot has a name, and every name an entry.
-        serializer.collect_seq(self.0.by_slot.iter().map(|(slot, name)| (&**name, self.0.get(name).unwrap_or_default() as u32, *slot)))
+        serializer.collect_seq(
+            self.0
+                .by_slot
+                .iter()
+                .map(|(slot, name)| (&**name, self.0.get(name).unwrap_or_default() as u32, *slot)),
+        )
     }
 }

@@ -14,18 +14,32 @@ impl Vfs {
     }
 
     /// Makes a symbolic link with the text `text`, whose target need not exist.
-    pub(crate) fn create_link(&mut self, folder: NodeId, name: &str, text: &str, now: u64) -> Result<NodeId, Errno> {
+    pub(crate) fn create_link(
+        &mut self,
+        folder: NodeId,
+        name: &str,
+        text: &str,
+        now: u64,
+    ) -> Result<NodeId, Errno> {
         check_said(text)?;
         self.create(folder, name, Kind::Link(text.into()), text.len() as u64, now)
     }
 
-    fn create(&mut self, folder: NodeId, name: &str, kind: Kind, bytes: u64, now: u64) -> Result<NodeId, Errno> {
+    fn create(
+        &mut self,
+        folder: NodeId,
+        name: &str,
+        kind: Kind,
+        bytes: u64,
+        now: u64,
+    ) -> Result<NodeId, Errno> {
         self.check_new(folder, name)?;
         if self.free.is_empty() && self.nodes.len() >= MAX_NODES + self.fixed {
             return Err(Errno::NoSpc);
         }
         self.charge(NODE_COST + bytes)?;
-        let node = Node { kind, writable: true, parent: ROOT, name_bytes: 0, times: [now; 3], links: 0, opens: 0 };
+        let node =
+            Node { kind, writable: true, parent: ROOT, name_bytes: 0, times: [now; 3], links: 0, opens: 0 };
         let id = match self.free.pop() {
             Some(id) => {
                 self.nodes[id] = node;
@@ -118,7 +132,13 @@ impl Vfs {
         Ok(())
     }
 
-    pub(crate) fn unlink(&mut self, folder: NodeId, name: &str, want_dir: bool, now: u64) -> Result<(), Errno> {
+    pub(crate) fn unlink(
+        &mut self,
+        folder: NodeId,
+        name: &str,
+        want_dir: bool,
+        now: u64,
+    ) -> Result<(), Errno> {
         let id = self.child(folder, name).ok_or(Errno::NoEnt)?;
         match (&self.nodes[id].kind, want_dir) {
             (Kind::Dir(_), false) => return Err(Errno::IsDir),

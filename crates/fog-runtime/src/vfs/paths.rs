@@ -93,8 +93,15 @@ impl Vfs {
                     pending.extend(parts(text).rev());
                 }
                 Kind::Dir(_) if !is_last => trail.push(id),
-                Kind::Dir(_) => return Ok(Found { folder: here, name: Some(part.to_owned()), id: Some(id), is_slashed }),
-                Kind::Memory(_) | Kind::Host { .. } | Kind::Null | Kind::Progress | Kind::Link(_) | Kind::Free => {
+                Kind::Dir(_) => {
+                    return Ok(Found { folder: here, name: Some(part.to_owned()), id: Some(id), is_slashed });
+                }
+                Kind::Memory(_)
+                | Kind::Host { .. }
+                | Kind::Null
+                | Kind::Progress
+                | Kind::Link(_)
+                | Kind::Free => {
                     if !is_last || is_slashed {
                         return Err(Errno::NotDir);
                     }

@@ -136,14 +136,18 @@ impl Vfs {
     }
 
     fn restore_node(&mut self, id: NodeId, state: NodeState) -> Result<(), String> {
-        let dir = |state: &DirState| Dir::restore(state).map(Kind::Dir).ok_or("a folder's names are not what names can be");
+        let dir = |state: &DirState| {
+            Dir::restore(state).map(Kind::Dir).ok_or("a folder's names are not what names can be")
+        };
         if let Some(node) = self.nodes.get_mut(id).filter(|_| id < self.fixed) {
             match (&node.kind, &state.kind) {
                 (Kind::Host { len, .. }, KindState::Host(before)) if len == before => {}
                 (Kind::Dir(_), KindState::Dir(entries)) if node.writable => node.kind = dir(entries)?,
                 (Kind::Dir(_), KindState::Given) if !node.writable => {}
                 (Kind::Null | Kind::Progress, KindState::Given) => {}
-                (Kind::Host { .. }, _) | (_, KindState::Host(_)) => return Err("an input is not the one it was taken with".to_owned()),
+                (Kind::Host { .. }, _) | (_, KindState::Host(_)) => {
+                    return Err("an input is not the one it was taken with".to_owned());
+                }
                 _ => return Err(NO_FIT.to_owned()),
             }
             node.times = state.times;
@@ -158,10 +162,20 @@ impl Vfs {
                 Kind::Link(text.into())
             }
             KindState::Free => Kind::Free,
-            KindState::Host(_) | KindState::Given => return Err("an input is not the one it was taken with".to_owned()),
+            KindState::Host(_) | KindState::Given => {
+                return Err("an input is not the one it was taken with".to_owned());
+            }
         };
         let writable = !matches!(kind, Kind::Free);
-        self.nodes.push(Node { kind, writable, parent: ROOT, name_bytes: 0, times: state.times, links: 0, opens: 0 });
+        self.nodes.push(Node {
+            kind,
+            writable,
+            parent: ROOT,
+            name_bytes: 0,
+            times: state.times,
+            links: 0,
+            opens: 0,
+        });
         Ok(())
     }
 
@@ -177,14 +191,18 @@ impl Vfs {
             if !node.writable {
                 continue;
             }
-            let entries: Vec<(String, NodeId)> = dir.iter().map(|(name, child)| (name.to_owned(), child)).collect();
+            let entries: Vec<(String, NodeId)> =
+                dir.iter().map(|(name, child)| (name.to_owned(), child)).collect();
             for (name, child) in entries {
                 if child >= count || matches!(self.nodes[child].kind, Kind::Free) {
                     return Err("a file has no place".to_owned());
                 }
                 if child < self.fixed {
-                    let is_as_made = id == ROOT && self.nodes[child].parent == ROOT && matches!(name.as_str(), "dev" | "in" | "tmp");
-                    if !is_as_made || usize::from(self.nodes[child].name_bytes) != name.len() || child == ROOT {
+                    let is_as_made = id == ROOT
+                        && self.nodes[child].parent == ROOT
+                        && matches!(name.as_str(), "dev" | "in" | "tmp");
+                    if !is_as_made || usize::from(self.nodes[child].name_bytes) != name.len() || child == ROOT
+                    {
                         return Err(NO_TREE.to_owned());
                     }
                     fixed_names += 1;
@@ -222,8 +240,11 @@ impl Vfs {
         }
         let made = self.nodes.iter().skip(self.fixed);
         let named = made.clone().filter(|node| matches!(node.kind, Kind::Dir(_)) && node.links > 0).count();
-        let is_lost =
-            |node: &Node| node.links == 0 && !matches!(node.kind, Kind::Free) && (node.opens == 0 || matches!(&node.kind, Kind::Dir(dir) if !dir.is_empty()));
+        let is_lost = |node: &Node| {
+            node.links == 0
+                && !matches!(node.kind, Kind::Free)
+                && (node.opens == 0 || matches!(&node.kind, Kind::Dir(dir) if !dir.is_empty()))
+        };
         if reached != named || made.clone().any(is_lost) {
             return Err(NO_TREE.to_owned());
         }
@@ -306,7 +327,12 @@ mod tests {
                 }),
             ),
             ("no inputs", Box::new(|s| entries(s, ROOT).entries.retain(|e| e.0 != "in"))),
-            ("another device", Box::new(|s| entries(s, ROOT).entries.iter_mut().filter(|e| e.0 == "dev").for_each(|e| e.1 = 4))),
+            (
+                "another device",
+                Box::new(|s| {
+                    entries(s, ROOT).entries.iter_mut().filter(|e| e.0 == "dev").for_each(|e| e.1 = 4)
+                }),
+            ),
             ("a name that is none", Box::new(move |s| entries(s, folder).entries[0].0 = "a/b".to_owned())),
             ("dots", Box::new(move |s| entries(s, folder).entries[0].0 = "..".to_owned())),
             ("a slot of two", Box::new(move |s| entries(s, folder).entries[1].2 = 0)),

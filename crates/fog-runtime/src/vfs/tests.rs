@@ -15,7 +15,8 @@ fn dir(vfs: &mut Vfs, folder: NodeId, name: &str) -> NodeId {
 /// Restores the encoded state into a new tree with the same quota.
 fn restored(vfs: &Vfs, opened: &[NodeId]) -> Result<Vfs, String> {
     let mut fresh = Vfs::new(vfs.quota);
-    let state = postcard::from_bytes(&postcard::to_stdvec(&vfs.state()).unwrap()).map_err(|e| e.to_string())?;
+    let state =
+        postcard::from_bytes(&postcard::to_stdvec(&vfs.state()).unwrap()).map_err(|e| e.to_string())?;
     fresh.restore(state, opened)?;
     assert_eq!((fresh.state(), fresh.used, fresh.names), (vfs.state(), vfs.used, vfs.names));
     Ok(fresh)
@@ -56,7 +57,11 @@ fn files_that_were_cut_off_hold_no_memory() {
         }
         vfs.resize(id, 0).unwrap();
     }
-    let resident: usize = vfs.nodes.iter().map(|node| if let Kind::Memory(content) = &node.kind { content.resident() } else { 0 }).sum();
+    let resident: usize = vfs
+        .nodes
+        .iter()
+        .map(|node| if let Kind::Memory(content) = &node.kind { content.resident() } else { 0 })
+        .sum();
     assert!(resident < 64 << 10, "{resident}");
     assert_eq!(vfs.used, 40 * NODE_COST);
     assert_eq!(vfs.peak(), 40 * NODE_COST + (64 << 20));
@@ -68,7 +73,11 @@ fn nothing_lies_above_the_root_and_a_folder_is_not_left() {
     assert_eq!(vfs.lookup(ROOT, "../../../in", true), vfs.lookup(ROOT, "in", true));
     assert_eq!(vfs.lookup(ROOT, "../..", true), Ok(ROOT));
     assert_eq!(vfs.lookup(ROOT, "in/passwd", true), Err(Errno::NoEnt));
-    assert_eq!(vfs.lookup(ROOT, "/in", true), Err(Errno::Perm), "what is named is below a folder that was opened");
+    assert_eq!(
+        vfs.lookup(ROOT, "/in", true),
+        Err(Errno::Perm),
+        "what is named is below a folder that was opened"
+    );
     let a = dir(&mut vfs, ROOT, "a");
     let b = dir(&mut vfs, a, "b");
     vfs.create_link(b, "up", "../..", 0).unwrap();
@@ -98,7 +107,13 @@ fn links_lead_on_and_loops_end() {
     // A path through forty links with many parts each is long but ends.
     let mut text = "a/../".repeat(800);
     for number in 0..41 {
-        vfs.create_link(ROOT, &format!("l{number}"), &format!("{}l{}", &text[..text.len() - 5], number + 1), 0).unwrap();
+        vfs.create_link(
+            ROOT,
+            &format!("l{number}"),
+            &format!("{}l{}", &text[..text.len() - 5], number + 1),
+            0,
+        )
+        .unwrap();
     }
     text.clear();
     assert_eq!(vfs.lookup(ROOT, "l0", true), Err(Errno::Loop));
@@ -138,7 +153,10 @@ fn copies_under_second_names_stay_within_the_quota() {
         vfs.link(id, ROOT, name, 0).unwrap();
     }
     let outputs = vfs.outputs();
-    assert_eq!(outputs.files.iter().map(|(path, data)| (path.as_str(), data.len())).collect::<Vec<_>>(), [("a", 30_000), ("b", 30_000), ("c", 30_000)]);
+    assert_eq!(
+        outputs.files.iter().map(|(path, data)| (path.as_str(), data.len())).collect::<Vec<_>>(),
+        [("a", 30_000), ("b", 30_000), ("c", 30_000)]
+    );
     assert_eq!(outputs.left_out.count, 2);
     assert!(outputs.left_out.files.iter().all(|file| file.reason == LeftOutReason::SecondName));
 }
@@ -235,7 +253,10 @@ fn there_is_a_most_of_nodes_and_names() {
     assert_eq!(vfs.create_file(ROOT, "more", 0), Err(Errno::NoSpc));
     assert!(restored(&vfs, &[]).is_ok());
     let outputs = vfs.outputs();
-    assert_eq!((outputs.files.len(), outputs.left_out.count as usize), (MAX_OUTPUT_FILES, MAX_NODES - 1 - MAX_OUTPUT_FILES));
+    assert_eq!(
+        (outputs.files.len(), outputs.left_out.count as usize),
+        (MAX_OUTPUT_FILES, MAX_NODES - 1 - MAX_OUTPUT_FILES)
+    );
     assert_eq!(outputs.left_out.files.len(), 100);
     // Long paths are bounded by their bytes, because the receiver holds all paths of a result.
     let mut vfs = Vfs::new(1 << 40);
@@ -264,7 +285,8 @@ fn outputs_leave_out_inputs_devices_and_scratch() {
     file(&mut vfs, "a-file");
     let inner = dir(&mut vfs, out, "tmp");
     vfs.create_file(inner, "kept", 0).unwrap();
-    let names: Vec<String> = restored(&vfs, &[]).unwrap().outputs().files.into_iter().map(|(name, _)| name).collect();
+    let names: Vec<String> =
+        restored(&vfs, &[]).unwrap().outputs().files.into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["a", "a-file", "out/b", "out/tmp/kept"]);
 }
 
@@ -278,8 +300,14 @@ fn a_file_that_no_result_can_hold_costs_that_file_only() {
     }
     vfs.create_link(ROOT, "link", "good", 0).unwrap();
     let outputs = vfs.outputs();
-    assert_eq!(outputs.files.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), ["a\\b", "good", "new\nline"]);
-    assert_eq!(outputs.left_out.files.iter().map(|file| (file.path.as_str(), file.reason)).collect::<Vec<_>>(), [("link", LeftOutReason::Link)]);
+    assert_eq!(
+        outputs.files.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(),
+        ["a\\b", "good", "new\nline"]
+    );
+    assert_eq!(
+        outputs.left_out.files.iter().map(|file| (file.path.as_str(), file.reason)).collect::<Vec<_>>(),
+        [("link", LeftOutReason::Link)]
+    );
     let mut search = super::outputs::Search::default();
     search.found(&path, 7);
     assert_eq!(search.left_out.files[0].reason, LeftOutReason::Name);
@@ -296,7 +324,8 @@ fn an_empty_folder_is_no_result_and_is_named() {
     dir(&mut vfs, tmp, "scratch");
     let outputs = vfs.outputs();
     assert_eq!(outputs.files.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), ["full/file"]);
-    let left_out: Vec<_> = outputs.left_out.files.iter().map(|file| (file.path.as_str(), file.reason)).collect();
+    let left_out: Vec<_> =
+        outputs.left_out.files.iter().map(|file| (file.path.as_str(), file.reason)).collect();
     assert_eq!((outputs.left_out.count, left_out), (1, vec![("outer/empty", LeftOutReason::EmptyFolder)]));
 }
 
@@ -307,7 +336,8 @@ fn list(vfs: &mut Vfs, folder: NodeId, piece: usize, mut each: impl FnMut(&mut V
     let mut seen = Vec::new();
     loop {
         let Kind::Dir(dir) = &vfs.node(folder).kind else { panic!("no folder") };
-        let names: Vec<(u64, String)> = dir.listing(next, end).take(piece).map(|(slot, name, _)| (slot, name.to_owned())).collect();
+        let names: Vec<(u64, String)> =
+            dir.listing(next, end).take(piece).map(|(slot, name, _)| (slot, name.to_owned())).collect();
         let Some((last, _)) = names.last() else { return seen };
         next = last + 1;
         for (_, name) in names {
@@ -321,11 +351,17 @@ fn list(vfs: &mut Vfs, folder: NodeId, piece: usize, mut each: impl FnMut(&mut V
 fn a_listing_meets_each_entry_once_whatever_is_done_meanwhile() {
     let mut vfs = Vfs::new(1 << 30);
     let folder = dir(&mut vfs, ROOT, "d");
-    let fill = |vfs: &mut Vfs| (0..1000).for_each(|number| _ = vfs.create_file(folder, &format!("f{number}"), 0).unwrap());
+    let fill = |vfs: &mut Vfs| {
+        (0..1000).for_each(|number| _ = vfs.create_file(folder, &format!("f{number}"), 0).unwrap())
+    };
     fill(&mut vfs);
-    let renamed = list(&mut vfs, folder, 7, |vfs, name| vfs.rename((folder, name), (folder, &format!("{name}.bak")), 0).unwrap());
+    let renamed = list(&mut vfs, folder, 7, |vfs, name| {
+        vfs.rename((folder, name), (folder, &format!("{name}.bak")), 0).unwrap()
+    });
     assert_eq!(renamed.len(), 1000, "what got another name is not met again");
-    let doubled = list(&mut vfs, folder, 7, |vfs, name| _ = vfs.create_file(folder, &format!("{name}.new"), 0).unwrap());
+    let doubled = list(&mut vfs, folder, 7, |vfs, name| {
+        _ = vfs.create_file(folder, &format!("{name}.new"), 0).unwrap()
+    });
     assert_eq!(doubled.len(), 1000, "what came meanwhile is left to the next listing");
     let removed = list(&mut vfs, folder, 7, |vfs, name| vfs.unlink(folder, name, false, 0).unwrap());
     assert_eq!(removed.len(), 2000);

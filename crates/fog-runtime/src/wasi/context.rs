@@ -142,12 +142,17 @@ impl Context {
         self.vfs.restore(state.files, &opened)?;
         self.fds = state.fds;
         self.random.set_position(state.random_position);
-        (self.slept_nanos, self.log_seen, self.log_digests) = (state.slept_nanos, state.log_seen, state.log_digests);
+        (self.slept_nanos, self.log_seen, self.log_digests) =
+            (state.slept_nanos, state.log_seen, state.log_digests);
         self.memory_peak = usize::try_from(state.memory_peak).unwrap_or(usize::MAX);
         Ok(())
     }
 
-    pub(crate) fn new(spec: &TaskSpec, observer: Box<dyn Observer>, control: Box<dyn Control>) -> io::Result<Self> {
+    pub(crate) fn new(
+        spec: &TaskSpec,
+        observer: Box<dyn Observer>,
+        control: Box<dyn Control>,
+    ) -> io::Result<Self> {
         let mut vfs = Vfs::new(spec.limits.disk.0);
         for mount in &spec.inputs {
             vfs.add_input(&mount.name, std::fs::File::open(&mount.path)?)?;
@@ -280,7 +285,10 @@ impl Context {
     /// Notes progress that was written to `/dev/progress`: the last number, in percent.
     pub(super) fn progress(&mut self, bytes: &[u8]) {
         let text = std::str::from_utf8(&bytes[bytes.len().saturating_sub(64)..]).unwrap_or("");
-        let number = text.split_whitespace().next_back().and_then(|word| word.trim_end_matches('%').parse::<f64>().ok());
+        let number = text
+            .split_whitespace()
+            .next_back()
+            .and_then(|word| word.trim_end_matches('%').parse::<f64>().ok());
         if let Some(percent) = number.filter(|percent| (0.0..=100.0).contains(percent)) {
             self.observer.progress((percent * 10.0) as u16);
         }
@@ -291,7 +299,13 @@ impl Context {
     }
 
     /// Writes strings, each with a NUL, and their addresses.
-    pub(super) fn put_strings(memory: &mut GuestMemory<'_>, strings: &[String], moved: &mut u64, mut list: u32, mut at: u32) -> Call {
+    pub(super) fn put_strings(
+        memory: &mut GuestMemory<'_>,
+        strings: &[String],
+        moved: &mut u64,
+        mut list: u32,
+        mut at: u32,
+    ) -> Call {
         for text in strings {
             *moved += text.len() as u64 + 64;
             memory.put_u32(list, at)?;
@@ -306,7 +320,12 @@ impl Context {
 }
 
 impl ResourceLimiter for Context {
-    fn memory_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         if self.is_stopping {
             return Ok(true);
         }
@@ -321,10 +340,19 @@ impl ResourceLimiter for Context {
     /// run to run, so the job must not see it.
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
         // A growth past the address space fails everywhere and gives -1 inside the job.
-        if error.to_string().contains("memory type's limits") { Ok(()) } else { Err(Reached(LimitKind::Memory).into()) }
+        if error.to_string().contains("memory type's limits") {
+            Ok(())
+        } else {
+            Err(Reached(LimitKind::Memory).into())
+        }
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         // A growth that the module's own maximum refuses must not count: a continued task would not know of
         // it.
         if maximum.is_some_and(|maximum| desired > maximum) {

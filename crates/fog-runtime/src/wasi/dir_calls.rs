@@ -19,7 +19,13 @@ impl Context {
         m.put_u32(super::memory::offset(out, 4)?, 1)
     }
 
-    pub(super) fn fd_prestat_dir_name(&mut self, m: &mut GuestMemory<'_>, fd: u32, path: u32, len: u32) -> Call {
+    pub(super) fn fd_prestat_dir_name(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        fd: u32,
+        path: u32,
+        len: u32,
+    ) -> Call {
         if fd != 3 || self.dir(3, 0) != Ok(ROOT) {
             return Err(Errno::BadF);
         }
@@ -32,12 +38,22 @@ impl Context {
     /// Lists entries by their slots. A cookie is the slot after which to continue, so it stays valid while
     /// names are added, removed or changed; names added after the beginning of a listing appear in the next
     /// one.
-    pub(super) fn fd_readdir(&mut self, m: &mut GuestMemory<'_>, fd: u32, buffer: u32, len: u32, cookie: u64, out: u32) -> Call {
+    pub(super) fn fd_readdir(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        fd: u32,
+        buffer: u32,
+        len: u32,
+        cookie: u64,
+        out: u32,
+    ) -> Call {
         let id = self.dir(fd, FD_READDIR)?;
         let Kind::Dir(dir) = &self.vfs.node(id).kind else { return Err(Errno::NotDir) };
         let end = if cookie == 0 { dir.next() } else { self.fd(fd)?.listing_end };
         let dots = [(1, ".", id), (DOT_COOKIES, "..", self.vfs.node(id).parent)];
-        let entries = dir.listing(cookie.saturating_sub(DOT_COOKIES), end).map(|(slot, name, child)| (slot + DOT_COOKIES + 1, name, child));
+        let entries = dir
+            .listing(cookie.saturating_sub(DOT_COOKIES), end)
+            .map(|(slot, name, child)| (slot + DOT_COOKIES + 1, name, child));
         let mut written = Vec::new();
         let mut visited: u64 = 0;
         for (next, name, child) in dots.into_iter().filter(|(next, ..)| *next > cookie).chain(entries) {

@@ -1,7 +1,7 @@
 use super::context::{FDFLAGS, Target};
 use super::rights::{
-    FD_ADVISE, FD_ALLOCATE, FD_DATASYNC, FD_FDSTAT_SET_FLAGS, FD_FILESTAT_GET, FD_FILESTAT_SET_SIZE, FD_FILESTAT_SET_TIMES, FD_READ, FD_SEEK, FD_SYNC, FD_TELL,
-    FD_WRITE,
+    FD_ADVISE, FD_ALLOCATE, FD_DATASYNC, FD_FDSTAT_SET_FLAGS, FD_FILESTAT_GET, FD_FILESTAT_SET_SIZE,
+    FD_FILESTAT_SET_TIMES, FD_READ, FD_SEEK, FD_SYNC, FD_TELL, FD_WRITE,
 };
 use super::{Call, Context, Errno, GuestMemory};
 use crate::vfs::{Kind, NodeId};
@@ -20,7 +20,14 @@ const FST_MTIM_NOW: u32 = 1 << 3;
 
 /// Calls on open files.
 impl Context {
-    pub(super) fn fd_advise(&mut self, _m: &mut GuestMemory<'_>, fd: u32, _offset: u64, _len: u64, advice: u32) -> Call {
+    pub(super) fn fd_advise(
+        &mut self,
+        _m: &mut GuestMemory<'_>,
+        fd: u32,
+        _offset: u64,
+        _len: u64,
+        advice: u32,
+    ) -> Call {
         self.node_of(fd)?;
         self.allowed(fd, FD_ADVISE)?;
         if advice > 5 { Err(Errno::Inval) } else { Ok(()) }
@@ -67,7 +74,13 @@ impl Context {
         Ok(())
     }
 
-    pub(super) fn fd_fdstat_set_rights(&mut self, _m: &mut GuestMemory<'_>, fd: u32, base: u64, inheriting: u64) -> Call {
+    pub(super) fn fd_fdstat_set_rights(
+        &mut self,
+        _m: &mut GuestMemory<'_>,
+        fd: u32,
+        base: u64,
+        inheriting: u64,
+    ) -> Call {
         self.fd_mut(fd)?.rights.limit(base, inheriting)
     }
 
@@ -85,7 +98,14 @@ impl Context {
         Ok(())
     }
 
-    pub(super) fn fd_filestat_set_times(&mut self, _m: &mut GuestMemory<'_>, fd: u32, atim: u64, mtim: u64, flags: u32) -> Call {
+    pub(super) fn fd_filestat_set_times(
+        &mut self,
+        _m: &mut GuestMemory<'_>,
+        fd: u32,
+        atim: u64,
+        mtim: u64,
+        flags: u32,
+    ) -> Call {
         let id = self.node_of(fd)?;
         self.allowed(fd, FD_FILESTAT_SET_TIMES)?;
         self.set_times(id, atim, mtim, flags)
@@ -110,13 +130,28 @@ impl Context {
         Ok(())
     }
 
-    pub(super) fn fd_pread(&mut self, m: &mut GuestMemory<'_>, fd: u32, iovs: u32, count: u32, offset: u64, out: u32) -> Call {
+    pub(super) fn fd_pread(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        fd: u32,
+        iovs: u32,
+        count: u32,
+        offset: u64,
+        out: u32,
+    ) -> Call {
         let id = self.readable_node(fd)?;
         let total = self.read_into(m, id, iovs, count, offset)?;
         m.put_u32(out, total)
     }
 
-    pub(super) fn fd_read(&mut self, m: &mut GuestMemory<'_>, fd: u32, iovs: u32, count: u32, out: u32) -> Call {
+    pub(super) fn fd_read(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        fd: u32,
+        iovs: u32,
+        count: u32,
+        out: u32,
+    ) -> Call {
         let id = self.readable_node(fd)?;
         let position = self.fd(fd)?.position;
         let total = self.read_into(m, id, iovs, count, position)?;
@@ -124,7 +159,14 @@ impl Context {
         m.put_u32(out, total)
     }
 
-    fn read_into(&mut self, m: &mut GuestMemory<'_>, id: NodeId, iovs: u32, count: u32, mut at: u64) -> Result<u32, Errno> {
+    fn read_into(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        id: NodeId,
+        iovs: u32,
+        count: u32,
+        mut at: u64,
+    ) -> Result<u32, Errno> {
         let mut total = 0u32;
         let iovs = m.iovs(iovs, count)?;
         self.moved += iovs.len() as u64 * IOV_BYTES;
@@ -140,13 +182,28 @@ impl Context {
         Ok(total)
     }
 
-    pub(super) fn fd_pwrite(&mut self, m: &mut GuestMemory<'_>, fd: u32, iovs: u32, count: u32, offset: u64, out: u32) -> Call {
+    pub(super) fn fd_pwrite(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        fd: u32,
+        iovs: u32,
+        count: u32,
+        offset: u64,
+        out: u32,
+    ) -> Call {
         let id = self.writable_node(fd)?;
         let total = self.write_from(m, id, iovs, count, offset)?;
         m.put_u32(out, total)
     }
 
-    pub(super) fn fd_write(&mut self, m: &mut GuestMemory<'_>, fd: u32, iovs: u32, count: u32, out: u32) -> Call {
+    pub(super) fn fd_write(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        fd: u32,
+        iovs: u32,
+        count: u32,
+        out: u32,
+    ) -> Call {
         let entry = *self.fd(fd)?;
         let total = match entry.target {
             Target::Stdout | Target::Stderr => {
@@ -171,7 +228,14 @@ impl Context {
         m.put_u32(out, total)
     }
 
-    fn write_from(&mut self, m: &GuestMemory<'_>, id: NodeId, iovs: u32, count: u32, mut at: u64) -> Result<u32, Errno> {
+    fn write_from(
+        &mut self,
+        m: &GuestMemory<'_>,
+        id: NodeId,
+        iovs: u32,
+        count: u32,
+        mut at: u64,
+    ) -> Result<u32, Errno> {
         let today = self.today();
         let mut total = 0u32;
         let iovs = m.iovs(iovs, count)?;
@@ -206,7 +270,14 @@ impl Context {
         Ok(())
     }
 
-    pub(super) fn fd_seek(&mut self, m: &mut GuestMemory<'_>, fd: u32, delta: i64, whence: u32, out: u32) -> Call {
+    pub(super) fn fd_seek(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        fd: u32,
+        delta: i64,
+        whence: u32,
+        out: u32,
+    ) -> Call {
         let id = self.node_of(fd)?;
         if self.vfs.is_dir(id) {
             return Err(Errno::BadF);
@@ -218,7 +289,8 @@ impl Context {
             2 => self.vfs.size(id),
             _ => return Err(Errno::Inval),
         };
-        let position = base.checked_add_signed(delta).filter(|p| i64::try_from(*p).is_ok()).ok_or(Errno::Inval)?;
+        let position =
+            base.checked_add_signed(delta).filter(|p| i64::try_from(*p).is_ok()).ok_or(Errno::Inval)?;
         self.fd_mut(fd)?.position = position;
         m.put_u64(out, position)
     }
@@ -239,7 +311,9 @@ impl Context {
     pub(super) fn filestat(&self, target: Target) -> [u8; 64] {
         let mut stat = [0u8; 64];
         let (inode, links, size, times) = match target {
-            Target::Node(id) => (Self::inode(id), self.vfs.links(id), self.vfs.size(id), self.vfs.node(id).times),
+            Target::Node(id) => {
+                (Self::inode(id), self.vfs.links(id), self.vfs.size(id), self.vfs.node(id).times)
+            }
             Target::Stdout | Target::Stderr => (0, 1, 0, [crate::vfs::CLOCK_START_NANOS; 3]),
         };
         stat[8..16].copy_from_slice(&inode.to_le_bytes());

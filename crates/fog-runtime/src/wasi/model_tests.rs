@@ -137,7 +137,13 @@ impl Model {
         let device = Inode { body: Body::Null, ..dir(&[], true) };
         let inodes = [
             (0, dir(&[("dev", 1), ("in", 2), ("tmp", 3)], false)),
-            (1, Inode { body: Body::Dir(vec![("null".to_owned(), 4), ("progress".to_owned(), 5)]), ..dir(&[], true) }),
+            (
+                1,
+                Inode {
+                    body: Body::Dir(vec![("null".to_owned(), 4), ("progress".to_owned(), 5)]),
+                    ..dir(&[], true)
+                },
+            ),
             (2, dir(&[], true)),
             (3, dir(&[], false)),
             (4, device.clone()),
@@ -243,7 +249,10 @@ impl Model {
     }
 
     fn longest(&self, id: usize) -> usize {
-        let below = |(name, id): &(String, usize)| name.len() + if self.entries(*id).is_some_and(|e| !e.is_empty()) { 1 + self.longest(*id) } else { 0 };
+        let below = |(name, id): &(String, usize)| {
+            name.len()
+                + if self.entries(*id).is_some_and(|e| !e.is_empty()) { 1 + self.longest(*id) } else { 0 }
+        };
         self.entries(id).map_or(0, |entries| entries.iter().map(below).max().unwrap_or(0))
     }
 
@@ -260,7 +269,10 @@ impl Model {
         self.fits(NAME_COST + bytes)?;
         let id = self.next;
         self.next += 1;
-        self.inodes.insert(id, Inode { body, names: 1, opens: 0, frozen: false, fixed: false, mtime: None, up: place.folder });
+        self.inodes.insert(
+            id,
+            Inode { body, names: 1, opens: 0, frozen: false, fixed: false, mtime: None, up: place.folder },
+        );
         self.entries_mut(place.folder).push((name, id));
         Some(id)
     }
@@ -336,7 +348,9 @@ impl Model {
                 }
                 self.add(&place, Body::Dir(Vec::new())).map(|_| Vec::new())
             }
-            Op::Open { base, path, follow, oflags, rights, append } => self.open(*base, path, *follow, *oflags, *rights, *append),
+            Op::Open { base, path, follow, oflags, rights, append } => {
+                self.open(*base, path, *follow, *oflags, *rights, *append)
+            }
             Op::Close(fd) => {
                 let handle = self.handles.remove(&u32::from(*fd))?;
                 self.inodes.get_mut(&handle.inode)?.opens -= 1;
@@ -354,7 +368,9 @@ impl Model {
                 self.handles.get_mut(&u32::from(*fd))?.at = at + count;
                 Some(vec![count])
             }
-            Op::Pwrite(fd, at, len, value) => self.put(*fd, *at, &vec![*value; *len]).map(|count| vec![count]),
+            Op::Pwrite(fd, at, len, value) => {
+                self.put(*fd, *at, &vec![*value; *len]).map(|count| vec![count])
+            }
             Op::Read(fd, len) => {
                 let (handle, _) = self.file(*fd, false)?;
                 let answer = self.get(*fd, handle.at, *len)?;
@@ -383,7 +399,12 @@ impl Model {
                 let id = self.find(*base, from, *follow)?;
                 let place = self.walk(*to_base, to, false)?;
                 let inode = &self.inodes[&id];
-                if place.inode.is_some() || place.slash || matches!(inode.body, Body::Dir(_)) || inode.frozen || inode.fixed {
+                if place.inode.is_some()
+                    || place.slash
+                    || matches!(inode.body, Body::Dir(_))
+                    || inode.frozen
+                    || inode.fixed
+                {
                     return None;
                 }
                 let name = place.name.clone()?;
@@ -426,7 +447,12 @@ impl Model {
             }
             Op::Readdir(fd) => {
                 let handle = self.handles.get(&u32::from(*fd))?;
-                let mut names: Vec<&str> = self.entries(handle.inode)?.iter().map(|(name, _)| name.as_str()).chain([".", ".."]).collect();
+                let mut names: Vec<&str> = self
+                    .entries(handle.inode)?
+                    .iter()
+                    .map(|(name, _)| name.as_str())
+                    .chain([".", ".."])
+                    .collect();
                 names.sort_unstable();
                 Some(names.iter().flat_map(|name| name.bytes().map(u64::from).chain([0])).collect())
             }
@@ -445,10 +471,12 @@ impl Model {
     }
 
     fn open(&mut self, base: u8, path: &str, follow: bool, oflags: u32, rights: u64, append: bool) -> Answer {
-        let (create, directory, exclusive, truncate) = (oflags & 1 != 0, oflags & 2 != 0, oflags & 4 != 0, oflags & 8 != 0);
+        let (create, directory, exclusive, truncate) =
+            (oflags & 1 != 0, oflags & 2 != 0, oflags & 4 != 0, oflags & 8 != 0);
         let (read, write) = (rights & 2 != 0, rights & 64 != 0);
         let is_new = create && exclusive;
-        let place = self.walk(base, path, (follow || path.ends_with('/') || path.ends_with("/.")) && !is_new)?;
+        let place =
+            self.walk(base, path, (follow || path.ends_with('/') || path.ends_with("/.")) && !is_new)?;
         let id = match place.inode {
             Some(_) if is_new => return None,
             Some(id) => {
@@ -499,7 +527,13 @@ impl Model {
         let is_dir = self.entries(id).is_some();
         let moving = &self.inodes[&id];
         let target = &self.inodes[&to.folder];
-        if moving.frozen || moving.fixed || self.inodes[&from.folder].frozen || target.frozen || target.names == 0 || (to.slash && !is_dir) {
+        if moving.frozen
+            || moving.fixed
+            || self.inodes[&from.folder].frozen
+            || target.frozen
+            || target.names == 0
+            || (to.slash && !is_dir)
+        {
             return None;
         }
         let mut up = to.folder;
@@ -560,7 +594,10 @@ struct Real {
 }
 
 impl Real {
-    fn call(&mut self, body: impl FnOnce(&mut Context, &mut GuestMemory<'_>) -> Result<(), Errno>) -> Option<()> {
+    fn call(
+        &mut self,
+        body: impl FnOnce(&mut Context, &mut GuestMemory<'_>) -> Result<(), Errno>,
+    ) -> Option<()> {
         // The clock advances, so that times that were set differ from others.
         self.context.units += 1;
         body(&mut self.context, &mut GuestMemory::new(&mut self.memory)).ok()
@@ -581,7 +618,10 @@ impl Real {
     }
 
     fn bytes(&self, count: u64) -> Vec<u64> {
-        self.memory[BUFFER as usize..BUFFER as usize + count as usize].iter().map(|byte| u64::from(*byte)).collect()
+        self.memory[BUFFER as usize..BUFFER as usize + count as usize]
+            .iter()
+            .map(|byte| u64::from(*byte))
+            .collect()
     }
 
     fn got(&self) -> Vec<u64> {
@@ -597,7 +637,20 @@ impl Real {
             }
             Op::Open { base, path, follow, oflags, rights, append } => {
                 let len = self.text(PATH, path);
-                self.call(|c, m| c.path_open(m, (*base).into(), (*follow).into(), PATH, len, *oflags, *rights, 0, (*append).into(), OUT))?;
+                self.call(|c, m| {
+                    c.path_open(
+                        m,
+                        (*base).into(),
+                        (*follow).into(),
+                        PATH,
+                        len,
+                        *oflags,
+                        *rights,
+                        0,
+                        (*append).into(),
+                        OUT,
+                    )
+                })?;
                 Some(vec![self.number(OUT)])
             }
             Op::Close(fd) => self.call(|c, m| c.fd_close(m, (*fd).into())).map(|()| Vec::new()),
@@ -623,8 +676,12 @@ impl Real {
                 self.call(|c, m| c.fd_pread(m, (*fd).into(), IOV, 1, *at, OUT))?;
                 Some(self.got())
             }
-            Op::SetSize(fd, len) => self.call(|c, m| c.fd_filestat_set_size(m, (*fd).into(), *len)).map(|()| Vec::new()),
-            Op::Allocate(fd, at, len) => self.call(|c, m| c.fd_allocate(m, (*fd).into(), *at, *len)).map(|()| Vec::new()),
+            Op::SetSize(fd, len) => {
+                self.call(|c, m| c.fd_filestat_set_size(m, (*fd).into(), *len)).map(|()| Vec::new())
+            }
+            Op::Allocate(fd, at, len) => {
+                self.call(|c, m| c.fd_allocate(m, (*fd).into(), *at, *len)).map(|()| Vec::new())
+            }
             Op::Seek(fd, delta, whence) => {
                 self.call(|c, m| c.fd_seek(m, (*fd).into(), *delta, *whence, OUT))?;
                 Some(vec![self.number(OUT)])
@@ -639,15 +696,31 @@ impl Real {
             }
             Op::Rename(base, from, to_base, to) => {
                 let (len, to_len) = (self.text(PATH, from), self.text(OTHER, to));
-                self.call(|c, m| c.path_rename(m, (*base).into(), PATH, len, (*to_base).into(), OTHER, to_len)).map(|()| Vec::new())
+                self.call(|c, m| {
+                    c.path_rename(m, (*base).into(), PATH, len, (*to_base).into(), OTHER, to_len)
+                })
+                .map(|()| Vec::new())
             }
             Op::Link(base, follow, from, to_base, to) => {
                 let (len, to_len) = (self.text(PATH, from), self.text(OTHER, to));
-                self.call(|c, m| c.path_link(m, (*base).into(), (*follow).into(), PATH, len, (*to_base).into(), OTHER, to_len)).map(|()| Vec::new())
+                self.call(|c, m| {
+                    c.path_link(
+                        m,
+                        (*base).into(),
+                        (*follow).into(),
+                        PATH,
+                        len,
+                        (*to_base).into(),
+                        OTHER,
+                        to_len,
+                    )
+                })
+                .map(|()| Vec::new())
             }
             Op::Symlink(text, base, path) => {
                 let (len, path_len) = (self.text(PATH, text), self.text(OTHER, path));
-                self.call(|c, m| c.path_symlink(m, PATH, len, (*base).into(), OTHER, path_len)).map(|()| Vec::new())
+                self.call(|c, m| c.path_symlink(m, PATH, len, (*base).into(), OTHER, path_len))
+                    .map(|()| Vec::new())
             }
             Op::Readlink(base, path) => {
                 let len = self.text(PATH, path);
@@ -656,17 +729,24 @@ impl Real {
             }
             Op::Stat(base, follow, path) => {
                 let len = self.text(PATH, path);
-                self.call(|c, m| c.path_filestat_get(m, (*base).into(), (*follow).into(), PATH, len, BUFFER))?;
+                self.call(|c, m| {
+                    c.path_filestat_get(m, (*base).into(), (*follow).into(), PATH, len, BUFFER)
+                })?;
                 let word = |at: u32| self.number(BUFFER + at) | self.number(BUFFER + at + 4) << 32;
                 let (kind, time) = (u64::from(self.memory[BUFFER as usize + 16]), word(48));
                 Some(vec![kind, word(32), word(24), if time < 1_000 && kind != 3 { time } else { 0 }])
             }
             Op::SetTimes(base, follow, path, time) => {
                 let len = self.text(PATH, path);
-                self.call(|c, m| c.path_filestat_set_times(m, (*base).into(), (*follow).into(), PATH, len, 0, *time, 4)).map(|()| Vec::new())
+                self.call(|c, m| {
+                    c.path_filestat_set_times(m, (*base).into(), (*follow).into(), PATH, len, 0, *time, 4)
+                })
+                .map(|()| Vec::new())
             }
             Op::Readdir(fd) => self.readdir((*fd).into()),
-            Op::Renumber(from, to) => self.call(|c, m| c.fd_renumber(m, (*from).into(), (*to).into())).map(|()| Vec::new()),
+            Op::Renumber(from, to) => {
+                self.call(|c, m| c.fd_renumber(m, (*from).into(), (*to).into())).map(|()| Vec::new())
+            }
         }
     }
 
@@ -702,7 +782,8 @@ fn part() -> impl Strategy<Value = String> {
 }
 
 fn path() -> impl Strategy<Value = String> {
-    (prop::collection::vec(part(), 1..5), prop::sample::select(vec!["", "", "", "", "/", "/."])).prop_map(|(parts, end)| parts.join("/") + end)
+    (prop::collection::vec(part(), 1..5), prop::sample::select(vec!["", "", "", "", "/", "/."]))
+        .prop_map(|(parts, end)| parts.join("/") + end)
 }
 
 /// Mostly the root, sometimes an opened folder.
@@ -717,7 +798,14 @@ fn fd() -> impl Strategy<Value = u8> {
 fn op() -> impl Strategy<Value = Op> {
     let place = || prop_oneof![3 => 0_u64..3_000, 1 => 0_u64..250_000];
     let rights = || prop::sample::select(vec![0_u64, 2, 64, 66, 66]);
-    let open = (base(), path(), any::<bool>(), prop_oneof![3 => Just(1_u32), 1 => Just(2), 2 => 0_u32..16], rights(), any::<bool>());
+    let open = (
+        base(),
+        path(),
+        any::<bool>(),
+        prop_oneof![3 => Just(1_u32), 1 => Just(2), 2 => 0_u32..16],
+        rights(),
+        any::<bool>(),
+    );
     prop_oneof![
         4 => (base(), path()).prop_map(|(b, p)| Op::Mkdir(b, p)),
         8 => open.prop_map(|(base, path, follow, oflags, rights, append)| Op::Open { base, path, follow, oflags, rights, append }),

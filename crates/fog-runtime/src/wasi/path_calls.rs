@@ -1,7 +1,8 @@
 use super::context::{FDFLAGS, Target};
 use super::rights::{
-    FD_WRITE, PATH_CREATE_DIRECTORY, PATH_CREATE_FILE, PATH_FILESTAT_GET, PATH_FILESTAT_SET_SIZE, PATH_FILESTAT_SET_TIMES, PATH_LINK_SOURCE, PATH_LINK_TARGET,
-    PATH_OPEN, PATH_READLINK, PATH_REMOVE_DIRECTORY, PATH_RENAME_SOURCE, PATH_RENAME_TARGET, PATH_SYMLINK, PATH_UNLINK_FILE,
+    FD_WRITE, PATH_CREATE_DIRECTORY, PATH_CREATE_FILE, PATH_FILESTAT_GET, PATH_FILESTAT_SET_SIZE,
+    PATH_FILESTAT_SET_TIMES, PATH_LINK_SOURCE, PATH_LINK_TARGET, PATH_OPEN, PATH_READLINK,
+    PATH_REMOVE_DIRECTORY, PATH_RENAME_SOURCE, PATH_RENAME_TARGET, PATH_SYMLINK, PATH_UNLINK_FILE,
 };
 use super::{Call, Context, Errno, GuestMemory};
 use crate::vfs::{Found, Kind, NodeId, wants_folder};
@@ -14,17 +15,37 @@ const LOOKUP_FOLLOW: u32 = 1;
 
 /// Calls that name files by path.
 impl Context {
-    pub(super) fn path_create_directory(&mut self, m: &mut GuestMemory<'_>, fd: u32, path: u32, len: u32) -> Call {
+    pub(super) fn path_create_directory(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        fd: u32,
+        path: u32,
+        len: u32,
+    ) -> Call {
         let found = self.vfs.resolve(self.dir(fd, PATH_CREATE_DIRECTORY)?, m.text(path, len)?, false)?;
         let today = self.today();
         match found {
-            Found { folder, name: Some(name), id: None, .. } => self.vfs.create_dir(folder, &name, today).map(drop),
+            Found { folder, name: Some(name), id: None, .. } => {
+                self.vfs.create_dir(folder, &name, today).map(drop)
+            }
             _ => Err(Errno::Exist),
         }
     }
 
-    pub(super) fn path_filestat_get(&mut self, m: &mut GuestMemory<'_>, fd: u32, flags: u32, path: u32, len: u32, out: u32) -> Call {
-        let id = self.vfs.lookup(self.dir(fd, PATH_FILESTAT_GET)?, m.text(path, len)?, flags & LOOKUP_FOLLOW != 0)?;
+    pub(super) fn path_filestat_get(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        fd: u32,
+        flags: u32,
+        path: u32,
+        len: u32,
+        out: u32,
+    ) -> Call {
+        let id = self.vfs.lookup(
+            self.dir(fd, PATH_FILESTAT_GET)?,
+            m.text(path, len)?,
+            flags & LOOKUP_FOLLOW != 0,
+        )?;
         m.put(out, &self.filestat(Target::Node(id)))
     }
 
@@ -40,13 +61,31 @@ impl Context {
         mtim: u64,
         fst: u32,
     ) -> Call {
-        let id = self.vfs.lookup(self.dir(fd, PATH_FILESTAT_SET_TIMES)?, m.text(path, len)?, flags & LOOKUP_FOLLOW != 0)?;
+        let id = self.vfs.lookup(
+            self.dir(fd, PATH_FILESTAT_SET_TIMES)?,
+            m.text(path, len)?,
+            flags & LOOKUP_FOLLOW != 0,
+        )?;
         self.set_times(id, atim, mtim, fst)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the signature is the specification's")]
-    pub(super) fn path_link(&mut self, m: &mut GuestMemory<'_>, fd: u32, flags: u32, path: u32, len: u32, to: u32, new: u32, new_len: u32) -> Call {
-        let id = self.vfs.lookup(self.dir(fd, PATH_LINK_SOURCE)?, m.text(path, len)?, flags & LOOKUP_FOLLOW != 0)?;
+    pub(super) fn path_link(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        fd: u32,
+        flags: u32,
+        path: u32,
+        len: u32,
+        to: u32,
+        new: u32,
+        new_len: u32,
+    ) -> Call {
+        let id = self.vfs.lookup(
+            self.dir(fd, PATH_LINK_SOURCE)?,
+            m.text(path, len)?,
+            flags & LOOKUP_FOLLOW != 0,
+        )?;
         let found = self.vfs.resolve(self.dir(to, PATH_LINK_TARGET)?, m.text(new, new_len)?, false)?;
         let today = self.today();
         match found {
@@ -71,7 +110,8 @@ impl Context {
         out: u32,
     ) -> Call {
         let (dir, path) = (self.dir(fd, PATH_OPEN)?, m.text(path, len)?);
-        let fdflags = u16::try_from(fdflags).ok().filter(|flags| flags & !FDFLAGS == 0).ok_or(Errno::Inval)?;
+        let fdflags =
+            u16::try_from(fdflags).ok().filter(|flags| flags & !FDFLAGS == 0).ok_or(Errno::Inval)?;
         if oflags > OFLAG_CREATE | OFLAG_DIRECTORY | OFLAG_EXCLUSIVE | OFLAG_TRUNCATE {
             return Err(Errno::Inval);
         }
@@ -136,7 +176,16 @@ impl Context {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the signature is the specification's")]
-    pub(super) fn path_readlink(&mut self, m: &mut GuestMemory<'_>, fd: u32, path: u32, len: u32, buffer: u32, buffer_len: u32, out: u32) -> Call {
+    pub(super) fn path_readlink(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        fd: u32,
+        path: u32,
+        len: u32,
+        buffer: u32,
+        buffer_len: u32,
+        out: u32,
+    ) -> Call {
         let id = self.vfs.lookup(self.dir(fd, PATH_READLINK)?, m.text(path, len)?, false)?;
         let Kind::Link(text) = &self.vfs.node(id).kind else { return Err(Errno::Inval) };
         let bytes = &text.as_bytes()[..text.len().min(buffer_len as usize)];
@@ -145,7 +194,13 @@ impl Context {
         m.put_u32(out, bytes.len() as u32)
     }
 
-    pub(super) fn path_remove_directory(&mut self, m: &mut GuestMemory<'_>, fd: u32, path: u32, len: u32) -> Call {
+    pub(super) fn path_remove_directory(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        fd: u32,
+        path: u32,
+        len: u32,
+    ) -> Call {
         let found = self.vfs.resolve(self.dir(fd, PATH_REMOVE_DIRECTORY)?, m.text(path, len)?, false)?;
         self.remove(&found, true)
     }
@@ -164,7 +219,16 @@ impl Context {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the signature is the specification's")]
-    pub(super) fn path_rename(&mut self, m: &mut GuestMemory<'_>, fd: u32, path: u32, len: u32, to: u32, new: u32, new_len: u32) -> Call {
+    pub(super) fn path_rename(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        fd: u32,
+        path: u32,
+        len: u32,
+        to: u32,
+        new: u32,
+        new_len: u32,
+    ) -> Call {
         let from = self.vfs.resolve(self.dir(fd, PATH_RENAME_SOURCE)?, m.text(path, len)?, false)?;
         let to = self.vfs.resolve(self.dir(to, PATH_RENAME_TARGET)?, m.text(new, new_len)?, false)?;
         let today = self.today();
@@ -176,7 +240,15 @@ impl Context {
         self.vfs.rename((from.folder, old), (to.folder, new), today)
     }
 
-    pub(super) fn path_symlink(&mut self, m: &mut GuestMemory<'_>, old: u32, old_len: u32, fd: u32, new: u32, new_len: u32) -> Call {
+    pub(super) fn path_symlink(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        old: u32,
+        old_len: u32,
+        fd: u32,
+        new: u32,
+        new_len: u32,
+    ) -> Call {
         let text = m.text(old, old_len)?;
         let found = self.vfs.resolve(self.dir(fd, PATH_SYMLINK)?, m.text(new, new_len)?, false)?;
         let today = self.today();

@@ -38,7 +38,8 @@ pub(super) const PATH_UNLINK_FILE: u64 = 1 << 26;
 pub(super) const POLL_FD_READWRITE: u64 = 1 << 27;
 
 /// Rights that every descriptor can have.
-const ANY: u64 = FD_DATASYNC | FD_FDSTAT_SET_FLAGS | FD_SYNC | FD_FILESTAT_GET | FD_FILESTAT_SET_TIMES | POLL_FD_READWRITE;
+const ANY: u64 =
+    FD_DATASYNC | FD_FDSTAT_SET_FLAGS | FD_SYNC | FD_FILESTAT_GET | FD_FILESTAT_SET_TIMES | POLL_FD_READWRITE;
 /// Rights that need a file opened for writing.
 const WRITING: u64 = FD_WRITE | FD_ALLOCATE | FD_FILESTAT_SET_SIZE;
 const FILE: u64 = ANY | WRITING | FD_READ | FD_SEEK | FD_TELL | FD_ADVISE;
@@ -91,7 +92,11 @@ impl Rights {
         if asked & (FD_READ | FD_WRITE) & !self.inheriting != 0 {
             return Err(Errno::NotCapable);
         }
-        let opened = if is_dir { Self { base: DIR, inheriting: self.inheriting } } else { Self::of_file(asked & FD_READ != 0, asked & FD_WRITE != 0) };
+        let opened = if is_dir {
+            Self { base: DIR, inheriting: self.inheriting }
+        } else {
+            Self::of_file(asked & FD_READ != 0, asked & FD_WRITE != 0)
+        };
         Ok(Self { base: opened.base & self.inheriting, ..opened })
     }
 

@@ -30,7 +30,13 @@ impl Context {
         m.put_u64(out, 1)
     }
 
-    pub(super) fn clock_time_get(&mut self, m: &mut GuestMemory<'_>, id: u32, _precision: u64, out: u32) -> Call {
+    pub(super) fn clock_time_get(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        id: u32,
+        _precision: u64,
+        out: u32,
+    ) -> Call {
         let now = self.clock(id)?;
         m.put_u64(out, now)
     }
@@ -44,7 +50,14 @@ impl Context {
     }
 
     /// Sleeping advances the job's clock and takes no time. Files are always ready.
-    pub(super) fn poll_oneoff(&mut self, m: &mut GuestMemory<'_>, subscriptions: u32, events: u32, count: u32, out: u32) -> Call {
+    pub(super) fn poll_oneoff(
+        &mut self,
+        m: &mut GuestMemory<'_>,
+        subscriptions: u32,
+        events: u32,
+        count: u32,
+        out: u32,
+    ) -> Call {
         if count == 0 || count > 1024 {
             return Err(Errno::Inval);
         }
@@ -60,7 +73,8 @@ impl Context {
                     let timeout = m.u64_at(offset(at, 24)?)?;
                     let is_absolute = m.slice(offset(at, 40)?, 1)?[0] & 1 != 0;
                     let clock = self.clock(m.u32_at(offset(at, 16)?)?)?;
-                    timers.push((if is_absolute { timeout.saturating_sub(clock) } else { timeout }, userdata));
+                    timers
+                        .push((if is_absolute { timeout.saturating_sub(clock) } else { timeout }, userdata));
                 }
                 1 | 2 => {
                     let fd = m.u32_at(offset(at, 16)?)?;
@@ -77,7 +91,9 @@ impl Context {
         if ready.is_empty() {
             let wait = timers.iter().map(|(wait, _)| *wait).min().unwrap_or(0);
             self.slept_nanos = self.slept_nanos.saturating_add(wait);
-            ready.extend(timers.iter().filter(|(at, _)| *at <= wait).map(|(_, userdata)| (*userdata, 0, 0, 0)));
+            ready.extend(
+                timers.iter().filter(|(at, _)| *at <= wait).map(|(_, userdata)| (*userdata, 0, 0, 0)),
+            );
         }
         for (i, (userdata, errno, kind, bytes)) in ready.iter().enumerate() {
             let at = offset(events, i as u32 * EVENT_BYTES)?;
@@ -110,11 +126,28 @@ impl Context {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the signature is the specification's")]
-    pub(super) fn sock_recv(&mut self, _m: &mut GuestMemory<'_>, fd: u32, _iovs: u32, _count: u32, _flags: u32, _out: u32, _out_flags: u32) -> Call {
+    pub(super) fn sock_recv(
+        &mut self,
+        _m: &mut GuestMemory<'_>,
+        fd: u32,
+        _iovs: u32,
+        _count: u32,
+        _flags: u32,
+        _out: u32,
+        _out_flags: u32,
+    ) -> Call {
         self.no_socket(fd)
     }
 
-    pub(super) fn sock_send(&mut self, _m: &mut GuestMemory<'_>, fd: u32, _iovs: u32, _count: u32, _flags: u32, _out: u32) -> Call {
+    pub(super) fn sock_send(
+        &mut self,
+        _m: &mut GuestMemory<'_>,
+        fd: u32,
+        _iovs: u32,
+        _count: u32,
+        _flags: u32,
+        _out: u32,
+    ) -> Call {
         self.no_socket(fd)
     }
 

@@ -153,7 +153,8 @@ fn deep_recursion(depth: u32) -> String {
 }
 
 async fn keeps_its_limits(name: &str, wat: &str, segments: Option<Segments>) {
-    let limits = Limits { memory: ByteCount::mib(32), disk: ByteCount::mib(64), wall_seconds: 1, ..Limits::default() };
+    let limits =
+        Limits { memory: ByteCount::mib(32), disk: ByteCount::mib(64), wall_seconds: 1, ..Limits::default() };
     let job = compiled(wat, limits.clone(), DUTY).await;
     let ended = tokio::time::timeout(PATIENCE, measure(TaskSpec { segments, ..job.spec.clone() })).await;
     let Ok(ended) = ended else { panic!("{name}: it runs on after {PATIENCE:?}") };
@@ -168,12 +169,20 @@ async fn keeps_its_limits(name: &str, wat: &str, segments: Option<Segments>) {
         ended.saved.len()
     );
     // A refused table costs its size too, which is more than the units of the job.
-    let is_other = name == "tables that are refused" && ended.report.outcome == Outcome::Limit(LimitKind::Units);
-    assert!(is_other || ended.report.outcome == Outcome::Limit(LimitKind::WallTime), "{name}: {:?}", ended.report.outcome);
+    let is_other =
+        name == "tables that are refused" && ended.report.outcome == Outcome::Limit(LimitKind::Units);
+    assert!(
+        is_other || ended.report.outcome == Outcome::Limit(LimitKind::WallTime),
+        "{name}: {:?}",
+        ended.report.outcome
+    );
     assert!(ended.processor <= Duration::from_secs(limits.wall_seconds) + MOST_OVER, "{name}: {ended:?}");
     assert!(ended.share() <= f64::from(DUTY) / 100.0 + 0.1, "{name}: {ended:?}");
     let charged = Duration::from_millis(ended.report.active_millis);
-    assert!(charged <= ended.processor + Duration::from_millis(200), "waiting for the processor is not charged: {name}: {ended:?}");
+    assert!(
+        charged <= ended.processor + Duration::from_millis(200),
+        "waiting for the processor is not charged: {name}: {ended:?}"
+    );
     assert!(ended.resident <= limits.footprint().0, "{name}: {ended:?}");
 }
 

@@ -4,11 +4,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fog_runtime::{CompileLimits, EngineKind, FromWorker, Priority, Worker, WorkerError, WorkerEvent, prepare_within};
+use fog_runtime::{
+    CompileLimits, EngineKind, FromWorker, Priority, Worker, WorkerError, WorkerEvent, prepare_within,
+};
 use fog_types::{ByteCount, Limits, Percent};
 use tokio::sync::watch;
 
-use crate::support::{compiled, for_ever, marked, module, processor_time, program, stat, state, wait_for, written};
+use crate::support::{
+    compiled, for_ever, marked, module, processor_time, program, stat, state, wait_for, written,
+};
 
 fn autogroup(of: &str) -> Option<String> {
     std::fs::read_to_string(format!("/proc/{of}/autogroup")).ok().map(|text| text.trim().to_owned())
@@ -48,14 +52,21 @@ async fn a_worker_that_was_asked_for_is_not_the_last_of_all() {
     let priorities = |pid: u32| (stat(pid).unwrap()[16].clone(), autogroup(&pid.to_string()));
     let has_groups = autogroup("self").is_some();
     for (mark, priority) in [("asked", Priority::Asked), ("idle", Priority::Idle)] {
-        let mut worker = Worker::spawn(&program(mark).with_priority(Priority::Asked).with_priority(priority), job.spec.clone(), None).unwrap();
+        let mut worker = Worker::spawn(
+            &program(mark).with_priority(Priority::Asked).with_priority(priority),
+            job.spec.clone(),
+            None,
+        )
+        .unwrap();
         let pid = worker.pid().unwrap();
         while !matches!(worker.events.recv().await.unwrap(), WorkerEvent::Message(FromWorker::Started)) {}
         let usual = if priority == Priority::Asked { "5" } else { "19" };
         let (nice, group) = priorities(pid);
         assert_eq!(nice, usual);
         assert!(group.is_none_or(|group| group.ends_with(&format!("nice {usual}"))));
-        for (changed, wanted) in [(Priority::Asked, "nice 5"), (Priority::Idle, "nice 19"), (Priority::Asked, "nice 5")] {
+        for (changed, wanted) in
+            [(Priority::Asked, "nice 5"), (Priority::Idle, "nice 19"), (Priority::Asked, "nice 5")]
+        {
             // Unless root makes them, the kernel accepts one change per 100 ms.
             tokio::time::sleep(Duration::from_millis(150)).await;
             let told = fog_runtime::set_priority(pid, changed);
@@ -142,7 +153,10 @@ async fn a_pause_reaches_a_worker_whose_events_nobody_takes() {
 fn large_module(functions: usize) -> String {
     let line = "(local.set 0 (i64.add (i64.mul (local.get 0) (i64.const 31)) (i64.load (i32.wrap_i64 (local.get 0)))))";
     let function = format!("(func (param i64) (result i64) {} (local.get 0))", line.repeat(60));
-    format!("(module (memory (export \"memory\") 1) {} (func (export \"_start\")))", function.repeat(functions))
+    format!(
+        "(module (memory (export \"memory\") 1) {} (func (export \"_start\")))",
+        function.repeat(functions)
+    )
 }
 
 struct Compiling {
@@ -159,12 +173,20 @@ impl Compiling {
         let (artifact, program) = (folder.path().join("m.cwasm"), program(mark));
         let (duty, receiver) = watch::channel(Percent::new(duty));
         let begun = Instant::now();
-        let task = tokio::spawn(async move { prepare_within(&program, &module, &artifact, EngineKind::Compiled, limits, receiver, None).await });
+        let task = tokio::spawn(async move {
+            prepare_within(&program, &module, &artifact, EngineKind::Compiled, limits, receiver, None).await
+        });
         Self { folder, task, duty, begun }
     }
 
     fn names(&self) -> Vec<String> {
-        let names = |folder: &Path| std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        let names = |folder: &Path| {
+            std::fs::read_dir(folder)
+                .unwrap()
+                .flatten()
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect()
+        };
         names(self.folder.path())
     }
 }
@@ -202,7 +224,12 @@ async fn compiling_ends_with_who_wanted_it() {
 
 #[tokio::test]
 async fn compiling_keeps_its_share() {
-    let compiling = Compiling::start("share", 4_000, 30, Some(CompileLimits { time: Duration::from_secs(1), memory: ByteCount(2 << 30) }));
+    let compiling = Compiling::start(
+        "share",
+        4_000,
+        30,
+        Some(CompileLimits { time: Duration::from_secs(1), memory: ByteCount(2 << 30) }),
+    );
     at_work("share").await;
     let error = compiling.task.await.unwrap().unwrap_err();
     assert!(matches!(error, WorkerError::CompileTime { seconds: 1 }) && error.is_permanent(), "{error}");

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use fog_runtime::{EngineKind, FromWorker, Report, TaskSpec, WORKER_ARGUMENT, Worker, WorkerEvent, WorkerProgram, prepare};
+use fog_runtime::{
+    EngineKind, FromWorker, Report, TaskSpec, WORKER_ARGUMENT, Worker, WorkerEvent, WorkerProgram, prepare,
+};
 use fog_types::{Limits, Percent};
 
 /// Length of a clock tick of `/proc`: a hundredth of a second on every Linux.
@@ -20,13 +22,18 @@ pub(crate) fn is_full() -> bool {
 
 /// Worker program whose processes can be found by this mark among those of other tests.
 pub(crate) fn program(mark: &str) -> WorkerProgram {
-    WorkerProgram::Process { path: env!("CARGO_BIN_EXE_fog-worker-for-tests").into(), args: vec![WORKER_ARGUMENT.into(), mark.into()] }
+    WorkerProgram::Process {
+        path: env!("CARGO_BIN_EXE_fog-worker-for-tests").into(),
+        args: vec![WORKER_ARGUMENT.into(), mark.into()],
+    }
 }
 
 /// Ids of the processes of [`program`] with this mark.
 pub(crate) fn marked(mark: &str) -> Vec<u32> {
     let ended_by = format!("\0{mark}\0");
-    let is_marked = |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(ended_by.as_bytes()));
+    let is_marked = |pid: &u32| {
+        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(ended_by.as_bytes()))
+    };
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_marked).collect()
 }
@@ -124,7 +131,9 @@ pub(crate) fn module(body: &str) -> String {
 
 /// Module that repeats `body` for ever, after `first`.
 pub(crate) fn for_ever(first: &str, body: &str) -> String {
-    module(&format!("(func (export \"_start\") (local $a i32) (local $b i32) (local $i i32) {first} (loop $again {body} (br $again)))"))
+    module(&format!(
+        "(func (export \"_start\") (local $a i32) (local $b i32) (local $i i32) {first} (loop $again {body} (br $again)))"
+    ))
 }
 
 /// Folder with one module that a worker has compiled.
@@ -185,7 +194,11 @@ pub(crate) async fn measure(spec: TaskSpec) -> Measured {
 }
 
 /// Runs a task from a checkpoint, and also returns the last checkpoint that it made.
-pub(crate) async fn measure_from(program: &WorkerProgram, spec: TaskSpec, from: Option<Vec<u8>>) -> (Measured, Vec<u8>) {
+pub(crate) async fn measure_from(
+    program: &WorkerProgram,
+    spec: TaskSpec,
+    from: Option<Vec<u8>>,
+) -> (Measured, Vec<u8>) {
     let mut worker = Worker::spawn(program, spec, from).unwrap();
     let pid = worker.pid().unwrap();
     let (resident, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
@@ -206,7 +219,9 @@ pub(crate) async fn measure_from(program: &WorkerProgram, spec: TaskSpec, from: 
     let report = loop {
         let event = worker.events.recv().await.expect("a last event");
         match event {
-            WorkerEvent::Message(FromWorker::Started) => (begun, used_before) = (Instant::now(), processor_time(pid).unwrap_or_default()),
+            WorkerEvent::Message(FromWorker::Started) => {
+                (begun, used_before) = (Instant::now(), processor_time(pid).unwrap_or_default())
+            }
             WorkerEvent::Message(FromWorker::File { .. }) => files += 1,
             WorkerEvent::Message(FromWorker::Done(report)) => break report,
             WorkerEvent::Message(FromWorker::State(piece)) => arriving.extend(piece),

@@ -9,7 +9,8 @@ use std::hint::black_box;
 pub extern "C" fn kernel_matmul(rounds: u32) -> u64 {
     const N: usize = 400;
     let entry = |i: usize| ((i * 7919) % 1000) as f64 / 1000.0;
-    let (a, b): (Vec<f64>, Vec<f64>) = ((0..N * N).map(entry).collect(), (0..N * N).map(|i| entry(i + 13)).collect());
+    let (a, b): (Vec<f64>, Vec<f64>) =
+        ((0..N * N).map(entry).collect(), (0..N * N).map(|i| entry(i + 13)).collect());
     let mut check = 0_u64;
     for _ in 0..rounds {
         let mut c = vec![0.0; N * N];
@@ -29,7 +30,16 @@ pub extern "C" fn kernel_matmul(rounds: u32) -> u64 {
 /// additions in registers.
 #[unsafe(no_mangle)]
 pub extern "C" fn kernel_hash(rounds: u32) -> u64 {
-    let mut state: [u32; 8] = [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+    let mut state: [u32; 8] = [
+        0x6a09_e667,
+        0xbb67_ae85,
+        0x3c6e_f372,
+        0xa54f_f53a,
+        0x510e_527f,
+        0x9b05_688c,
+        0x1f83_d9ab,
+        0x5be0_cd19,
+    ];
     for block in 0..rounds.wrapping_mul(250_000) {
         let mut w = [0u32; 64];
         for (i, word) in w.iter_mut().take(16).enumerate() {
@@ -44,7 +54,11 @@ pub extern "C" fn kernel_hash(rounds: u32) -> u64 {
         let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = state;
         for word in w {
             let s1 = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
-            let t1 = h.wrapping_add(s1).wrapping_add((e & f) ^ (!e & g)).wrapping_add(0x428a_2f98).wrapping_add(word);
+            let t1 = h
+                .wrapping_add(s1)
+                .wrapping_add((e & f) ^ (!e & g))
+                .wrapping_add(0x428a_2f98)
+                .wrapping_add(word);
             let s0 = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
             let t2 = s0.wrapping_add((a & b) ^ (a & c) ^ (b & c));
             (h, g, f, e, d, c, b, a) = (g, f, e, d.wrapping_add(t1), c, b, a, t1.wrapping_add(t2));
@@ -163,10 +177,15 @@ pub extern "C" fn kernel_jacobi(rounds: u32) -> u64 {
     let mut to = from.clone();
     for _ in 0..rounds.wrapping_mul(100) {
         for row in 1..N - 1 {
-            let (above, here, below) = (&from[(row - 1) * N..row * N], &from[row * N..(row + 1) * N], &from[(row + 1) * N..(row + 2) * N]);
+            let (above, here, below) = (
+                &from[(row - 1) * N..row * N],
+                &from[row * N..(row + 1) * N],
+                &from[(row + 1) * N..(row + 2) * N],
+            );
             let out = &mut to[row * N..(row + 1) * N];
             for column in 1..N - 1 {
-                out[column] = 0.2 * (here[column] + here[column - 1] + here[column + 1] + above[column] + below[column]);
+                out[column] = 0.2
+                    * (here[column] + here[column - 1] + here[column + 1] + above[column] + below[column]);
             }
         }
         std::mem::swap(&mut from, &mut to);
@@ -180,7 +199,11 @@ pub extern "C" fn kernel_lu(rounds: u32) -> u64 {
     const N: usize = 300;
     let mut check = 0_u64;
     for round in 0..rounds.wrapping_mul(8) {
-        let mut a: Vec<f64> = (0..N * N).map(|i| ((i * 7 + round as usize) % 113) as f64 / 113.0 + if i / N == i % N { N as f64 } else { 0.0 }).collect();
+        let mut a: Vec<f64> = (0..N * N)
+            .map(|i| {
+                ((i * 7 + round as usize) % 113) as f64 / 113.0 + if i / N == i % N { N as f64 } else { 0.0 }
+            })
+            .collect();
         for k in 0..N {
             for i in k + 1..N {
                 let (top, rest) = a.split_at_mut(i * N);
@@ -203,7 +226,9 @@ pub extern "C" fn kernel_floyd(rounds: u32) -> u64 {
     const N: usize = 300;
     let mut check = 0_u64;
     for round in 0..rounds.wrapping_mul(8) {
-        let mut paths: Vec<u32> = (0..N * N).map(|i| ((i as u32).wrapping_mul(2_654_435_761).wrapping_add(round) >> 12) % 1000 + 1).collect();
+        let mut paths: Vec<u32> = (0..N * N)
+            .map(|i| ((i as u32).wrapping_mul(2_654_435_761).wrapping_add(round) >> 12) % 1000 + 1)
+            .collect();
         for k in 0..N {
             let through = paths[k * N..(k + 1) * N].to_vec();
             for i in 0..N {
@@ -244,7 +269,15 @@ pub extern "C" fn kernel_bodies(rounds: u32) -> u64 {
     }
     let mut bodies = [0, 1, 2, 3, 4].map(|n| {
         let n = f64::from(n);
-        [n * 3.1, 1.0 + n * 1.7, n * 0.3 - 0.5, 0.1 * n, 0.3 - 0.05 * n, 0.02, if n == 0.0 { 39.0 } else { 0.01 * n }]
+        [
+            n * 3.1,
+            1.0 + n * 1.7,
+            n * 0.3 - 0.5,
+            0.1 * n,
+            0.3 - 0.05 * n,
+            0.02,
+            if n == 0.0 { 39.0 } else { 0.01 * n },
+        ]
     });
     for _ in 0..rounds.wrapping_mul(400_000) {
         step(black_box(&mut bodies));
@@ -278,7 +311,9 @@ pub extern "C" fn kernel_coremark(rounds: u32) -> u64 {
     // None would mean as many as fit in ten seconds.
     let iterations = rounds.max(1).wrapping_mul(4_000);
     let done = coremark::run(&coremark::Config { iterations, ..coremark::Config::default() });
-    [done.crclist, done.crcmatrix, done.crcstate, done.crcfinal].into_iter().fold(0, |check, sum| check << 16 | u64::from(sum))
+    [done.crclist, done.crcmatrix, done.crcstate, done.crcfinal]
+        .into_iter()
+        .fold(0, |check, sum| check << 16 | u64::from(sum))
 }
 
 fn main() -> std::process::ExitCode {
@@ -299,7 +334,9 @@ fn main() -> std::process::ExitCode {
         Some("scan") => kernel_scan,
         Some("coremark") => kernel_coremark,
         _ => {
-            eprintln!("usage: kernels matmul|hash|sieve|collatz|sort|fib|saxpy|adler|jacobi|lu|floyd|bodies|scan|coremark [ROUNDS]");
+            eprintln!(
+                "usage: kernels matmul|hash|sieve|collatz|sort|fib|saxpy|adler|jacobi|lu|floyd|bodies|scan|coremark [ROUNDS]"
+            );
             return std::process::ExitCode::from(2);
         }
     };

@@ -7,10 +7,14 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let numbers: Vec<u32> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
     let &[part, size] = numbers.as_slice() else {
-        eprintln!("usage: lucas-lehmer PART SIZE\ntests the exponents from PART × SIZE up to (PART + 1) × SIZE");
+        eprintln!(
+            "usage: lucas-lehmer PART SIZE\ntests the exponents from PART × SIZE up to (PART + 1) × SIZE"
+        );
         return ExitCode::from(2);
     };
-    let (Some(from), Some(to)) = (part.checked_mul(size), part.checked_add(1).and_then(|next| next.checked_mul(size))) else {
+    let (Some(from), Some(to)) =
+        (part.checked_mul(size), part.checked_add(1).and_then(|next| next.checked_mul(size)))
+    else {
         eprintln!("these numbers are too large");
         return ExitCode::from(2);
     };

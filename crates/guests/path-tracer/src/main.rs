@@ -53,7 +53,9 @@ fn render(o: &Options) -> Result<(), Box<dyn std::error::Error>> {
                 sum = sum + radiance(u, v, &mut random);
             }
             let mean = sum * (1.0 / f64::from(o.samples));
-            pixels.extend([mean.x, mean.y, mean.z].map(|c| (c.clamp(0.0, 1.0).powf(1.0 / 2.2) * 255.0 + 0.5) as u8));
+            pixels.extend(
+                [mean.x, mean.y, mean.z].map(|c| (c.clamp(0.0, 1.0).powf(1.0 / 2.2) * 255.0 + 0.5) as u8),
+            );
         }
         if let Some(file) = &mut progress {
             let _ = writeln!(file, "{:.1}", 100.0 * f64::from(y - top + 1) / f64::from(o.size));

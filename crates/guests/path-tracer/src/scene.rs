@@ -54,7 +54,13 @@ const SCENE: [Sphere; 9] = [
     sphere(-0.6, 0.22, 1.2, 0.22, Vector::new(0.75, 0.15, 0.25), Surface::Matte),
     sphere(-0.1, 0.16, 1.5, 0.16, WHITE, Surface::Mirror),
     sphere(0.2, 1.1, -2.4, 1.1, Vector::new(0.3, 0.35, 0.6), Surface::Matte),
-    Sphere { centre: Vector::new(-2.5, 5.5, 3.0), radius: 1.2, colour: Vector::ZERO, glow: Vector::new(11.0, 10.0, 8.5), surface: Surface::Matte },
+    Sphere {
+        centre: Vector::new(-2.5, 5.5, 3.0),
+        radius: 1.2,
+        colour: Vector::ZERO,
+        glow: Vector::new(11.0, 10.0, 8.5),
+        surface: Surface::Matte,
+    },
 ];
 
 impl Sphere {
@@ -80,7 +86,10 @@ fn trace(mut from: Vector, mut towards: Vector, random: &mut Random) -> Vector {
     let mut light = Vector::ZERO;
     let mut through = Vector::new(1.0, 1.0, 1.0);
     for _ in 0..MAX_BOUNCES {
-        let nearest = SCENE.iter().filter_map(|s| s.hit(from, towards).map(|t| (t, s))).min_by(|a, b| a.0.total_cmp(&b.0));
+        let nearest = SCENE
+            .iter()
+            .filter_map(|s| s.hit(from, towards).map(|t| (t, s)))
+            .min_by(|a, b| a.0.total_cmp(&b.0));
         let Some((distance, ball)) = nearest else {
             return light + through.tint(sky(towards));
         };
@@ -125,5 +134,9 @@ fn refract(d: Vector, n: Vector, entering: bool, random: &mut Random) -> Vector 
     let k = 1.0 - ratio * ratio * (1.0 - cos * cos);
     let base = ((1.0 - ratio) / (1.0 + ratio)).powi(2);
     let mirrored = base + (1.0 - base) * (1.0 - cos).powi(5);
-    if k < 0.0 || random.next() < mirrored { reflect(d, n) } else { (d * ratio + n * (ratio * cos - k.sqrt())).unit() }
+    if k < 0.0 || random.next() < mirrored {
+        reflect(d, n)
+    } else {
+        (d * ratio + n * (ratio * cos - k.sqrt())).unit()
+    }
 }

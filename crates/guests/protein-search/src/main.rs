@@ -52,7 +52,8 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--top" => options.top = value.parse().map_err(|_| format!("'{value}' is not a number"))?,
             "--part" => {
                 let (i, n) = value.split_once('/').ok_or("--part is I/N")?;
-                options.part = (i.parse().map_err(|_| "--part is I/N")?, n.parse().map_err(|_| "--part is I/N")?);
+                options.part =
+                    (i.parse().map_err(|_| "--part is I/N")?, n.parse().map_err(|_| "--part is I/N")?);
                 if options.part.0 >= options.part.1 {
                     return Err("--part counts from 0 to N-1".to_owned());
                 }

@@ -35,7 +35,10 @@ const DISPATCHED: [&str; 19] = [
 const ENGINE: &str = "crates/fog-engine/src/";
 pub(crate) const SUBSYSTEMS: [&str; 6] = ["duty", "tasks", "network", "exchange", "chat", "payments"];
 /// First words of a doc comment that leave its subject out.
-const NO_SUBJECT: [&str; 16] = ["what", "who", "which", "whose", "whom", "where", "it", "its", "they", "their", "them", "that", "these", "those", "he", "she"];
+const NO_SUBJECT: [&str; 16] = [
+    "what", "who", "which", "whose", "whom", "where", "it", "its", "they", "their", "them", "that", "these",
+    "those", "he", "she",
+];
 
 /// Checks one file.
 ///
@@ -62,7 +65,10 @@ fn subsystem_of(path: &str) -> Option<&'static str> {
 
 /// Whether a whole file is test code.
 pub(crate) fn is_test(path: &str) -> bool {
-    path.starts_with("tests/") || path.contains("/tests/") || path.contains("/benches/") || path.ends_with("tests.rs")
+    path.starts_with("tests/")
+        || path.contains("/tests/")
+        || path.contains("/benches/")
+        || path.ends_with("tests.rs")
 }
 
 struct Checker<'a> {
@@ -84,7 +90,8 @@ impl Checker<'_> {
         let name = signature.ident.to_string();
         let changes = matches!(signature.inputs.first(), Some(syn::FnArg::Receiver(receiver)) if receiver.mutability.is_some() && receiver.reference.is_some());
         if changes && QUESTIONS.iter().any(|begin| name.starts_with(begin)) {
-            let message = format!("`{name}` is named like a question and takes `&mut self`: name what it changes");
+            let message =
+                format!("`{name}` is named like a question and takes `&mut self`: name what it changes");
             self.add("question-changes", &name, signature.ident.span().start().line, message, 1);
         }
     }
@@ -93,7 +100,9 @@ impl Checker<'_> {
     fn names(&mut self, module: &syn::Ident) {
         let Some(own) = subsystem_of(self.path).filter(|_| !is_test(self.path)) else { return };
         let Some(other) = SUBSYSTEMS.into_iter().find(|name| module == name && *name != own) else { return };
-        let message = format!("`{own}` names `{other}`: what one subsystem learns goes to another through the event loop");
+        let message = format!(
+            "`{own}` names `{other}`: what one subsystem learns goes to another through the event loop"
+        );
         self.add("subsystems", other, module.span().start().line, message, 1);
     }
 
@@ -101,7 +110,10 @@ impl Checker<'_> {
     fn docs(&mut self, attrs: &[syn::Attribute], item: &str) {
         let Some((first, line)) = attrs.iter().find_map(doc) else { return };
         let words: Vec<&str> = first.split_whitespace().collect();
-        let begin = words.first().map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase()).unwrap_or_default();
+        let begin = words
+            .first()
+            .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase())
+            .unwrap_or_default();
         let problem = if words.len() == 1 && !first.contains('`') && first.ends_with('.') {
             "is one word"
         } else if NO_SUBJECT.contains(&begin.as_str()) {
@@ -125,7 +137,9 @@ fn doc(attr: &syn::Attribute) -> Option<(String, usize)> {
 }
 
 pub(crate) fn is_for_tests(attrs: &[syn::Attribute]) -> bool {
-    attrs.iter().any(|attr| attr.path().is_ident("cfg") && attr.parse_args::<syn::Ident>().is_ok_and(|what| what == "test"))
+    attrs.iter().any(|attr| {
+        attr.path().is_ident("cfg") && attr.parse_args::<syn::Ident>().is_ok_and(|what| what == "test")
+    })
 }
 
 /// Name of an enum in [`DISPATCHED`] of which a pattern names a variant.
@@ -168,7 +182,10 @@ impl<'ast> Visit<'ast> for Checker<'_> {
             _ => (&[], String::new()),
         };
         self.docs(attrs, &name);
-        let is_named = matches!(item, syn::Item::Fn(_) | syn::Item::Struct(_) | syn::Item::Enum(_) | syn::Item::Trait(_));
+        let is_named = matches!(
+            item,
+            syn::Item::Fn(_) | syn::Item::Struct(_) | syn::Item::Enum(_) | syn::Item::Trait(_)
+        );
         if is_named {
             self.inside.push(name);
         }
@@ -242,7 +259,8 @@ impl<'ast> Visit<'ast> for Checker<'_> {
         let rest = found.arms.iter().find(|arm| matches!(arm.pat, syn::Pat::Wild(_)) && arm.guard.is_none());
         if let (Some(name), Some(rest)) = (enumeration, rest) {
             let item = self.inside.last().cloned().unwrap_or_default();
-            let message = format!("a new variant of `{name}` would fall into `_ =>` in `{item}`: name every variant");
+            let message =
+                format!("a new variant of `{name}` would fall into `_ =>` in `{item}`: name every variant");
             self.add("catch-all", &item, rest.span().start().line, message, 1);
         }
         visit::visit_expr_match(self, found);

@@ -14,7 +14,10 @@ fn one(rule: &str, item: &str) -> Vec<(String, String)> {
 fn a_question_that_changes_something_is_found() {
     let planted = "impl A { fn is_open(&mut self) -> bool { true } fn open(&mut self) {} fn is_shut(&self) -> bool { true } }";
     assert_eq!(broken("crates/a/src/lib.rs", planted), one("question-changes", "is_open"));
-    assert_eq!(broken("crates/a/src/lib.rs", "trait A { fn may_go(&mut self) -> bool; }"), one("question-changes", "may_go"));
+    assert_eq!(
+        broken("crates/a/src/lib.rs", "trait A { fn may_go(&mut self) -> bool; }"),
+        one("question-changes", "may_go")
+    );
 }
 
 #[test]
@@ -38,16 +41,22 @@ fn a_doc_comment_without_a_subject_is_found() {
     ] {
         assert_eq!(broken("crates/a/src/lib.rs", planted), one("doc-subject", item), "{planted}");
     }
-    assert!(broken("crates/a/src/lib.rs", "/// Number of jobs.\nstruct A { /// `true`.\n b: u8 }").is_empty());
+    assert!(
+        broken("crates/a/src/lib.rs", "/// Number of jobs.\nstruct A { /// `true`.\n b: u8 }").is_empty()
+    );
 }
 
 #[test]
 fn a_catch_all_in_a_dispatch_is_found() {
     let planted = "fn a(c: Command) { match c { Command::Start => {}, _ => {} } }";
     assert_eq!(broken("crates/a/src/lib.rs", planted), one("catch-all", "a"));
-    let nested = "fn a(c: Command) { match c { fog_api::Command::Start { id } | Command::Stop => {}, _ => {} } }";
+    let nested =
+        "fn a(c: Command) { match c { fog_api::Command::Start { id } | Command::Stop => {}, _ => {} } }";
     assert_eq!(broken("crates/a/src/lib.rs", nested), one("catch-all", "a"));
-    for fine in ["fn a(c: Command) { match c { Command::Start => {}, Command::Stop => {} } }", "fn a(c: u8) { match c { 1 => {}, _ => {} } }"] {
+    for fine in [
+        "fn a(c: Command) { match c { Command::Start => {}, Command::Stop => {} } }",
+        "fn a(c: u8) { match c { 1 => {}, _ => {} } }",
+    ] {
         assert!(broken("crates/a/src/lib.rs", fine).is_empty(), "{fine}");
     }
 }

@@ -23,7 +23,9 @@ pub fn Attachment(row: i64, file: ChatFileView, grown: Callback<()>) -> impl Int
             if let Some(place) = place.get() {
                 let mime = mime.clone();
                 // The page may have changed by the time the file is read.
-                bridge::when_in_sight(&place, move || spawn_local(async move { drop(source.try_set(Some(read(row, &mime).await))) }));
+                bridge::when_in_sight(&place, move || {
+                    spawn_local(async move { drop(source.try_set(Some(read(row, &mime).await))) })
+                });
             }
         });
     }
@@ -35,13 +37,19 @@ pub fn Attachment(row: i64, file: ChatFileView, grown: Callback<()>) -> impl Int
                 Err(error) => return say_error(&error),
             };
             match bridge::call(Command::Chat(ChatCommand::Save { row, folder })).await {
-                Ok(Reply::Exported { files, .. }) => say(false, words().with("chat-exported", &[("path", files.join(", ").into())])),
+                Ok(Reply::Exported { files, .. }) => {
+                    say(false, words().with("chat-exported", &[("path", files.join(", ").into())]))
+                }
                 Ok(_) => {}
                 Err(error) => say_error(&error),
             }
         });
     };
-    let save_label = move || name.with_value(|name| words().with("chat-save", &[("name", name.as_str().into()), ("size", words().bytes(size).into())]));
+    let save_label = move || {
+        name.with_value(|name| {
+            words().with("chat-save", &[("name", name.as_str().into()), ("size", words().bytes(size).into())])
+        })
+    };
     // The content does not match its name, or is of a format that this system does not know.
     let broken = Callback::new(move |()| source.set(Some(Err(t("chat-file-other")))));
     let saver = move || {
@@ -49,7 +57,8 @@ pub fn Attachment(row: i64, file: ChatFileView, grown: Callback<()>) -> impl Int
             <button class="save" on:click=save><Icon icon=lu::LuDownload width="16" height="16" attr:aria-hidden="true" /> {save_label}</button>
         }
     };
-    let shown = move || match (sort, source.get()) {
+    let shown = move || {
+        match (sort, source.get()) {
         (Sort::Other, _) => saver().into_any(),
         (_, Some(Err(problem))) => view! { <p class="meta">{problem}</p> {saver()} }.into_any(),
         (Sort::Picture, source) => view! { <Picture url=source.and_then(Result::ok) name saver=move || saver().into_any() broken grown /> }.into_any(),
@@ -58,6 +67,7 @@ pub fn Attachment(row: i64, file: ChatFileView, grown: Callback<()>) -> impl Int
             view! { <audio controls preload="metadata" src=url aria-label=move || t("chat-a-sound") on:error=move |_| { broken.try_run(()); }></audio> }
                 .into_any()
         }
+    }
     };
     view! { <div class="attachment" data-sort=sort.word() node_ref=place>{shown}</div> }
 }
@@ -73,8 +83,11 @@ fn Picture(
     grown: Callback<()>,
 ) -> impl IntoView {
     let dialog = NodeRef::<Dialog>::new();
-    let label = move || name.with_value(|name| words().with("chat-picture", &[("name", name.as_str().into())]));
-    let Some(url) = url else { return view! { <div class="photo" role="img" aria-label=label></div> }.into_any() };
+    let label =
+        move || name.with_value(|name| words().with("chat-picture", &[("name", name.as_str().into())]));
+    let Some(url) = url else {
+        return view! { <div class="photo" role="img" aria-label=label></div> }.into_any();
+    };
     let open = move |_| {
         if let Some(dialog) = dialog.get_untracked() {
             // An error means that the dialog is open already.

@@ -18,7 +18,8 @@ const MOST: usize = 512;
 /// Greatest number of notes of one device.
 const MINE: usize = 5;
 /// Times for which a note stays, in hours, each with the key of its word.
-const STAYS: [(u32, &str); 4] = [(6, "chat-board-6h"), (24, "chat-board-day"), (72, "chat-board-3days"), (168, "chat-board-week")];
+const STAYS: [(u32, &str); 4] =
+    [(6, "chat-board-6h"), (24, "chat-board-day"), (72, "chat-board-3days"), (168, "chat-board-week")];
 
 /// Opens the board beside the thread.
 #[component]
@@ -40,7 +41,8 @@ pub fn Opener(view: Memo<ChatView>) -> impl IntoView {
 #[component]
 pub fn Board(view: Memo<ChatView>) -> impl IntoView {
     let notes = Memo::new(move |_| view.with(|view| view.board.clone()));
-    let has_room = Memo::new(move |_| notes.with(|notes| notes.iter().filter(|note| note.is_mine).count() < MINE));
+    let has_room =
+        Memo::new(move |_| notes.with(|notes| notes.iter().filter(|note| note.is_mine).count() < MINE));
     view! {
         <p class="meta">{move || t("chat-board-why")}</p>
         <Show when=move || has_room.get() fallback=|| view! { <p class="meta" role="status">{move || t("chat-board-full")}</p> }><Form /></Show>
@@ -62,11 +64,15 @@ fn NoteLine(note: NoteView, view: Memo<ChatView>) -> impl IntoView {
         // Nobody here has met the author: the name is unverified.
         view! { <span class="author">{name}</span> <span class="meta">{move || t("chat-board-stranger")}</span> }.into_any()
     } else {
-        let (class, shown) = (format!("plain author {}", hue(&author)), view.with_untracked(|view| name_of(&author, &view.people)));
+        let (class, shown) = (
+            format!("plain author {}", hue(&author)),
+            view.with_untracked(|view| name_of(&author, &view.people)),
+        );
         view! { <button class=class on:click=move |_| ui().talk.beside.set(Beside::Person(author.clone()))>{shown}</button> }.into_any()
     };
     let ago = move || words().ago(at_ms, ui().now.get());
-    let until = move || words().with("chat-board-until", &[("when", exact(until_ms, words().language()).into())]);
+    let until =
+        move || words().with("chat-board-until", &[("when", exact(until_ms, words().language()).into())]);
     view! {
         <li class="stack tight" id=line>
             <p class="row spread tight"><span class="row tight grow">{whose}</span> <span class="meta">{ago}</span></p>
@@ -97,7 +103,11 @@ fn Form() -> impl IntoView {
             return;
         }
         is_busy.set(true);
-        let command = Command::Chat(ChatCommand::Post { text: text.get_untracked(), is_urgent: is_urgent.get_untracked(), hours: hours.get_untracked() });
+        let command = Command::Chat(ChatCommand::Post {
+            text: text.get_untracked(),
+            is_urgent: is_urgent.get_untracked(),
+            hours: hours.get_untracked(),
+        });
         spawn_local(async move {
             match bridge::call(command).await {
                 Ok(Reply::Text(_)) => {
@@ -111,8 +121,14 @@ fn Form() -> impl IntoView {
             is_busy.try_set(false);
         });
     };
-    let left =
-        move || (used.get() > MOST * 3 / 4).then(|| words().with("chat-room-left", &[("used", (used.get() as f64).into()), ("most", (MOST as f64).into())]));
+    let left = move || {
+        (used.get() > MOST * 3 / 4).then(|| {
+            words().with(
+                "chat-room-left",
+                &[("used", (used.get() as f64).into()), ("most", (MOST as f64).into())],
+            )
+        })
+    };
     view! {
         <form class="stack" on:submit=post>
             <label class="stack tight"><span>{move || t("chat-board-text")}</span>

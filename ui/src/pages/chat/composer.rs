@@ -23,7 +23,9 @@ pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
     let is_busy = RwSignal::new(false);
     let field = NodeRef::<Textarea>::new();
     let with = StoredValue::new(with);
-    let text = Memo::new(move |_| with.with_value(|with| drafts.with(|drafts| drafts.get(with).cloned().unwrap_or_default())));
+    let text = Memo::new(move |_| {
+        with.with_value(|with| drafts.with(|drafts| drafts.get(with).cloned().unwrap_or_default()))
+    });
     let write = move |text: String| {
         let with = with.get_value();
         drafts.update(|drafts| {
@@ -36,7 +38,13 @@ pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
     };
     // Unknown for people who are away; the file waits like a text.
     let takes_files = Memo::new(move |_| {
-        with.with_value(|with| view.with(|view| !view.people.iter().any(|person| person.id == *with && person.link != PersonLink::Gone && !person.takes_files)))
+        with.with_value(|with| {
+            view.with(|view| {
+                !view.people.iter().any(|person| {
+                    person.id == *with && person.link != PersonLink::Gone && !person.takes_files
+                })
+            })
+        })
     });
     // The field grows with the text, also when a program changed it.
     Effect::new(move |_| {
@@ -61,7 +69,9 @@ pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
         is_busy.set(true);
         let to = with.get_value();
         spawn_local(async move {
-            let sent = said(bridge::call(Command::Chat(ChatCommand::Say { to: to.clone(), text: text.clone() })).await);
+            let sent = said(
+                bridge::call(Command::Chat(ChatCommand::Say { to: to.clone(), text: text.clone() })).await,
+            );
             // A refused text stays in the field, as does text typed meanwhile.
             if sent {
                 drafts.update(|drafts| drafts.retain(|whose, draft| *whose != to || *draft != text));
@@ -77,7 +87,10 @@ pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
         is_busy.set(true);
         let to = with.get_value();
         spawn_local(async move {
-            said(bridge::call(Command::Chat(ChatCommand::Give { to, name: given.name, base64: given.base64 })).await);
+            said(
+                bridge::call(Command::Chat(ChatCommand::Give { to, name: given.name, base64: given.base64 }))
+                    .await,
+            );
             is_busy.try_set(false);
         });
     });
@@ -106,7 +119,8 @@ pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
             "chat-say-private"
         })
     };
-    let room = move || (!is_room && !is_group).then(|| text.with(|text| room_words(&words(), text))).flatten();
+    let room =
+        move || (!is_room && !is_group).then(|| text.with(|text| room_words(&words(), text))).flatten();
     view! {
         <div class="composer">
             <Show when=move || !commands.with(Vec::is_empty)>
@@ -138,7 +152,10 @@ pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
 pub fn refusal(refused: &Refused) -> String {
     let words = words();
     match refused {
-        Refused::TooLarge(size) => words.with("chat-file-large", &[("size", words.bytes(*size).into()), ("most", words.bytes(MAX_FILE).into())]),
+        Refused::TooLarge(size) => words.with(
+            "chat-file-large",
+            &[("size", words.bytes(*size).into()), ("most", words.bytes(MAX_FILE).into())],
+        ),
         Refused::Unreadable => words.t("chat-file-unreadable"),
     }
 }

@@ -63,7 +63,8 @@ pub fn short_id(id: &str) -> &str {
 pub fn name_of(id: &str, people: &[PersonView]) -> String {
     let person = people.iter().find(|person| person.id == id);
     // An older engine gives only the nickname.
-    let name = person.and_then(|person| [&person.label, &person.nickname].into_iter().find(|name| !name.is_empty()));
+    let name =
+        person.and_then(|person| [&person.label, &person.nickname].into_iter().find(|name| !name.is_empty()));
     name.cloned().unwrap_or_else(|| short_id(id).to_owned())
 }
 
@@ -134,7 +135,10 @@ pub fn room_words(words: &Words, text: &str) -> Option<String> {
     }
     match text.len() {
         0..NEAR_LIMIT => None,
-        used @ NEAR_LIMIT..=MAX_PRIVATE => Some(words.with("chat-room-left", &[("used", (used as f64).into()), ("most", (MAX_PRIVATE as f64).into())])),
+        used @ NEAR_LIMIT..=MAX_PRIVATE => Some(words.with(
+            "chat-room-left",
+            &[("used", (used as f64).into()), ("most", (MAX_PRIVATE as f64).into())],
+        )),
         _ => Some(words.with("chat-in-pieces", &[("n", (pieces(text, MAX_PRIVATE) as f64).into())])),
     }
 }
@@ -191,7 +195,11 @@ pub fn commands_for(typed: &str) -> Vec<(&'static str, &'static str)> {
     let is_whole = typed.len() > verb.len();
     let fits = |command: &str| {
         let name = command.trim_end_matches([' ', '@']);
-        if is_whole { name == verb } else { name.starts_with(verb) || (verb.len() > 2 && "/help".starts_with(verb)) }
+        if is_whole {
+            name == verb
+        } else {
+            name.starts_with(verb) || (verb.len() > 2 && "/help".starts_with(verb))
+        }
     };
     COMMANDS.into_iter().filter(|(command, _)| fits(command)).collect()
 }
@@ -209,11 +217,18 @@ mod tests {
     #[test]
     fn two_of_the_same_name_are_told_apart_and_who_has_none_has_an_id() {
         let called = |id: &str, label: &str| PersonView { label: label.to_owned(), ..person(id, "anna") };
-        let people = [called("12ab34cd56ef7890", "anna#12ab"), called("ffff34cd56ef7890", "anna#ffff"), person("0000111122223333", "")];
+        let people = [
+            called("12ab34cd56ef7890", "anna#12ab"),
+            called("ffff34cd56ef7890", "anna#ffff"),
+            person("0000111122223333", ""),
+        ];
         let names: Vec<_> = people.iter().map(|person| name_of(&person.id, &people)).collect();
         assert_eq!(names, ["anna#12ab", "anna#ffff", "00001111"]);
         // An older engine gives no labels.
-        assert_eq!((name_of("1", &[person("1", "anna")]), name_of("77", &people)), ("anna".to_owned(), "77".to_owned()));
+        assert_eq!(
+            (name_of("1", &[person("1", "anna")]), name_of("77", &people)),
+            ("anna".to_owned(), "77".to_owned())
+        );
     }
 
     #[test]
@@ -226,14 +241,23 @@ mod tests {
     #[test]
     fn a_fingerprint_is_read_in_groups_of_four() {
         assert_eq!(groups("0123456789abcdef"), ["0123", "4567", "89ab", "cdef"]);
-        assert_eq!((groups(&"0".repeat(64)).len(), groups("").len(), groups("01234")), (16, 0, vec!["0123".to_owned(), "4".to_owned()]));
+        assert_eq!(
+            (groups(&"0".repeat(64)).len(), groups("").len(), groups("01234")),
+            (16, 0, vec!["0123".to_owned(), "4".to_owned()])
+        );
     }
 
     #[test]
     fn days_and_times_are_those_of_the_place() {
         let noon = 20_000 * DAY_MS + 12 * 60 * MINUTE_MS;
-        assert_eq!((clock(noon, 0), clock(noon, 330), clock(noon, -13 * 60)), ("12:00".to_owned(), "17:30".to_owned(), "23:00".to_owned()));
-        assert_eq!((day_of(noon, 0), day_of(noon, 12 * 60), day_of(noon, -13 * 60), day_of(-1, 0)), (20_000, 20_001, 19_999, -1));
+        assert_eq!(
+            (clock(noon, 0), clock(noon, 330), clock(noon, -13 * 60)),
+            ("12:00".to_owned(), "17:30".to_owned(), "23:00".to_owned())
+        );
+        assert_eq!(
+            (day_of(noon, 0), day_of(noon, 12 * 60), day_of(noon, -13 * 60), day_of(-1, 0)),
+            (20_000, 20_001, 19_999, -1)
+        );
         let words = Words::new("en");
         let said = [20_000, 19_999, 19_998, 20_001].map(|day| day_words(&words, day, 20_000));
         assert_eq!(said, [Some("Today".to_owned()), Some("Yesterday".to_owned()), None, None]);
@@ -250,7 +274,11 @@ mod tests {
             ..ChatMessage::default()
         };
         assert_eq!(
-            [line(&words, &message("", "a")), line(&words, &message("a", "a")), line(&words, &message("a", ""))],
+            [
+                line(&words, &message("", "a")),
+                line(&words, &message("a", "a")),
+                line(&words, &message("a", ""))
+            ],
             ["anna: one two", "one two", "You: one two"]
         );
         let file = ChatFileView { name: "x.webp".to_owned(), mime: "image/webp".to_owned(), size: 1 };
@@ -262,7 +290,10 @@ mod tests {
     fn bytes_count_and_not_letters() {
         let words = Words::new("en");
         let said = |text: &str| room_words(&words, text);
-        assert_eq!((said(""), said(&"a".repeat(199)), said(&format!("/msg @anna {}", "a".repeat(300)))), (None, None, None));
+        assert_eq!(
+            (said(""), said(&"a".repeat(199)), said(&format!("/msg @anna {}", "a".repeat(300)))),
+            (None, None, None)
+        );
         assert_eq!(said(&"ä".repeat(110)), Some("220 of 255 bytes".to_owned()));
         assert_eq!(said(&format!(" {} ", "a".repeat(255))), Some("255 of 255 bytes".to_owned()));
         assert!(said(&"ä".repeat(128)).is_some_and(|text| text.contains('2')));
@@ -270,26 +301,49 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_at_spaces_else_between_letters() {
-        assert_eq!((pieces("", 255), pieces(&"a".repeat(255), 255), pieces(&"a".repeat(256), 255)), (0, 1, 2));
+        assert_eq!(
+            (pieces("", 255), pieces(&"a".repeat(255), 255), pieces(&"a".repeat(256), 255)),
+            (0, 1, 2)
+        );
         // A piece holds 85 characters of three bytes, or 63 of four bytes.
-        assert_eq!((pieces(&"字".repeat(85), 255), pieces(&"字".repeat(86), 255), pieces(&"🦊".repeat(127), 255)), (1, 2, 3));
+        assert_eq!(
+            (pieces(&"字".repeat(85), 255), pieces(&"字".repeat(86), 255), pieces(&"🦊".repeat(127), 255)),
+            (1, 2, 3)
+        );
         assert_eq!((pieces("🦊🦊", 1), pieces("one two three", 8), pieces("a bcdefghijk", 8)), (2, 2, 2));
     }
 
     #[test]
     fn a_name_alone_after_msg_opens_a_thread() {
         let called = |id: &str, label: &str| PersonView { label: label.to_owned(), ..person(id, "anna") };
-        let people = [called("12ab34cd56ef7890", "anna#12ab"), called("ffff34cd56ef7890", "anna#ffff"), person("0000111122223333", "bert")];
+        let people = [
+            called("12ab34cd56ef7890", "anna#12ab"),
+            called("ffff34cd56ef7890", "anna#ffff"),
+            person("0000111122223333", "bert"),
+        ];
         let found = |typed: &str| whom(typed, &people);
-        assert_eq!((found("/msg @bert"), found("/M anna#ffff ")), (Some("0000111122223333".to_owned()), Some("ffff34cd56ef7890".to_owned())));
-        assert_eq!((found("/msg @bert hello"), found("/msg"), found("/msg @anna"), found("/hug @bert")), (None, None, None, None));
+        assert_eq!(
+            (found("/msg @bert"), found("/M anna#ffff ")),
+            (Some("0000111122223333".to_owned()), Some("ffff34cd56ef7890".to_owned()))
+        );
+        assert_eq!(
+            (found("/msg @bert hello"), found("/msg"), found("/msg @anna"), found("/hug @bert")),
+            (None, None, None, None)
+        );
     }
 
     #[test]
     fn what_is_typed_finds_its_commands() {
-        let found = |typed: &str| commands_for(typed).into_iter().map(|(command, _)| command).collect::<Vec<_>>();
-        assert_eq!((found("/").len(), found("/help").len(), found("hello").len(), found("//x").len()), (COMMANDS.len(), COMMANDS.len(), 0, 0));
-        assert_eq!((found("/un"), found("/FAV @anna"), found("/m")), (vec!["/unblock @", "/unfav @"], vec!["/fav @"], vec!["/msg @"]));
+        let found =
+            |typed: &str| commands_for(typed).into_iter().map(|(command, _)| command).collect::<Vec<_>>();
+        assert_eq!(
+            (found("/").len(), found("/help").len(), found("hello").len(), found("//x").len()),
+            (COMMANDS.len(), COMMANDS.len(), 0, 0)
+        );
+        assert_eq!(
+            (found("/un"), found("/FAV @anna"), found("/m")),
+            (vec!["/unblock @", "/unfav @"], vec!["/fav @"], vec!["/msg @"])
+        );
         assert!(found("/nope").is_empty() && found("/who\n").is_empty());
     }
 }

@@ -19,13 +19,22 @@ const MOST: usize = 16;
 pub fn Group(id: String, view: Memo<ChatView>) -> impl IntoView {
     let name = view.with_untracked(|view| called(&id, view));
     let id = StoredValue::new(id);
-    let group = Memo::new(move |_| id.with_value(|id| view.with(|view| view.groups.iter().find(|group| group.id == *id).cloned())));
-    let members = Memo::new(move |_| group.with(|group| group.as_ref().map(|group| group.members.clone()).unwrap_or_default()));
+    let group = Memo::new(move |_| {
+        id.with_value(|id| view.with(|view| view.groups.iter().find(|group| group.id == *id).cloned()))
+    });
+    let members = Memo::new(move |_| {
+        group.with(|group| group.as_ref().map(|group| group.members.clone()).unwrap_or_default())
+    });
     let is_mine = Memo::new(move |_| group.with(|group| group.as_ref().is_some_and(|group| group.is_mine)));
     // Of a group that was left, only the name is known.
     let is_in = move || members.with(|members| !members.is_empty());
-    let others = Memo::new(move |_| view.with(|view| group.with(|group| group.as_ref().map(|group| addable(group, &view.people)).unwrap_or_default())));
-    let leave = move |()| act(Command::Chat(ChatCommand::Group(GroupChange::Leave { group: id.get_value() })));
+    let others = Memo::new(move |_| {
+        view.with(|view| {
+            group.with(|group| group.as_ref().map(|group| addable(group, &view.people)).unwrap_or_default())
+        })
+    });
+    let leave =
+        move |()| act(Command::Chat(ChatCommand::Group(GroupChange::Leave { group: id.get_value() })));
     view! {
         <p class="meta">{move || t(if !is_in() { "chat-group-left" } else if is_mine.get() { "chat-group-mine" } else { "chat-group-why" })}</p>
         <ul class="people" id="members" aria-label=move || t("chat-group-members")>
@@ -45,8 +54,11 @@ fn addable(group: &GroupView, people: &[PersonView]) -> Vec<(String, String)> {
     if group.members.len() >= MOST {
         return Vec::new();
     }
-    let is_out = |person: &&PersonView| !person.is_blocked && group.members.iter().all(|member| member.id != person.id);
-    let mut others: Vec<(String, String)> = people.iter().filter(is_out).map(|person| (person.id.clone(), name_of(&person.id, people))).collect();
+    let is_out = |person: &&PersonView| {
+        !person.is_blocked && group.members.iter().all(|member| member.id != person.id)
+    };
+    let mut others: Vec<(String, String)> =
+        people.iter().filter(is_out).map(|person| (person.id.clone(), name_of(&person.id, people))).collect();
     others.sort_by_key(|(_, name)| name.to_lowercase());
     others
 }
@@ -59,7 +71,12 @@ fn MemberLine(member: MemberView, group: String, is_mine: Memo<bool>, view: Memo
     let (line, class) = (format!("member-{id}"), format!("author {}", hue(&id)));
     let remove = {
         let who = id.clone();
-        move |()| act(Command::Chat(ChatCommand::Group(GroupChange::Remove { group: group.clone(), who: who.clone() })))
+        move |()| {
+            act(Command::Chat(ChatCommand::Group(GroupChange::Remove {
+                group: group.clone(),
+                who: who.clone(),
+            })))
+        }
     };
     let remove = Callback::new(remove);
     let shown = if is_me { t("chat-you") } else { name };
@@ -165,13 +182,28 @@ mod tests {
 
     #[test]
     fn who_is_in_or_blocked_cannot_be_taken_in() {
-        let person =
-            |id: &str, nickname: &str, is_blocked| PersonView { id: id.to_owned(), nickname: nickname.to_owned(), is_blocked, ..PersonView::default() };
-        let people = [person("1", "Zoe", false), person("2", "bert", false), person("3", "xaver", true), person("4", "anna", false)];
+        let person = |id: &str, nickname: &str, is_blocked| PersonView {
+            id: id.to_owned(),
+            nickname: nickname.to_owned(),
+            is_blocked,
+            ..PersonView::default()
+        };
+        let people = [
+            person("1", "Zoe", false),
+            person("2", "bert", false),
+            person("3", "xaver", true),
+            person("4", "anna", false),
+        ];
         let member = |id: &str| MemberView { id: id.to_owned(), ..MemberView::default() };
         let group = GroupView { members: vec![member("4")], ..GroupView::default() };
-        assert_eq!(addable(&group, &people), [("2".to_owned(), "bert".to_owned()), ("1".to_owned(), "Zoe".to_owned())]);
-        let full = GroupView { members: (0..MOST).map(|n| member(&format!("m{n}"))).collect(), ..GroupView::default() };
+        assert_eq!(
+            addable(&group, &people),
+            [("2".to_owned(), "bert".to_owned()), ("1".to_owned(), "Zoe".to_owned())]
+        );
+        let full = GroupView {
+            members: (0..MOST).map(|n| member(&format!("m{n}"))).collect(),
+            ..GroupView::default()
+        };
         assert!(addable(&full, &people).is_empty());
     }
 }

@@ -41,7 +41,12 @@ fn spots(people: &[PersonView]) -> Vec<Spot> {
         let step = std::f64::consts::TAU / ring.len().max(1) as f64;
         spots.extend(ring.iter().enumerate().map(|(at, person)| {
             let angle = step * at as f64 - std::f64::consts::FRAC_PI_2;
-            Spot { id: person.id.clone(), link: person.link, x: MIDDLE + radius * angle.cos(), y: MIDDLE + radius * angle.sin() }
+            Spot {
+                id: person.id.clone(),
+                link: person.link,
+                x: MIDDLE + radius * angle.cos(),
+                y: MIDDLE + radius * angle.sin(),
+            }
         }));
     }
     spots
@@ -53,9 +58,15 @@ fn spots(people: &[PersonView]) -> Vec<Spot> {
 pub fn Map(view: Memo<ChatView>) -> impl IntoView {
     let shown = Memo::new(move |_| view.with(|view| spots(&view.people)));
     let label = move || {
-        let of =
-            |wanted: fn(PersonLink) -> bool| view.with(|view| view.people.iter().filter(|person| !person.is_blocked && wanted(person.link)).count() as f64);
-        let (linked, relayed) = (of(|link| matches!(link, PersonLink::Bluetooth | PersonLink::Network)), of(|link| link == PersonLink::Relayed));
+        let of = |wanted: fn(PersonLink) -> bool| {
+            view.with(|view| {
+                view.people.iter().filter(|person| !person.is_blocked && wanted(person.link)).count() as f64
+            })
+        };
+        let (linked, relayed) = (
+            of(|link| matches!(link, PersonLink::Bluetooth | PersonLink::Network)),
+            of(|link| link == PersonLink::Relayed),
+        );
         words().with("chat-map-label", &[("linked", linked.into()), ("relayed", relayed.into())])
     };
     let lines = move || {
@@ -80,7 +91,8 @@ pub fn Map(view: Memo<ChatView>) -> impl IntoView {
 #[component]
 fn Mark(spot: Spot, view: Memo<ChatView>) -> impl IntoView {
     let colour = hue(&spot.id);
-    let name: String = view.with_untracked(|view| name_of(&spot.id, &view.people)).chars().take(NAME).collect();
+    let name: String =
+        view.with_untracked(|view| name_of(&spot.id, &view.people)).chars().take(NAME).collect();
     let (x, y) = (spot.x.to_string(), spot.y.to_string());
     let shape = match spot.link {
         PersonLink::Network => view! { <rect x=(spot.x - 6.0).to_string() y=(spot.y - 6.0).to_string() width="12" height="12" rx="2" /> }.into_any(),
@@ -100,20 +112,41 @@ mod tests {
 
     #[test]
     fn linked_people_are_on_the_inner_ring_and_relayed_ones_on_the_outer() {
-        let people = [person(1, PersonLink::Relayed), person(2, PersonLink::Bluetooth), person(3, PersonLink::Network), person(4, PersonLink::Gone)];
+        let people = [
+            person(1, PersonLink::Relayed),
+            person(2, PersonLink::Bluetooth),
+            person(3, PersonLink::Network),
+            person(4, PersonLink::Gone),
+        ];
         let radius = |spot: &Spot| (spot.x - MIDDLE).hypot(spot.y - MIDDLE).round();
         let shown: Vec<_> = spots(&people).iter().map(|spot| (spot.link, radius(spot))).collect();
-        assert_eq!(shown, [(PersonLink::Bluetooth, RINGS[0]), (PersonLink::Network, RINGS[0]), (PersonLink::Relayed, RINGS[1])]);
+        assert_eq!(
+            shown,
+            [
+                (PersonLink::Bluetooth, RINGS[0]),
+                (PersonLink::Network, RINGS[0]),
+                (PersonLink::Relayed, RINGS[1])
+            ]
+        );
     }
 
     #[test]
     fn nobody_is_drawn_outside_and_no_two_in_one_place() {
-        let people: Vec<_> = (0..100).map(|n| person(n, if n % 2 == 0 { PersonLink::Bluetooth } else { PersonLink::Relayed })).collect();
+        let people: Vec<_> = (0..100)
+            .map(|n| person(n, if n % 2 == 0 { PersonLink::Bluetooth } else { PersonLink::Relayed }))
+            .collect();
         let shown = spots(&people);
         assert_eq!(shown.len(), MAX_ON_RING.iter().sum::<usize>());
-        assert!(shown.iter().all(|spot| (20.0..SIZE - 20.0).contains(&spot.x) && (20.0..SIZE - 20.0).contains(&spot.y)));
+        assert!(
+            shown
+                .iter()
+                .all(|spot| (20.0..SIZE - 20.0).contains(&spot.x) && (20.0..SIZE - 20.0).contains(&spot.y))
+        );
         for (at, one) in shown.iter().enumerate() {
-            assert!(shown[at + 1..].iter().all(|other| (one.x - other.x).hypot(one.y - other.y) > 14.0), "{one:?}");
+            assert!(
+                shown[at + 1..].iter().all(|other| (one.x - other.x).hypot(one.y - other.y) > 14.0),
+                "{one:?}"
+            );
         }
     }
 

@@ -12,10 +12,17 @@ use crate::state::{act, focus_soon, t, ui, words};
 
 /// One message: own ones on the right, others on the left with the author's name in colour.
 #[component]
-pub fn Message(message: ChatMessage, is_first: bool, view: Memo<ChatView>, grown: Callback<()>) -> impl IntoView {
+pub fn Message(
+    message: ChatMessage,
+    is_first: bool,
+    view: Memo<ChatView>,
+    grown: Callback<()>,
+) -> impl IntoView {
     let talk = ui().talk;
     let stated = StoredValue::new(message.clone());
-    let stated = move || stated.with_value(|message| words().stated(message, |at| clock(at, bridge::minutes_ahead(at))));
+    let stated = move || {
+        stated.with_value(|message| words().stated(message, |at| clock(at, bridge::minutes_ahead(at))))
+    };
     let ChatMessage { row, from, name, text, at_ms, file, state, .. } = message;
     let is_own = from.is_empty();
     // The name at the time of the message; the colour and the button identify the author.

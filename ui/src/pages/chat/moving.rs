@@ -38,12 +38,18 @@ pub fn Moving() -> impl IntoView {
         let secret = Secret(passphrase.get_untracked());
         spawn_local(async move {
             match bridge::pick_folder().await {
-                Ok(Some(folder)) => {
-                    ask(Command::Chat(ChatCommand::MoveOut { path: format!("{folder}/fog-identity.json"), passphrase: secret }), |reply| match reply {
-                        Reply::Exported { files, .. } => Some(words().with("chat-move-saved", &[("path", files.join(", ").into())])),
+                Ok(Some(folder)) => ask(
+                    Command::Chat(ChatCommand::MoveOut {
+                        path: format!("{folder}/fog-identity.json"),
+                        passphrase: secret,
+                    }),
+                    |reply| match reply {
+                        Reply::Exported { files, .. } => {
+                            Some(words().with("chat-move-saved", &[("path", files.join(", ").into())]))
+                        }
                         _ => None,
-                    })
-                }
+                    },
+                ),
                 Ok(None) => {}
                 Err(error) => say_error(&error),
             }
@@ -53,7 +59,11 @@ pub fn Moving() -> impl IntoView {
         let secret = Secret(passphrase.get_untracked());
         spawn_local(async move {
             match bridge::pick_file("identity").await {
-                Ok(Some(path)) => ask(Command::Chat(ChatCommand::MoveIn { path, passphrase: secret }), |_| Some(words().t("chat-move-taken"))),
+                Ok(Some(path)) => {
+                    ask(Command::Chat(ChatCommand::MoveIn { path, passphrase: secret }), |_| {
+                        Some(words().t("chat-move-taken"))
+                    })
+                }
                 Ok(None) => {}
                 Err(error) => say_error(&error),
             }

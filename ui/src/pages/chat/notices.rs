@@ -25,8 +25,14 @@ pub fn Off() -> impl IntoView {
 pub fn Notices(view: Memo<ChatView>) -> impl IntoView {
     let radio = Memo::new(move |_| view.with(|view| view.radio.clone()));
     let is_wanted = Memo::new(move |_| setting(keys::CHAT_BLUETOOTH.key()).as_bool() == Some(true));
-    let is_alone = Memo::new(move |_| view.with(|view| view.people.iter().all(|person| person.link == PersonLink::Gone)));
-    let problem = Memo::new(move |_| radio.with(|radio| Some(radio.problem.clone()).filter(|problem| is_wanted.get() && !problem.is_empty())));
+    let is_alone = Memo::new(move |_| {
+        view.with(|view| view.people.iter().all(|person| person.link == PersonLink::Gone))
+    });
+    let problem = Memo::new(move |_| {
+        radio.with(|radio| {
+            Some(radio.problem.clone()).filter(|problem| is_wanted.get() && !problem.is_empty())
+        })
+    });
     let state = move || {
         let key = radio.with(|radio| match radio.state {
             RadioState::Starting => "chat-radio-starting",
@@ -37,7 +43,8 @@ pub fn Notices(view: Memo<ChatView>) -> impl IntoView {
         (is_wanted.get() && problem.with(Option::is_none) && !key.is_empty()).then(|| t(key))
     };
     let clock = move || view.with(|view| words().clocks(view));
-    let has_network = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().is_some_and(|s| !s.network.joined.is_empty())));
+    let has_network =
+        Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().is_some_and(|s| !s.network.joined.is_empty())));
     let nobody = move || {
         let is_searching = is_wanted.get() || has_network.get();
         let is_clock_off = view.with(|view| view.clock_off_ms.is_some());

@@ -16,12 +16,22 @@ use crate::state::{act, say, say_error, t, ui, words};
 pub fn Person(id: String, view: Memo<ChatView>) -> impl IntoView {
     let name = view.with_untracked(|view| name_of(&id, &view.people));
     let id = StoredValue::new(id);
-    let person = Memo::new(move |_| id.with_value(|id| view.with(|view| view.people.iter().find(|person| person.id == *id).cloned())));
-    let is = move |wanted: fn(&fog_api::PersonView) -> bool| person.with(|person| person.as_ref().is_some_and(wanted));
-    let change = move |change: PersonChange| act(Command::Chat(ChatCommand::Person { who: id.get_value(), change }));
+    let person = Memo::new(move |_| {
+        id.with_value(|id| view.with(|view| view.people.iter().find(|person| person.id == *id).cloned()))
+    });
+    let is = move |wanted: fn(&fog_api::PersonView) -> bool| {
+        person.with(|person| person.as_ref().is_some_and(wanted))
+    };
+    let change =
+        move |change: PersonChange| act(Command::Chat(ChatCommand::Person { who: id.get_value(), change }));
     let link = move || person.with(|person| person.as_ref().map(|person| person.link).unwrap_or_default());
     let seen = move || {
-        let at = person.with(|person| person.as_ref().filter(|person| person.link == PersonLink::Gone && person.seen_ms > 0).map(|person| person.seen_ms));
+        let at = person.with(|person| {
+            person
+                .as_ref()
+                .filter(|person| person.link == PersonLink::Gone && person.seen_ms > 0)
+                .map(|person| person.seen_ms)
+        });
         at.map(|at| {
             let words = words();
             let ago = words.ago(at, ui().now.get());
@@ -33,10 +43,13 @@ pub fn Person(id: String, view: Memo<ChatView>) -> impl IntoView {
         text.map(|text| view! { <p class="meta" id="person-clock">{text}</p> })
     };
     let vouched = move || {
-        let by = person.with(|person| person.as_ref().map(|person| person.vouched_by.join(", ")).unwrap_or_default());
+        let by = person
+            .with(|person| person.as_ref().map(|person| person.vouched_by.join(", ")).unwrap_or_default());
         (!by.is_empty()).then(|| view! { <p id="person-vouched">{words().with("chat-vouched-by", &[("names", by.into())])}</p> })
     };
-    let fingerprint = Memo::new(move |_| person.with(|person| person.as_ref().map(|person| person.fingerprint.clone()).unwrap_or_default()));
+    let fingerprint = Memo::new(move |_| {
+        person.with(|person| person.as_ref().map(|person| person.fingerprint.clone()).unwrap_or_default())
+    });
     view! {
         <div class="row spread">
             <p class="row tight">{move || view! { <Link link=link() /> }} {move || person.get().map(|person| view! { <Marks person /> })}</p>
@@ -83,7 +96,8 @@ pub fn Person(id: String, view: Memo<ChatView>) -> impl IntoView {
 /// A fingerprint in groups of four digits and two columns, to be read out.
 #[component]
 fn Fingerprint(digits: Memo<String>, id: &'static str) -> impl IntoView {
-    let shown = move || groups(&digits.get()).into_iter().map(|group| view! { <li>{group}</li> }).collect_view();
+    let shown =
+        move || groups(&digits.get()).into_iter().map(|group| view! { <li>{group}</li> }).collect_view();
     view! { <ol class="fingerprint mono" id=id aria-label=move || t("chat-fingerprint")>{shown}</ol> }
 }
 
@@ -98,8 +112,12 @@ pub fn Keep(with: String, name: String) -> impl IntoView {
                 Ok(None) => return,
                 Err(error) => return say_error(&error),
             };
-            match bridge::call(Command::Chat(ChatCommand::Export { with, path: format!("{folder}/{file}") })).await {
-                Ok(Reply::Exported { files, .. }) => say(false, words().with("chat-exported", &[("path", files.join(", ").into())])),
+            match bridge::call(Command::Chat(ChatCommand::Export { with, path: format!("{folder}/{file}") }))
+                .await
+            {
+                Ok(Reply::Exported { files, .. }) => {
+                    say(false, words().with("chat-exported", &[("path", files.join(", ").into())]))
+                }
                 Ok(_) => {}
                 Err(error) => say_error(&error),
             }

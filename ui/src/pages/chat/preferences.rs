@@ -9,7 +9,15 @@ use crate::state::chat::wipe;
 use crate::state::t;
 
 /// Keys of the chat settings in display order; the settings page does not show them.
-const SHOWN: [&str; 7] = ["chat_nickname", "chat", "chat_bluetooth", "chat_receipts", "chat_keep_days", "chat_quiet_from", "chat_quiet_to"];
+const SHOWN: [&str; 7] = [
+    "chat_nickname",
+    "chat",
+    "chat_bluetooth",
+    "chat_receipts",
+    "chat_keep_days",
+    "chat_quiet_from",
+    "chat_quiet_to",
+];
 
 /// Chat settings, and the button to start with a new identity.
 #[component]
@@ -38,8 +46,10 @@ mod tests {
 
     #[test]
     fn every_setting_of_chat_is_shown_here_and_nowhere_else() {
-        let of_chat: Vec<_> = settings::ALL.iter().filter(|setting| setting.key.starts_with("chat")).collect();
-        assert!(of_chat.iter().all(|setting| !setting.is_shown(false) && (SHOWN.contains(&setting.key) || setting.key == "chat_adapter")));
+        let of_chat: Vec<_> =
+            settings::ALL.iter().filter(|setting| setting.key.starts_with("chat")).collect();
+        assert!(of_chat.iter().all(|setting| !setting.is_shown(false)
+            && (SHOWN.contains(&setting.key) || setting.key == "chat_adapter")));
         assert_eq!(of_chat.len(), SHOWN.len() + 1);
     }
 }

@@ -38,7 +38,9 @@ fn sorted(people: &[PersonView]) -> Vec<String> {
         PersonLink::Gone => 2,
     };
     let mut people: Vec<&PersonView> = people.iter().collect();
-    people.sort_by_key(|person| (person.is_blocked, away(person.link), person.nickname.to_lowercase(), person.id.clone()));
+    people.sort_by_key(|person| {
+        (person.is_blocked, away(person.link), person.nickname.to_lowercase(), person.id.clone())
+    });
     people.into_iter().map(|person| person.id.clone()).collect()
 }
 
@@ -46,7 +48,11 @@ fn sorted(people: &[PersonView]) -> Vec<String> {
 fn PersonLine(id: String, view: Memo<ChatView>) -> impl IntoView {
     let (colour, line) = (hue(&id), format!("person-{id}"));
     let id = StoredValue::new(id);
-    let person = Memo::new(move |_| id.with_value(|id| view.with(|view| view.people.iter().find(|person| person.id == *id).cloned().unwrap_or_default())));
+    let person = Memo::new(move |_| {
+        id.with_value(|id| {
+            view.with(|view| view.people.iter().find(|person| person.id == *id).cloned().unwrap_or_default())
+        })
+    });
     let name = move || id.with_value(|id| view.with(|view| name_of(id, &view.people)));
     view! {
         <li class="row spread" id=line>
@@ -66,7 +72,12 @@ mod tests {
 
     #[test]
     fn who_is_near_comes_first_and_who_is_blocked_last() {
-        let person = |id: &str, link, is_blocked| PersonView { id: id.to_owned(), link, is_blocked, ..PersonView::default() };
+        let person = |id: &str, link, is_blocked| PersonView {
+            id: id.to_owned(),
+            link,
+            is_blocked,
+            ..PersonView::default()
+        };
         let people = [
             person("1", PersonLink::Gone, false),
             person("2", PersonLink::Bluetooth, true),

@@ -32,7 +32,9 @@ pub fn Thread(with: String, view: Memo<ChatView>) -> impl IntoView {
     });
     let unread = {
         let with = with.clone();
-        Memo::new(move |_| view.with(|view| view.threads.iter().any(|thread| thread.with == with && thread.unread > 0)))
+        Memo::new(move |_| {
+            view.with(|view| view.threads.iter().any(|thread| thread.with == with && thread.unread > 0))
+        })
     };
     let seen = with.clone();
     Effect::new(move |_| {
@@ -84,8 +86,14 @@ fn Head(with: String, view: Memo<ChatView>, sought: RwSignal<Option<String>>) ->
     let is_room = with.is_empty();
     let colour = if is_room { String::new() } else { hue(&with) };
     let (whose, about, members) = (with.clone(), with.clone(), with.clone());
-    let person = Memo::new(move |_| view.with(|view| view.people.iter().find(|person| person.id == with).cloned()));
-    let near = move || view.with(|view| view.people.iter().filter(|person| person.link != PersonLink::Gone && !person.is_blocked).count() as f64);
+    let person =
+        Memo::new(move |_| view.with(|view| view.people.iter().find(|person| person.id == with).cloned()));
+    let near = move || {
+        view.with(|view| {
+            view.people.iter().filter(|person| person.link != PersonLink::Gone && !person.is_blocked).count()
+                as f64
+        })
+    };
     let search = move |_| {
         let is_open = sought.with_untracked(Option::is_some);
         sought.set((!is_open).then(String::new));
@@ -143,7 +151,8 @@ fn Messages(view: Memo<ChatView>) -> impl IntoView {
     let is_low = RwSignal::new(true);
     let looked = RwSignal::new((0, 0));
     let is_reading = RwSignal::new(false);
-    let items = Memo::new(move |_| talk.log.with(|log| log.items(|at| day_of(at, bridge::minutes_ahead(at)))));
+    let items =
+        Memo::new(move |_| talk.log.with(|log| log.items(|at| day_of(at, bridge::minutes_ahead(at)))));
     let has_news = move || !is_low.get() && looked.get() != end.get();
     let to_end = move || {
         if let Some(frame) = frame.try_get_untracked().flatten() {
@@ -151,11 +160,19 @@ fn Messages(view: Memo<ChatView>) -> impl IntoView {
         }
     };
     let older = move || {
-        let before = talk.log.with_untracked(|log| log.oldest().filter(|_| !log.is_whole).map(|row| (log.with.clone(), row)));
+        let before = talk
+            .log
+            .with_untracked(|log| log.oldest().filter(|_| !log.is_whole).map(|row| (log.with.clone(), row)));
         let Some((with, row)) = before.filter(|_| !is_reading.get_untracked()) else { return };
         is_reading.set(true);
         spawn_local(async move {
-            let answer = bridge::call(Command::Chat(ChatCommand::Thread { with: with.clone(), before: Some(row), limit: PAGE, search: String::new() })).await;
+            let answer = bridge::call(Command::Chat(ChatCommand::Thread {
+                with: with.clone(),
+                before: Some(row),
+                limit: PAGE,
+                search: String::new(),
+            }))
+            .await;
             if is_reading.try_get_untracked().is_none() {
                 return;
             }
@@ -206,10 +223,16 @@ fn Messages(view: Memo<ChatView>) -> impl IntoView {
     // Messages that existed when the thread was opened are not announced.
     let news = Memo::new(move |before: Option<&((i64, u64), String)>| {
         let now = end.get();
-        let theirs = || talk.log.with(|log| log.last().filter(|message| !message.from.is_empty()).map(|message| line(&words(), message)));
+        let theirs = || {
+            talk.log.with(|log| {
+                log.last().filter(|message| !message.from.is_empty()).map(|message| line(&words(), message))
+            })
+        };
         match before {
             Some((known, text)) if *known == now => (now, text.clone()),
-            Some((known, _)) if known.1 < now.1 => (now, talk.log.with(|log| log.last_note().map(str::to_owned)).unwrap_or_default()),
+            Some((known, _)) if known.1 < now.1 => {
+                (now, talk.log.with(|log| log.last_note().map(str::to_owned)).unwrap_or_default())
+            }
             Some((known, _)) if known.0 > 0 => (now, theirs().unwrap_or_default()),
             _ => (now, String::new()),
         }
@@ -217,10 +240,15 @@ fn Messages(view: Memo<ChatView>) -> impl IntoView {
     let today = Memo::new(move |_| day_of(ui().now.get(), bridge::minutes_ahead(ui().now.get())));
     let row = move |item: Item| match item {
         Item::Day { day, at_ms, .. } => {
-            let text = move || day_words(&words(), day, today.get()).unwrap_or_else(|| bridge::date_words(at_ms, words().language()));
+            let text = move || {
+                day_words(&words(), day, today.get())
+                    .unwrap_or_else(|| bridge::date_words(at_ms, words().language()))
+            };
             view! { <li class="day meta"><span>{text}</span></li> }.into_any()
         }
-        Item::Message { message, is_first } => view! { <Message message=*message is_first view grown /> }.into_any(),
+        Item::Message { message, is_first } => {
+            view! { <Message message=*message is_first view grown /> }.into_any()
+        }
         Item::Note { text, .. } => view! { <li class="note meta">{text}</li> }.into_any(),
     };
     let has_more = move || talk.log.with(|log| log.is_read && !log.is_whole);
@@ -259,7 +287,13 @@ fn Found(with: String, view: Memo<ChatView>, sought: RwSignal<Option<String>>) -
         }
         spawn_local(async move {
             let Some(with) = with.try_get_value() else { return };
-            let answer = bridge::call(Command::Chat(ChatCommand::Thread { with, before, limit: PAGE, search: search.clone() })).await;
+            let answer = bridge::call(Command::Chat(ChatCommand::Thread {
+                with,
+                before,
+                limit: PAGE,
+                search: search.clone(),
+            }))
+            .await;
             // The search text may have changed meanwhile.
             if sought.try_get_untracked().flatten().is_none_or(|now| now.trim() != search) {
                 return;
@@ -290,7 +324,8 @@ fn Found(with: String, view: Memo<ChatView>, sought: RwSignal<Option<String>>) -
             focus_soon("chat-search-open".to_owned());
         }
     };
-    let oldest = move || found.with(|found| found.as_ref().and_then(|list| list.first().map(|message| message.row)));
+    let oldest =
+        move || found.with(|found| found.as_ref().and_then(|list| list.first().map(|message| message.row)));
     let grown = Callback::new(|()| {});
     let date = |at_ms: i64| bridge::date_words(at_ms, words().language());
     view! {

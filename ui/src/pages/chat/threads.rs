@@ -14,7 +14,8 @@ use crate::state::{t, ui, words};
 pub fn Threads(view: Memo<ChatView>) -> impl IntoView {
     let order = Memo::new(move |_| {
         view.with(|view| {
-            let private = view.threads.iter().map(|thread| thread.with.clone()).filter(|with| !with.is_empty());
+            let private =
+                view.threads.iter().map(|thread| thread.with.clone()).filter(|with| !with.is_empty());
             let quiet = view
                 .groups
                 .iter()
@@ -27,11 +28,14 @@ pub fn Threads(view: Memo<ChatView>) -> impl IntoView {
     let others = move |wanted: fn(&PersonView) -> bool| {
         Memo::new(move |_| {
             let has_thread = |id: &String| order.with(|order| order.contains(id));
-            view.with(|view| without_thread(view, wanted).into_iter().filter(|id| !has_thread(id)).collect::<Vec<_>>())
+            view.with(|view| {
+                without_thread(view, wanted).into_iter().filter(|id| !has_thread(id)).collect::<Vec<_>>()
+            })
         })
     };
     let near = others(|person| person.link != PersonLink::Gone);
-    let known = others(|person| person.link == PersonLink::Gone && (person.is_favourite || person.is_verified));
+    let known =
+        others(|person| person.link == PersonLink::Gone && (person.is_favourite || person.is_verified));
     let section = move |title: &'static str, id: &'static str, people: Memo<Vec<String>>| {
         view! {
             <Show when=move || !people.with(Vec::is_empty)>
@@ -53,7 +57,8 @@ pub fn Threads(view: Memo<ChatView>) -> impl IntoView {
 
 /// Returns the ids of people without a thread: favourites first, then by name.
 fn without_thread(view: &ChatView, wanted: fn(&PersonView) -> bool) -> Vec<String> {
-    let mut people: Vec<&PersonView> = view.people.iter().filter(|person| !person.is_blocked && wanted(person)).collect();
+    let mut people: Vec<&PersonView> =
+        view.people.iter().filter(|person| !person.is_blocked && wanted(person)).collect();
     people.sort_by_key(|person| (!person.is_favourite, person.nickname.to_lowercase(), person.id.clone()));
     people.into_iter().map(|person| person.id.clone()).collect()
 }
@@ -65,10 +70,21 @@ fn ThreadLine(with: String, view: Memo<ChatView>) -> impl IntoView {
     let (id, colour) = (thread_id(&with), if is_room { String::new() } else { hue(&with) });
     let whose = with.clone();
     let with = StoredValue::new(with);
-    let thread =
-        Memo::new(move |_| with.with_value(|with| view.with(|view| view.threads.iter().find(|thread| thread.with == *with).cloned().unwrap_or_default())));
-    let person = Memo::new(move |_| with.with_value(|with| view.with(|view| view.people.iter().find(|person| person.id == *with).cloned())));
-    let name = move || if is_room { t("chat-room") } else { with.with_value(|with| view.with(|view| called(with, view))) };
+    let thread = Memo::new(move |_| {
+        with.with_value(|with| {
+            view.with(|view| {
+                view.threads.iter().find(|thread| thread.with == *with).cloned().unwrap_or_default()
+            })
+        })
+    });
+    let person = Memo::new(move |_| {
+        with.with_value(|with| {
+            view.with(|view| view.people.iter().find(|person| person.id == *with).cloned())
+        })
+    });
+    let name = move || {
+        if is_room { t("chat-room") } else { with.with_value(|with| view.with(|view| called(with, view))) }
+    };
     let is_open = move || with.with_value(|with| ui().talk.with.with(|open| open.as_ref() == Some(with)));
     let last = move || thread.with(|thread| thread.last.as_ref().map(|message| line(&words(), message)));
     let at = move || thread.with(|thread| thread.last.as_ref().map(|message| message.at_ms));
@@ -76,7 +92,12 @@ fn ThreadLine(with: String, view: Memo<ChatView>) -> impl IntoView {
     let unread = move || thread.with(|thread| thread.unread);
     let reach = move || {
         if is_room {
-            let near = view.with(|view| view.people.iter().filter(|person| person.link != PersonLink::Gone && !person.is_blocked).count());
+            let near = view.with(|view| {
+                view.people
+                    .iter()
+                    .filter(|person| person.link != PersonLink::Gone && !person.is_blocked)
+                    .count()
+            });
             view! { <span class="meta">{words().with("chat-people-near", &[("n", (near as f64).into())])}</span> }.into_any()
         } else if with.with_value(|with| is_group(with)) {
             view! { <Members with=with.get_value() view /> }.into_any()
@@ -110,7 +131,11 @@ fn ThreadLine(with: String, view: Memo<ChatView>) -> impl IntoView {
 /// Number of members of a group, or a note that this device has left it.
 #[component]
 pub fn Members(with: String, view: Memo<ChatView>) -> impl IntoView {
-    let count = Memo::new(move |_| view.with(|view| view.groups.iter().find(|group| group.id == with).map_or(0, |group| group.members.len())));
+    let count = Memo::new(move |_| {
+        view.with(|view| {
+            view.groups.iter().find(|group| group.id == with).map_or(0, |group| group.members.len())
+        })
+    });
     let text = move || match count.get() {
         0 => t("chat-group-out"),
         n => words().with("chat-group-count", &[("n", (n as f64).into())]),
@@ -137,8 +162,12 @@ mod tests {
             link: PersonLink::Bluetooth,
             ..PersonView::default()
         };
-        let people =
-            vec![person("1", "Zoe", false, false), person("2", "bert", false, false), person("3", "xaver", true, false), person("4", "anna", true, true)];
+        let people = vec![
+            person("1", "Zoe", false, false),
+            person("2", "bert", false, false),
+            person("3", "xaver", true, false),
+            person("4", "anna", true, true),
+        ];
         let view = ChatView { people, ..ChatView::default() };
         assert_eq!(without_thread(&view, |person| person.link != PersonLink::Gone), ["3", "2", "1"]);
         assert!(without_thread(&view, |person| person.link == PersonLink::Gone).is_empty());

@@ -45,7 +45,11 @@ fn OwnCode() -> impl IntoView {
         });
     });
     // Black on white in both colour schemes, as cameras need it.
-    let code = |text: &str| QrCode::new(text.as_bytes()).map(|code| code.render::<svg::Color<'_>>().min_dimensions(200, 200).build()).unwrap_or_default();
+    let code = |text: &str| {
+        QrCode::new(text.as_bytes())
+            .map(|code| code.render::<svg::Color<'_>>().min_dimensions(200, 200).build())
+            .unwrap_or_default()
+    };
     view! {
         <div class="stack invitation" role="group" aria-label=move || t("chat-own-code")>
             <p class="meta">{move || t("chat-own-code-why")}</p>

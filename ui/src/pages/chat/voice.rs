@@ -61,7 +61,12 @@ pub fn Voice(takes_files: Memo<bool>, give: Callback<Result<Given, Refused>>) ->
     });
     on_cleanup(cancel);
     let label = move || t(if takes_files.get() { "chat-voice" } else { "chat-no-files" });
-    let left = move || words().with("chat-voice-left", &[("n", (lasted().map_or(0, |lasted| (MAX_MS - lasted) / 1000) as f64).into())]);
+    let left = move || {
+        words().with(
+            "chat-voice-left",
+            &[("n", (lasted().map_or(0, |lasted| (MAX_MS - lasted) / 1000) as f64).into())],
+        )
+    };
     view! {
         <Show when=move || since.with(Option::is_some) fallback=move || view! {
             <button id="chat-voice" class="plain" aria-label=label title=label disabled=move || !takes_files.get() on:click=begin>

@@ -55,7 +55,9 @@ const HELPERS: &str = "
             (i64.const 66) (i64.const 66) (i32.const 0) (i32.const 200)))";
 
 fn start(functions: &str, body: &str) -> String {
-    module(&format!("{HELPERS} {functions} (func (export \"_start\") (local $a i32) (local $b i32) (local $i i32) (local $j i32) (call $all_memory) {body})"))
+    module(&format!(
+        "{HELPERS} {functions} (func (export \"_start\") (local $a i32) (local $b i32) (local $i i32) (local $j i32) (call $all_memory) {body})"
+    ))
 }
 
 /// Repeats `body` with `counter` from 0 on.
@@ -91,7 +93,11 @@ fn keeping(count: usize) -> String {
         let _ = write!(function, "(local $n{number} i64)");
     }
     for number in 0..count {
-        let _ = write!(function, "(local.set $n{number} (i64.load offset={} (local.get $from)))", 65536 + 8 * number);
+        let _ = write!(
+            function,
+            "(local.set $n{number} (i64.load offset={} (local.get $from)))",
+            65536 + 8 * number
+        );
     }
     function += "(if (local.get $depth)
             (then (drop (call $keep (i32.sub (local.get $depth) (i32.const 1)) (i32.add (local.get $from) (i32.const 6000)))))

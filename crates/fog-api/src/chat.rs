@@ -1,3 +1,4 @@
+use fog_types::MessageState;
 use serde::{Deserialize, Serialize};
 
 /// State of chat: people nearby, conversations, groups, notes and Bluetooth.
@@ -239,43 +240,6 @@ pub struct ChatFileView {
     pub mime: String,
     /// Size in bytes.
     pub size: u64,
-}
-
-/// Delivery state of a message.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MessageState {
-    /// Received from another person.
-    #[default]
-    Received,
-    /// Waiting until the recipient is reachable.
-    Queued,
-    /// Carried by another device to the recipient.
-    Carried,
-    /// Sent, without a confirmation yet.
-    Sent,
-    /// Delivered to the recipient.
-    Delivered,
-    /// Read by the recipient.
-    Read,
-    /// Given up; [`crate::ChatCommand::Again`] sends it again.
-    Failed,
-}
-
-impl MessageState {
-    /// Returns the word for this state in `--json` output and in the store.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Received => "received",
-            Self::Queued => "queued",
-            Self::Carried => "carried",
-            Self::Sent => "sent",
-            Self::Delivered => "delivered",
-            Self::Read => "read",
-            Self::Failed => "failed",
-        }
-    }
 }
 
 /// A change to the marks of a person.

@@ -16,8 +16,8 @@ mod verdict;
 mod view;
 
 pub use chat::{
-    ChatFileView, ChatMessage, ChatView, GroupChange, GroupView, MemberView, MessageState, NoteView,
-    PersonChange, PersonLink, PersonView, RadioState, RadioView, ThreadView,
+    ChatFileView, ChatMessage, ChatView, GroupChange, GroupView, MemberView, NoteView, PersonChange,
+    PersonLink, PersonView, RadioState, RadioView, ThreadView,
 };
 pub use command::{
     ChatCommand, Command, DutyCommand, JobAction, JobCommand, JobQuery, NetworkCommand, PlacementCommand,
@@ -25,6 +25,7 @@ pub use command::{
 };
 pub use error::{ApiError, TextValue};
 pub use event::{Event, EventBody, Notice};
+pub use fog_types::MessageState;
 pub use network::{
     CreditView, GridView, JoinedNetwork, NetworkView, PeerCredit, PeerPath, PeerView, PlacementView,
     PlanPoint, PromiseView, ReachView, TaskPlace,

@@ -218,7 +218,7 @@ fn line(words: &Words, message: &ChatMessage) -> String {
         .map(|file| format!(" [{}, {} bytes; fog chat file {} -o FILE]", file.mime, file.size, message.row))
         .unwrap_or_default();
     let state = if message.from.is_empty() && message.with.len() == 16 {
-        format!("  ({})", message.state.word())
+        format!("  ({})", message.state.as_str())
     } else {
         String::new()
     };

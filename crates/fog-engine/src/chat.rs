@@ -253,31 +253,3 @@ pub(crate) fn state_of(delivery: Delivery) -> MessageState {
         Delivery::Failed => MessageState::Failed,
     }
 }
-
-/// Message state with this word in the store; an unknown word means received.
-pub(crate) fn state_from(word: &str) -> MessageState {
-    use MessageState::{Carried, Delivered, Failed, Queued, Read, Received, Sent};
-    [Queued, Carried, Sent, Delivered, Read, Failed]
-        .into_iter()
-        .find(|state| state.word() == word)
-        .unwrap_or(Received)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn states_have_words_that_are_found_again() {
-        for state in [
-            MessageState::Received,
-            MessageState::Queued,
-            MessageState::Carried,
-            MessageState::Delivered,
-            MessageState::Failed,
-        ] {
-            assert_eq!(state_from(state.word()), state);
-        }
-        assert_eq!(state_from("nonsense"), MessageState::Received);
-    }
-}

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension as _, params};
 
 use crate::transaction::Savepoint;
 use crate::{Store, StoreError};
-use fog_types::UnixMillis;
+use fog_types::{MessageState, UnixMillis};
 
 /// Stored message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub struct ChatRow {
     pub is_mine: bool,
     /// Whether the user saw the message.
     pub is_seen: bool,
-    /// Delivery state, as a word.
-    pub state: String,
+    /// Delivery state.
+    pub state: MessageState,
     /// Time of the message by the clock of its author.
     pub at: UnixMillis,
     /// Id of the message in the protocol.
@@ -38,8 +38,8 @@ pub struct NewChat {
     pub is_mine: bool,
     /// Whether the user saw the message.
     pub is_seen: bool,
-    /// Delivery state, as a word.
-    pub state: String,
+    /// Delivery state.
+    pub state: MessageState,
     /// Time of the message by the clock of its author.
     pub at: UnixMillis,
     /// Id of the message in the protocol; a known one is not stored again.
@@ -98,13 +98,22 @@ impl WipeStep {
     pub const ALL: [Self; 5] = [Self::Keys, Self::Messages, Self::People, Self::Pages, Self::Done];
 }
 
+/// Reads a delivery state. An unknown word is an error: the database is damaged.
+fn state_in(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<MessageState> {
+    let word: String = row.get(column)?;
+    MessageState::from_word(&word).ok_or_else(|| {
+        let why = format!("message state '{word}'").into();
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, why)
+    })
+}
+
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<ChatRow> {
     Ok(ChatRow {
         id: row.get(0)?,
         thread: row.get(1)?,
         is_mine: row.get(2)?,
         is_seen: row.get(3)?,
-        state: row.get(4)?,
+        state: state_in(row, 4)?,
         at: UnixMillis(row.get(5)?),
         mid: row.get(6)?,
         sealed: row.get(7)?,
@@ -143,7 +152,7 @@ impl Store {
                 new.thread,
                 new.is_mine,
                 new.is_seen,
-                new.state,
+                new.state.as_str(),
                 new.at.0,
                 now.0,
                 new.mid,
@@ -232,14 +241,14 @@ impl Store {
         &mut self,
         thread: &str,
         mid: &str,
-        state: &str,
+        state: MessageState,
     ) -> Result<Option<ChatRow>, StoreError> {
         let sql = format!(
             "UPDATE chat_messages SET state = ?3 WHERE thread = ?1 AND is_mine = 1 AND state <> ?3
              AND (mid = ?2 OR substr(mid, 1, length(?2) + 1) = ?2 || '#')
              AND state <> 'read' AND (state <> 'delivered' OR ?3 = 'read') RETURNING {COLUMNS}"
         );
-        Ok(self.db.query_row(&sql, params![thread, mid, state], row).optional()?)
+        Ok(self.db.query_row(&sql, params![thread, mid, state.as_str()], row).optional()?)
     }
 
     /// Marks a thread as seen; returns the messages that were new.
@@ -465,12 +474,12 @@ mod tests {
     const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
 
     fn message(thread: &str, mid: &str, is_mine: bool) -> NewChat {
-        let state = if is_mine { "queued" } else { "received" };
+        let state = if is_mine { MessageState::Queued } else { MessageState::Received };
         NewChat {
             thread: thread.to_owned(),
             is_mine,
             is_seen: is_mine,
-            state: state.to_owned(),
+            state,
             at: NOW,
             mid: mid.to_owned(),
             sealed: format!("secret words {mid}").into_bytes(),
@@ -496,9 +505,14 @@ mod tests {
             .collect();
         assert_eq!(threads, [(1, String::new(), false), (1, "anna".to_owned(), true)]);
         assert_eq!(store.chat_waiting().unwrap().len(), 1);
-        assert!(store.set_chat_state("anna", "1", "delivered").unwrap().is_some_and(|row| row.is_mine));
-        assert_eq!(store.set_chat_state("anna", "1", "delivered").unwrap(), None);
-        assert_eq!(store.set_chat_state("anna", "1", "sent").unwrap(), None);
+        assert!(
+            store
+                .set_chat_state("anna", "1", MessageState::Delivered)
+                .unwrap()
+                .is_some_and(|row| row.is_mine)
+        );
+        assert_eq!(store.set_chat_state("anna", "1", MessageState::Delivered).unwrap(), None);
+        assert_eq!(store.set_chat_state("anna", "1", MessageState::Sent).unwrap(), None);
         assert!(store.chat_waiting().unwrap().is_empty());
         assert_eq!(store.see_chat("anna").unwrap().len(), 1);
         assert!(store.see_chat("anna").unwrap().is_empty());

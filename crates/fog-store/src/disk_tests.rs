@@ -1,7 +1,7 @@
 //! Tests of room on disk, of what is given up for it, and of the data folder itself.
 
 use fog_types::job::JobFile;
-use fog_types::{BlobId, ByteCount, JobId, JobState, NodeId, TaskId, UnixMillis, on_disk};
+use fog_types::{BlobId, ByteCount, JobId, JobState, MessageState, NodeId, TaskId, UnixMillis, on_disk};
 
 use crate::tests::{CAP, blob, job, result, store};
 use crate::*;
@@ -627,7 +627,7 @@ fn chat_counts_by_thread_and_in_all() {
     let (_folder, mut store) = store();
     let before = store.disk_use().unwrap().room(CAP.0);
     for (thread, mid, file) in [("anna", "1", Some(vec![0; 500])), ("anna", "2", None), ("", "3", None)] {
-        let (is_mine, is_seen, state, at) = (false, false, "received".to_owned(), UnixMillis(1));
+        let (is_mine, is_seen, state, at) = (false, false, MessageState::Received, UnixMillis(1));
         let new = NewChat {
             thread: thread.to_owned(),
             is_mine,

@@ -2,7 +2,7 @@
 //! stays within its caps, and the cost of an event does not grow.
 
 use fog_types::job::{JobFile, Map};
-use fog_types::{BlobId, ByteCount, JobId, NodeId, Percent, UnixMillis, WorkUnits};
+use fog_types::{BlobId, ByteCount, JobId, MessageState, NodeId, Percent, UnixMillis, WorkUnits};
 
 use crate::chat::ChatCaps;
 use crate::scale_tests::steps_of;
@@ -197,7 +197,7 @@ impl Host {
                 thread,
                 is_mine: n % 2 == 0,
                 is_seen: true,
-                state: "delivered".to_owned(),
+                state: MessageState::Delivered,
                 at: now,
                 mid: format!("{day}-{n}"),
                 sealed: vec![2; 300],

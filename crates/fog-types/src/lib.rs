@@ -20,6 +20,6 @@ pub use error::{ErrorKind, HasKind};
 pub use id::{BlobId, JobId, ParseIdError, TaskId};
 pub use limits::Limits;
 pub use node::NodeId;
-pub use state::{JobState, TaskState};
+pub use state::{JobState, MessageState, TaskState};
 
 pub use unit::{ByteCount, Percent, UnixMillis, WorkUnits, on_disk};

@@ -84,3 +84,48 @@ impl TaskState {
             .find(|state| state.as_str() == word)
     }
 }
+
+/// Delivery state of a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageState {
+    /// Received from another person.
+    #[default]
+    Received,
+    /// Waiting until the recipient is reachable.
+    Queued,
+    /// Carried by another device to the recipient.
+    Carried,
+    /// Sent, without a confirmation yet.
+    Sent,
+    /// Delivered to the recipient.
+    Delivered,
+    /// Read by the recipient.
+    Read,
+    /// Given up; the user can have it sent again.
+    Failed,
+}
+
+impl MessageState {
+    /// Returns the word used in the database and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Queued => "queued",
+            Self::Carried => "carried",
+            Self::Sent => "sent",
+            Self::Delivered => "delivered",
+            Self::Read => "read",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Returns the state for a word of [`as_str`](Self::as_str).
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Received, Self::Queued, Self::Carried, Self::Sent, Self::Delivered, Self::Read, Self::Failed]
+            .into_iter()
+            .find(|state| state.as_str() == word)
+    }
+}

@@ -243,7 +243,7 @@ impl Chat {
             thread: thread.to_owned(),
             is_mine: true,
             is_seen: true,
-            state: state.word().to_owned(),
+            state,
             at: ctx.clock.unix(),
             mid: mid.to_owned(),
             sealed: vault.seal_value(thread, &Body { name, text, file: about, ..Body::default() }),
@@ -357,12 +357,12 @@ impl Chat {
         self.needs_chat()?;
         let found = ctx.store.chat_message(row).map_err(to_api)?.filter(|row| row.is_mine);
         let found = found.ok_or_else(|| ChatError::UnknownMessage { row: row.to_string() })?;
-        if found.state != MessageState::Failed.word() {
+        if found.state != MessageState::Failed {
             return Err(ChatError::NotGivenUp.into());
         }
         let begins =
             if PeerId::parse(&found.thread).is_some() { MessageState::Queued } else { MessageState::Sent };
-        ctx.store.set_chat_state(&found.thread, &found.mid, begins.word()).map_err(to_api)?;
+        ctx.store.set_chat_state(&found.thread, &found.mid, begins).map_err(to_api)?;
         if !self.order_again(ctx, &found).map_err(to_api)? {
             self.got_further(ctx, &found.thread, &found.mid, MessageState::Failed).map_err(to_api)?;
             return Err(ChatError::MessageUnreadable.into());

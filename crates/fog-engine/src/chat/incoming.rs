@@ -363,7 +363,7 @@ impl Chat {
             thread: thread.to_owned(),
             is_mine: false,
             is_seen: false,
-            state: MessageState::Received.word().to_owned(),
+            state: MessageState::Received,
             at: UnixMillis(at),
             sealed: vault.seal_value(thread, &body),
             file: file.map(|file| vault.seal(mid.as_bytes(), &file.content)),
@@ -423,7 +423,7 @@ impl Chat {
         mid: &str,
         state: MessageState,
     ) -> Result<(), StoreError> {
-        if let Some(row) = ctx.store.set_chat_state(thread, mid, state.word())? {
+        if let Some(row) = ctx.store.set_chat_state(thread, mid, state)? {
             self.announce_message(ctx, &row);
         }
         Ok(())

@@ -14,7 +14,6 @@ use crate::chat::groups::group_id;
 use crate::chat::saved_states::{BOARD, BUNDLES, GROUPS, LEFT, LETTERS, RATCHET, WORDS};
 use crate::chat::{
     Body, Chat, ChatService, Contact, Moved, PinnedContact, SavedState, Secrets, ServiceCommand, Vault,
-    state_from,
 };
 use crate::context::Context;
 use crate::names::Names;
@@ -162,14 +161,10 @@ impl Chat {
     fn say_again_what_waits(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
         let now = ctx.clock.lived().0;
         for (stored, row) in ctx.store.chat_waiting()? {
-            let life = if state_from(&row.state) == MessageState::Carried {
-                CARRIED_LIFE_MS
-            } else {
-                OUTBOX_LIFE_MS
-            };
+            let life = if row.state == MessageState::Carried { CARRIED_LIFE_MS } else { OUTBOX_LIFE_MS };
             let is_late = now.saturating_sub(stored.0) > life || self.is_blocked(&row.thread);
             if is_late || !self.order_again(ctx, &row)? {
-                ctx.store.set_chat_state(&row.thread, &row.mid, MessageState::Failed.word())?;
+                ctx.store.set_chat_state(&row.thread, &row.mid, MessageState::Failed)?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use fog_api::{ChatMessage, ChatView, EventBody, PersonLink, PersonView, ThreadVi
 use fog_store::ChatRow;
 use fog_types::text::clean_lines;
 
-use crate::chat::{Body, Chat, state_from};
+use crate::chat::{Body, Chat};
 use crate::context::Context;
 
 impl Chat {
@@ -65,7 +65,7 @@ impl Chat {
             at_ms: row.at.0,
             stated_ms: body.stated_ms,
             file: body.file,
-            state: state_from(&row.state),
+            state: row.state,
         }
     }
 

@@ -70,10 +70,10 @@ fn State(row: i64, state: MessageState) -> impl IntoView {
         MessageState::Read => lu::LuEye,
         MessageState::Failed => lu::LuCircleAlert,
     };
-    let word = move || t(&format!("chat-state-{}", state.word()));
+    let word = move || t(&format!("chat-state-{}", state.as_str()));
     let is_quiet = matches!(state, MessageState::Sent | MessageState::Delivered | MessageState::Read);
     view! {
-        <span class="message-state" class:bad=state == MessageState::Failed data-state=state.word() title=word>
+        <span class="message-state" class:bad=state == MessageState::Failed data-state=state.as_str() title=word>
             <Icon icon=icon width="14" height="14" attr:aria-hidden="true" /><span class:hidden-text=is_quiet>{word}</span>
         </span>
         {(state == MessageState::Failed).then(|| view! {

@@ -1,13 +1,19 @@
 //! Messages between nodes, and the bounds within which they are read.
 
+mod content_link;
+mod offer;
+mod result;
+
+pub use content_link::{ContentReply, ContentRequest};
+pub use offer::{Answer, Decline, MAX_HOLDERS, TaskOffer};
+pub use result::{MAX_LIST, MAX_NAMED, MAX_OUTPUTS, Receipt, TaskResult, list_to_bytes};
+
 use std::fmt;
 
-use fog_types::job::JobFile;
-use fog_types::{Limits, NodeId, WorkUnits};
 use serde::{Deserialize, Serialize};
 
-use crate::content::{Content, ContentId, MAX_CONTENT};
-use crate::identity::{Purpose, Signed};
+use crate::content::Content;
+use crate::identity::Signed;
 use crate::invite::GroupId;
 
 /// Version of this protocol; nodes with different versions do not trade.
@@ -19,23 +25,6 @@ pub const MAX_MESSAGE: u32 = 2 << 20;
 pub const MAX_STRANGER_MESSAGE: u32 = 64 << 10;
 const MAX_TEXT: usize = 500;
 const MAX_PROOFS: usize = 16;
-/// Maximum number of files of a result; the same as the limit of the runtime for a task.
-pub const MAX_OUTPUTS: usize = 50_000;
-/// Maximum number of files that a result message names itself, as it is repeated until it is answered.
-pub const MAX_NAMED: usize = 1_000;
-/// Maximum number of bytes of a list of files: paths of at most 8 MiB, as bounded by the runtime, and some
-/// 110 bytes for each file.
-pub const MAX_LIST: u64 = 16 << 20;
-const MAX_INPUTS: usize = 4_097;
-const MAX_TAGS: usize = 8;
-/// Maximum number of nodes that an offer names as holders of its files.
-pub const MAX_HOLDERS: usize = 8;
-/// Seconds after the limit of its running time within which a task is surely stopped.
-const LATE_SECONDS: u64 = 60;
-/// Largest number that a node may state; integers in the database are signed.
-const MAX_NUMBER: u64 = i64::MAX as u64;
-/// Maximum number of chunks of one request: 64 MiB.
-pub(crate) const MAX_RUN: u32 = 256;
 
 /// Id of one attempt of one worker at one task, drawn by the requester.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -98,76 +87,6 @@ pub struct Hello {
     pub clock_ms: i64,
 }
 
-/// Offer of a task, signed by the requester.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TaskOffer {
-    /// Lease that is offered.
-    pub lease: LeaseId,
-    /// Node whose job it is; author of the signature.
-    pub requester: NodeId,
-    /// Worker that the task is offered to.
-    pub worker: NodeId,
-    /// Job file of a single task: arguments, limits, seed and segments.
-    pub file: JobFile,
-    /// Program of the task.
-    pub module: Content,
-    /// Standard input, if any.
-    pub stdin: Option<Content>,
-    /// Input files, in the order of the job file.
-    #[serde(deserialize_with = "fog_types::bounded::list::<MAX_INPUTS, _, _>")]
-    pub inputs: Vec<(String, Content)>,
-    /// Checkpoint to resume from, with the number of work units that it holds.
-    pub checkpoint: Option<(u64, Content)>,
-    /// Milliseconds from now until the deadline of the result. The time is relative, as the clocks of two
-    /// devices need not agree.
-    pub left_ms: u64,
-    /// Tags that describe the purpose of the job, at most 8.
-    #[serde(deserialize_with = "fog_types::bounded::list::<MAX_TAGS, _, _>")]
-    pub tags: Vec<String>,
-    /// Other nodes that may have the program and inputs, at most [`MAX_HOLDERS`].
-    #[serde(deserialize_with = "fog_types::bounded::list::<MAX_HOLDERS, _, _>")]
-    pub holders: Vec<NodeId>,
-    /// Price of a work unit, in tenths of the usual price.
-    pub price_tenths: u16,
-    /// Whether an early result is paid a bonus.
-    pub has_bonus: bool,
-}
-
-impl Purpose for TaskOffer {
-    const PURPOSE: &'static str = "task offer";
-}
-
-impl Signed<TaskOffer> {
-    /// Returns the lease that an offer claims, without any check and without decoding the rest; enough to
-    /// decline the offer. `None` if the bytes are too few for an offer.
-    #[must_use]
-    pub fn claimed_lease(&self) -> Option<LeaseId> {
-        self.unchecked_bytes().first_chunk().copied().map(LeaseId)
-    }
-}
-
-/// Reason for which a worker declines an offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Decline {
-    /// No slot, memory or disk is free.
-    Full,
-    /// The worker does not work now.
-    Resting,
-    /// The owner of the worker does not take jobs from this requester or of this kind.
-    NotWelcome,
-    /// The offer cannot be decoded, has a wrong signature or breaks a limit.
-    Malformed,
-}
-
-/// Answer to an offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
-    /// The worker accepts and begins to fetch.
-    Accepted,
-    /// The worker declines for this reason.
-    Declined(Decline),
-}
-
 /// Standing of a leased task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkerState {
@@ -179,77 +98,6 @@ pub enum WorkerState {
     Running,
     /// The task is paused: the device is in use, on battery or too warm.
     Paused,
-}
-
-/// Result of a task, signed by the worker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TaskResult {
-    /// Lease of the result.
-    pub lease: LeaseId,
-    /// Worker that ran the task; author of the signature.
-    pub worker: NodeId,
-    /// Hash of the signed offer, which covers the job, module, inputs, limits and seed.
-    pub offer: [u8; 32],
-    /// Number of work units that the task took.
-    pub units: WorkUnits,
-    /// Running time in milliseconds.
-    pub active_ms: u64,
-    /// Largest use of memory in bytes.
-    pub memory: u64,
-    /// Hash that identifies the result (see `docs/checkpoint.md`).
-    pub hash: String,
-    /// Standard output, and the number of its bytes that were dropped.
-    pub stdout: (Content, u64),
-    /// Standard error, and the number of its bytes that were dropped.
-    pub stderr: (Content, u64),
-    /// Files by path; empty if they are more than a message names, and then in [`list`](Self::list).
-    #[serde(deserialize_with = "fog_types::bounded::list::<MAX_NAMED, _, _>")]
-    pub outputs: Vec<(String, Content)>,
-    /// Files by path as [`list_to_bytes`] encodes them, if `outputs` names none.
-    pub list: Option<Content>,
-    /// Every state that the task came through, if its job has segments; fixed before the requester asks for
-    /// one.
-    pub history: Option<Content>,
-}
-
-impl Purpose for TaskResult {
-    const PURPOSE: &'static str = "task result";
-}
-
-#[derive(Serialize, Deserialize)]
-struct OutputList {
-    #[serde(deserialize_with = "fog_types::bounded::list::<MAX_OUTPUTS, _, _>")]
-    outputs: Vec<(String, Content)>,
-}
-
-/// Encodes the files of a result as content of its own.
-#[must_use]
-pub fn list_to_bytes(outputs: Vec<(String, Content)>) -> Vec<u8> {
-    // The types of this crate always encode.
-    postcard::to_stdvec(&OutputList { outputs }).unwrap_or_default()
-}
-
-/// Receipt with which a requester accepts a result; payment rests on it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// Lease of the result.
-    pub lease: LeaseId,
-    /// Node whose job it was; author of the signature.
-    pub requester: NodeId,
-    /// Worker that ran the task.
-    pub worker: NodeId,
-    /// Hash of the signed result.
-    pub result: [u8; 32],
-    /// Number of work units that count.
-    pub units: WorkUnits,
-    /// Payment in thousandths of a credit.
-    pub credit: u64,
-    /// Time of the receipt in milliseconds since 1970.
-    pub at_ms: i64,
-}
-
-impl Purpose for Receipt {
-    const PURPOSE: &'static str = "receipt";
 }
 
 /// Message over a control link.
@@ -369,145 +217,6 @@ impl Message {
     }
 }
 
-impl TaskOffer {
-    /// Checks the offer as far as possible without its files; a worker declines an offer that fails.
-    ///
-    /// # Errors
-    /// A sentence that tells what is wrong.
-    pub fn check(&self) -> Result<(), String> {
-        self.file.check().map_err(|e| e.to_string())?;
-        if self.file.task_count() != 1
-            || self.file.stdin.is_some() != self.stdin.is_some()
-            || self.inputs.len() > MAX_INPUTS
-        {
-            return Err("it is not one task with its inputs".to_owned());
-        }
-        let names = self.inputs.iter().map(|(name, _)| name);
-        if !names.eq(self.file.inputs.keys()) {
-            return Err("its inputs are not those of its job".to_owned());
-        }
-        if self.holders.len() > MAX_HOLDERS {
-            return Err("it names too many holders".to_owned());
-        }
-        if self.tags.len() > MAX_TAGS || self.tags.iter().any(|tag| tag.len() > 40) {
-            return Err("it has too many tags".to_owned());
-        }
-        if self.module.size > self.file.limits.module.0 {
-            return Err("its program is larger than its own limit for one".to_owned());
-        }
-        if self.contents().any(|content| content.size > MAX_CONTENT) {
-            return Err("a file of it is larger than any that is carried".to_owned());
-        }
-        if self.checkpoint.as_ref().is_some_and(|(_, state)| state.size > self.file.limits.state_size().0) {
-            return Err("the state it brings is larger than one of its task can be".to_owned());
-        }
-        if self.checkpoint.as_ref().is_some_and(|(units, _)| *units > self.file.limits.units.0) {
-            return Err("the state it brings holds more work than its limit allows".to_owned());
-        }
-        Ok(())
-    }
-
-    /// Returns every content that a worker fetches for the task.
-    pub fn contents(&self) -> impl Iterator<Item = &Content> {
-        std::iter::once(&self.module)
-            .chain(&self.stdin)
-            .chain(self.inputs.iter().map(|(_, content)| content))
-            .chain(self.checkpoint.iter().map(|(_, c)| c))
-    }
-}
-
-impl TaskResult {
-    /// Checks the result as far as possible without its files and its job.
-    ///
-    /// # Errors
-    /// A sentence that tells what is wrong.
-    pub fn check(&self) -> Result<(), String> {
-        let is_hash = self.hash.len() == 64
-            && self.hash.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        if !is_hash || self.contents().chain(&self.history).any(|content| content.size > MAX_CONTENT) {
-            return Err("the result is beyond all bounds".to_owned());
-        }
-        if self.outputs.len() > MAX_OUTPUTS || self.list.is_some_and(|list| list.size > MAX_LIST) {
-            return Err(format!(
-                "it has more files than the {MAX_OUTPUTS} that a result may have, or names of more than {} MiB",
-                MAX_LIST >> 20
-            ));
-        }
-        if self.list.is_some() && !self.outputs.is_empty() {
-            return Err("it names its files twice".to_owned());
-        }
-        fog_types::job::check_result_paths(self.outputs.iter().map(|(path, _)| path.as_str()))
-            .map_err(|e| e.to_string())
-    }
-
-    /// Checks that the numbers of the result are possible within the limits of its job. Larger numbers are
-    /// lies, and sums of them would be of no use.
-    ///
-    /// # Errors
-    /// A sentence that tells what is wrong.
-    pub fn check_against(&self, limits: &Limits) -> Result<(), &'static str> {
-        let files = self.outputs.iter().fold(0u64, |sum, (_, content)| sum.saturating_add(content.size));
-        if files > limits.disk.0 || self.stdout.0.size.max(self.stderr.0.size) > limits.log.0 {
-            return Err("its files are larger than the job lets them be");
-        }
-        if self.units > limits.units || self.units.0 > MAX_NUMBER {
-            return Err("it claims more work than the job lets it do");
-        }
-        if self.memory > limits.memory.0.saturating_add(limits.disk.0) {
-            return Err("it claims more memory than the job lets it have");
-        }
-        // A task is stopped a moment after its limit, and the running time is rounded.
-        if self.active_ms / 1000 > limits.wall_seconds.saturating_add(LATE_SECONDS) {
-            return Err("it claims more running time than the job lets it have");
-        }
-        if self.active_ms > MAX_NUMBER || self.stdout.1 > MAX_NUMBER || self.stderr.1 > MAX_NUMBER {
-            return Err("the result is beyond all bounds");
-        }
-        Ok(())
-    }
-
-    /// Returns the result with the files of its list, whose bytes were fetched.
-    ///
-    /// # Errors
-    /// A sentence that tells what is wrong with the list.
-    pub fn with_list(self, bytes: &[u8]) -> Result<Self, String> {
-        let OutputList { outputs } =
-            whole(bytes).map_err(|_| "the list of its files cannot be read".to_owned())?;
-        let whole = Self { outputs, list: None, ..self };
-        whole.check().map(|()| whole)
-    }
-
-    /// Returns every content that the requester fetches for the result, except its list and history.
-    pub fn contents(&self) -> impl Iterator<Item = &Content> {
-        [&self.stdout.0, &self.stderr.0].into_iter().chain(self.outputs.iter().map(|(_, content)| content))
-    }
-}
-
-/// Request on a content link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ContentRequest {
-    /// Id of the content.
-    pub id: ContentId,
-    /// Number of the first chunk; `None` asks for the manifest alone.
-    pub from: Option<u32>,
-    /// Number of chunks, at most 256.
-    pub count: u32,
-}
-
-/// Reply to a [`ContentRequest`]; the manifest or the chunks follow, one frame each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ContentReply {
-    /// The node has the content.
-    Here {
-        /// Number of bytes before sealing.
-        size: u64,
-    },
-    /// The node does not have the content.
-    Unknown,
-    /// The node is busy; the request may be repeated in some seconds.
-    Busy,
-}
-
 /// Decodes a value that takes all of the bytes.
 fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, MessageError> {
     match postcard::take_from_bytes(bytes) {
@@ -516,49 +225,14 @@ fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, MessageError> {
     }
 }
 
-impl ContentRequest {
-    /// Decodes a request from the bytes of a frame.
-    ///
-    /// # Errors
-    /// [`MessageError`] if the bytes cannot be decoded or ask for too many chunks.
-    pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
-        let request: Self = whole(bytes)?;
-        if request.count > MAX_RUN {
-            Err(MessageError::Bounds { what: "a number of pieces" })
-        } else {
-            Ok(request)
-        }
-    }
-
-    /// Encodes the request as the bytes of a frame.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).unwrap_or_default()
-    }
-}
-
-impl ContentReply {
-    /// Decodes a reply from the bytes of a frame.
-    ///
-    /// # Errors
-    /// [`MessageError::Malformed`] if the bytes cannot be decoded.
-    pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
-        whole(bytes)
-    }
-
-    /// Encodes the reply as the bytes of a frame.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).unwrap_or_default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::result::LATE_SECONDS;
     use super::*;
-    use crate::content::ContentKey;
+    use crate::content::{ContentId, ContentKey};
     use crate::identity::Identity;
-    use fog_types::{BlobId, ByteCount};
+    use fog_types::job::JobFile;
+    use fog_types::{BlobId, ByteCount, Limits, NodeId, WorkUnits};
     use proptest::prelude::*;
 
     fn content() -> Content {

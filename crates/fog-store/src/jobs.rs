@@ -1,3 +1,8 @@
+//! Rows of jobs: accepted in one transaction, and read one by one or as a list.
+
+mod removal;
+mod states;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -8,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::{JournalKind, note};
 use crate::transaction::Savepoint;
-use crate::{HostedRow, Store, StoreError, blobs, outputs};
+use crate::{HostedRow, Store, StoreError, blobs};
 
 /// Stored blobs of a job's files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,12 +172,6 @@ const COLUMNS: &str = "id, owner, spec, blobs, state, created_ms, jobs.deadline_
  progress.failures_in_row, problem, grid";
 const HEAD_COLUMNS: &str = "id, name, owner, state, jobs.priority, created_ms, jobs.deadline_ms, finished_ms, tasks_total, progress.finished,
  progress.units, problem, grid IS NOT NULL, is_picture";
-/// Maximum number of rows of one table that one transaction deletes for a removed job.
-const SWEEP_ROWS: u32 = 2_000;
-/// Maximum number of files of a removed job that one step lets go.
-const SWEEP_FILES: u32 = 250;
-/// Maximum number of tasks of an ended job that one transaction cancels.
-const CANCELLED_AT_ONCE: u32 = 250;
 
 impl Store {
     /// Accepts a job in one transaction: its row, its tasks and its claim on its blobs.
@@ -278,116 +277,6 @@ impl Store {
         .collect()
     }
 
-    /// Moves a job to a state that the user asked for; a final state is never left.
-    ///
-    /// Cancelling also cancels every task without a result: some at once, the others by
-    /// [`Store::sweep_ending`]. Returns whether anything changed.
-    ///
-    /// # Errors
-    /// [`StoreError::NoJob`] when there is none with this number.
-    pub fn set_job_state(
-        &mut self,
-        id: JobId,
-        to: JobState,
-        problem: &str,
-        now: UnixMillis,
-    ) -> Result<bool, StoreError> {
-        let from = self.job_state(id)?;
-        if from == to || from.is_final() {
-            return Ok(false);
-        }
-        let transaction = Savepoint::new(&self.db)?;
-        Self::set_state(&transaction, id, to, problem, now)?;
-        transaction.commit()?;
-        if to.is_final() {
-            self.ending.insert(id);
-        }
-        Ok(true)
-    }
-
-    /// Returns whether ended jobs may have tasks that are not cancelled yet.
-    #[must_use]
-    pub fn is_ending(&self) -> bool {
-        !self.ending.is_empty()
-    }
-
-    /// Cancels the next tasks of an ended job. No worker gets one meanwhile, as the job is not open.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database cannot be changed; the next start goes on.
-    pub fn sweep_ending(&mut self) -> Result<(), StoreError> {
-        let Some(id) = self.ending.pop_first() else { return Ok(()) };
-        let ended: Option<i64> = self
-            .db
-            .prepare_cached("SELECT finished_ms FROM jobs WHERE id = ?1")?
-            .query_row([id.0], |row| row.get(0))
-            .optional()?;
-        if let Some(at) = ended
-            && self.relaxed(|db| cancel_queued(db, id, UnixMillis(at)))? > 0
-        {
-            self.ending.insert(id);
-        }
-        Ok(())
-    }
-
-    /// Finds the jobs of earlier runs that ended while some of their tasks were still to be cancelled.
-    pub(crate) fn find_ending(&mut self) -> Result<(), StoreError> {
-        let mut query =
-            self.db.prepare("SELECT id FROM jobs JOIN progress ON job_id = id WHERE state IN ('finished', 'failed', 'cancelled') AND ready + waiting > 0")?;
-        self.ending = query.query_map([], |row| Ok(JobId(row.get(0)?)))?.collect::<Result<_, _>>()?;
-        Ok(())
-    }
-
-    /// Moves a job that has not ended to another state.
-    pub(crate) fn set_state(
-        transaction: &Connection,
-        id: JobId,
-        to: JobState,
-        problem: &str,
-        now: UnixMillis,
-    ) -> Result<(), StoreError> {
-        let finished = to.is_final().then_some(now.0);
-        transaction.execute(
-            "UPDATE jobs SET state = ?2, problem = ?3, finished_ms = ?4 WHERE id = ?1",
-            params![id.0, to.as_str(), problem, finished],
-        )?;
-        if to == JobState::Queued {
-            transaction.execute("UPDATE progress SET failures_in_row = 0 WHERE job_id = ?1", [id.0])?;
-        }
-        if to.is_final() {
-            transaction.execute("UPDATE tasks SET state = 'cancelled', finished_ms = ?2 WHERE job_id = ?1 AND state = 'running'", params![id.0, now.0])?;
-            cancel_queued(transaction, id, now)?;
-            transaction.execute("UPDATE attempts SET outcome = 'cancelled', ended_ms = ?2 WHERE job_id = ?1 AND outcome = 'running'", params![id.0, now.0])?;
-        }
-        let kind = match to {
-            JobState::Paused => JournalKind::Paused,
-            JobState::Queued | JobState::Running => JournalKind::Resumed,
-            JobState::Cancelled => JournalKind::Cancelled,
-            JobState::Failed => JournalKind::Failed,
-            JobState::Finished => JournalKind::Finished,
-        };
-        note(transaction, now, kind, Some(id), None, problem)
-    }
-
-    /// Ends every job past its deadline and returns them: own jobs fail, hosted ones count as cancelled.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database cannot be changed.
-    pub fn expire_jobs(&mut self, now: UnixMillis) -> Result<Vec<JobId>, StoreError> {
-        let late: Vec<u64> = {
-            // Without the hint SQLite would look at every open job by its state.
-            let mut query = self
-                .db
-                .prepare_cached("SELECT id FROM jobs INDEXED BY jobs_by_deadline WHERE state IN ('queued', 'running', 'paused') AND deadline_ms <= ?1")?;
-            query.query_map([now.0], |row| row.get(0))?.collect::<Result<_, _>>()?
-        };
-        for id in &late {
-            let to = if self.is_hosted(JobId(*id))? { JobState::Cancelled } else { JobState::Failed };
-            self.set_job_state(JobId(*id), to, "the deadline passed", now)?;
-        }
-        Ok(late.into_iter().map(JobId).collect())
-    }
-
     /// Returns the rank of a job; a hosted job ranks below all own ones.
     ///
     /// # Errors
@@ -413,146 +302,6 @@ impl Store {
             .optional()?;
         state_from(&word.ok_or(StoreError::NoJob(id))?)
     }
-
-    /// Deletes jobs that ended before `before`, or only the job `only` of them, and returns their number.
-    /// Their rows and files are deleted in pieces: a first one now, the rest by [`Store::sweep_removed`].
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database cannot be changed.
-    pub fn remove_jobs(&mut self, before: UnixMillis, only: Option<JobId>) -> Result<usize, StoreError> {
-        let is_final = "state IN ('finished', 'failed', 'cancelled')";
-        let ids: Vec<u64> = match only {
-            Some(id) => {
-                let mut query = self.db.prepare_cached(&format!(
-                    "SELECT id FROM jobs WHERE id = ?1 AND {is_final} AND finished_ms < ?2"
-                ))?;
-                query.query_map(params![id.0, before.0], |row| row.get(0))?.collect::<Result<_, _>>()?
-            }
-            None => {
-                let mut query = self.db.prepare_cached(&format!(
-                    "SELECT id FROM jobs WHERE {is_final} AND finished_ms < ?1 LIMIT 100"
-                ))?;
-                query.query_map([before.0], |row| row.get(0))?.collect::<Result<_, _>>()?
-            }
-        };
-        self.remove_final(&ids)?;
-        Ok(ids.len())
-    }
-
-    fn remove_final(&mut self, ids: &[u64]) -> Result<(), StoreError> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        // A cascade over 100,000 tasks would block everything. The pragma has an effect only outside a
-        // transaction.
-        self.db.pragma_update(None, "foreign_keys", false)?;
-        let removed = self.remove_rows(ids);
-        self.db.pragma_update(None, "foreign_keys", true)?;
-        removed?;
-        self.is_sweeping = true;
-        self.sweep_removed()?;
-        Ok(())
-    }
-
-    /// Returns whether [`Store::sweep_removed`] may have something to do.
-    #[must_use]
-    pub fn is_sweeping(&self) -> bool {
-        self.is_sweeping
-    }
-
-    fn remove_rows(&mut self, ids: &[u64]) -> Result<(), StoreError> {
-        let transaction = Savepoint::new(&self.db)?;
-        for id in ids {
-            transaction.execute("INSERT INTO removed_jobs VALUES (?1)", [id])?;
-            for table in ["progress", "hosted", "shipped", "kept", "leases"] {
-                transaction.execute(&format!("DELETE FROM {table} WHERE job_id = ?1"), [id])?;
-            }
-            transaction.execute("DELETE FROM jobs WHERE id = ?1", [id])?;
-        }
-        transaction.commit()?;
-        Ok(())
-    }
-
-    /// Deletes the oldest completed hosted jobs beyond `keep`, so that no requester makes the list long.
-    /// Returns their number.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database cannot be changed.
-    pub fn remove_hosted_over(&mut self, keep: u32) -> Result<usize, StoreError> {
-        let ids: Vec<u64> = {
-            let mut query = self.db.prepare_cached(
-                "SELECT job_id FROM hosted WHERE receipt IS NOT NULL AND job_id <= (SELECT job_id FROM hosted ORDER BY job_id DESC LIMIT 1 OFFSET ?1)
-                 AND EXISTS (SELECT 1 FROM jobs WHERE id = job_id AND finished_ms IS NOT NULL) ORDER BY job_id LIMIT 100",
-            )?;
-            query.query_map([keep], |row| row.get(0))?.collect::<Result<_, _>>()?
-        };
-        self.remove_final(&ids)?;
-        Ok(ids.len())
-    }
-
-    /// Deletes a piece of what removed jobs left, or of the files of completed hosted jobs. Returns whether
-    /// more is left.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database cannot be changed.
-    pub fn sweep_removed(&mut self) -> Result<bool, StoreError> {
-        let swept = self.sweep_next();
-        // After an error, as on a full disk, the sweep is not repeated at once.
-        self.is_sweeping = *swept.as_ref().unwrap_or(&false);
-        swept
-    }
-
-    fn sweep_next(&mut self) -> Result<bool, StoreError> {
-        let found: Option<u64> = self
-            .db
-            .prepare_cached("SELECT job_id FROM removed_jobs LIMIT 1")?
-            .query_row([], |row| row.get(0))
-            .optional()?;
-        let Some(id) = found else {
-            let found: Option<u64> = self
-                .db
-                .prepare_cached("SELECT job_id FROM let_go LIMIT 1")?
-                .query_row([], |row| row.get(0))
-                .optional()?;
-            let Some(id) = found else { return Ok(false) };
-            return self.let_go_after(|db| outputs::let_go_on(db, id)).map(|()| true);
-        };
-        self.let_go_after(|db| {
-            // Files go first, as a user who removes a job wants its room.
-            let mut let_go = db
-                .prepare_cached("DELETE FROM job_blobs WHERE job_id = ?1 AND blob IN (SELECT blob FROM job_blobs WHERE job_id = ?1 LIMIT ?2) RETURNING blob")?;
-            let files: Vec<String> = let_go.query_map(params![id, SWEEP_FILES], |row| row.get(0))?.collect::<Result<_, _>>()?;
-            if files.len() == SWEEP_FILES as usize {
-                return Ok(files);
-            }
-            let mut gone = outputs::delete_names(db, id, SWEEP_ROWS)?.len();
-            for (table, key) in [("renamed", "(idx, seq)"), ("attempts", "id"), ("journal", "seq"), ("tasks", "idx")] {
-                let columns = key.trim_matches(['(', ')']);
-                let sql = format!("DELETE FROM {table} WHERE job_id = ?1 AND {key} IN (SELECT {columns} FROM {table} WHERE job_id = ?1 LIMIT ?2)");
-                gone += db.prepare_cached(&sql)?.execute(params![id, SWEEP_ROWS])?;
-            }
-            if gone == 0 && files.is_empty() {
-                db.execute("DELETE FROM removed_jobs WHERE job_id = ?1", [id])?;
-            }
-            Ok(files)
-        })
-        .map(|()| true)
-    }
-}
-
-/// Cancels some waiting tasks and returns their number.
-fn cancel_queued(db: &Connection, job: JobId, now: UnixMillis) -> Result<usize, StoreError> {
-    for which in ["not_before_ms = 0", "not_before_ms > 0"] {
-        let sql = format!(
-            "UPDATE tasks SET state = 'cancelled', finished_ms = ?2
-             WHERE job_id = ?1 AND idx IN (SELECT idx FROM tasks WHERE job_id = ?1 AND state = 'queued' AND {which} LIMIT ?3)"
-        );
-        let count = db.prepare_cached(&sql)?.execute(params![job.0, now.0, CANCELLED_AT_ONCE])?;
-        if count > 0 {
-            return Ok(count);
-        }
-    }
-    Ok(0)
 }
 
 pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {

@@ -3,6 +3,7 @@
 //!
 //! The state lives here; the modules of this folder handle commands and events.
 
+pub(crate) mod attachments;
 pub(crate) mod board;
 pub(crate) mod clock;
 pub(crate) mod commands;
@@ -20,7 +21,9 @@ pub(crate) mod saved_states;
 mod scenario_tests;
 pub(crate) mod service;
 pub(crate) mod service_commands;
+pub(crate) mod slash_commands;
 pub(crate) mod store_and_forward;
+pub(crate) mod threads;
 pub(crate) mod vault;
 pub(crate) mod views;
 

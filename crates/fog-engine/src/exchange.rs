@@ -1,14 +1,17 @@
 //! Exchange of work between devices: offers and leases of own tasks, and jobs of other devices that run here.
 
+pub(crate) mod accepted_results;
 pub(crate) mod backoff;
 pub(crate) mod capacity;
 pub(crate) mod chunk_writer;
 pub(crate) mod content;
+pub(crate) mod content_delivery;
 pub(crate) mod crowded;
 #[cfg(test)]
 mod driven_tests;
 pub(crate) mod errors;
 pub(crate) mod events;
+pub(crate) mod incoming_offers;
 pub(crate) mod lending;
 pub(crate) mod offer_slots;
 #[cfg(test)]

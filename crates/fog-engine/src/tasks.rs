@@ -11,6 +11,7 @@ pub(crate) mod estimate;
 pub(crate) mod estimates;
 #[cfg(test)]
 mod estimates_tests;
+pub(crate) mod failures;
 pub(crate) mod histories;
 pub(crate) mod job_changes;
 pub(crate) mod launching;
@@ -27,6 +28,7 @@ pub(crate) mod scheduler;
 mod scheduler_tests;
 pub(crate) mod stored_files;
 pub(crate) mod submit;
+pub(crate) mod task_events;
 pub(crate) mod work_history;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

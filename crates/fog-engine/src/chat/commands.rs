@@ -1,13 +1,10 @@
 //! Chat: commands of the user.
 
-use std::path::Path;
-
-use base64::Engine as _;
 use fog_api::settings::keys;
 use fog_api::{
     ApiError, ChatCommand, ChatMessage, EventBody, MessageState, PersonChange, PersonLink, PersonView, Reply,
 };
-use fog_bitchat::{COMMANDS, Card, FilePacket, PeerId, cut_text, pieces};
+use fog_bitchat::{Card, FilePacket, PeerId, cut_text, pieces};
 use fog_store::{NewChat, WipeStep};
 use fog_types::text::clean_name;
 use fog_types::{ByteCount, ErrorKind};
@@ -25,10 +22,6 @@ use crate::query::to_api;
 const MAX_PRIVATE: usize = 255;
 /// Longest text in bytes that is accepted at once.
 const MAX_TEXT: usize = 16 << 10;
-/// Largest file in bytes: Android accepts 256 fragments.
-const MAX_FILE: usize = 100 << 10;
-/// Messages that a search looks through at once.
-const SEARCHED: u32 = 500;
 
 impl Chat {
     /// Carries out a command of a front end.
@@ -105,7 +98,7 @@ impl Chat {
     }
 
     /// Thread that a name means; the room if the name is empty.
-    fn thread_of(&self, with: &str) -> Result<String, ApiError> {
+    pub(crate) fn thread_of(&self, with: &str) -> Result<String, ApiError> {
         if with.trim().is_empty() { Ok(String::new()) } else { self.resolve(with) }
     }
 
@@ -138,37 +131,6 @@ impl Chat {
         ordered
     }
 
-    pub(crate) fn chat_thread(
-        &self,
-        ctx: &Context,
-        with: &str,
-        before: Option<i64>,
-        limit: u32,
-        search: &str,
-    ) -> Result<Reply, ApiError> {
-        let (thread, limit) = (self.thread_of(with)?, limit.clamp(1, 500));
-        let wanted = search.trim().to_lowercase();
-        let mut found: Vec<ChatMessage> = Vec::new();
-        let mut before = before;
-        loop {
-            let rows = ctx
-                .store
-                .chat_thread(&thread, before, if wanted.is_empty() { limit } else { SEARCHED })
-                .map_err(to_api)?;
-            let is_end = wanted.is_empty() || rows.len() < SEARCHED as usize;
-            before = rows.last().map(|row| row.id);
-            // Stored messages are sealed, so each is opened for the search.
-            let views = rows.iter().map(|row| self.message_view(row));
-            found.extend(
-                views.filter(|message| wanted.is_empty() || message.text.to_lowercase().contains(&wanted)),
-            );
-            if is_end || found.len() >= limit as usize {
-                found.truncate(limit as usize);
-                return Ok(Reply::ChatMessages(found));
-            }
-        }
-    }
-
     pub(crate) fn chat_say(&mut self, ctx: &mut Context, to: &str, text: &str) -> Result<Reply, ApiError> {
         self.needs_chat()?;
         let text = text.trim();
@@ -191,7 +153,12 @@ impl Chat {
     }
 
     /// Stores a text of this device and sends it.
-    fn say_in(&mut self, ctx: &mut Context, thread: &str, text: &str) -> Result<Vec<ChatMessage>, ApiError> {
+    pub(crate) fn say_in(
+        &mut self,
+        ctx: &mut Context,
+        thread: &str,
+        text: &str,
+    ) -> Result<Vec<ChatMessage>, ApiError> {
         if let Some(group) = group_id(thread) {
             return self.say_in_group(ctx, group, thread, text);
         }
@@ -250,107 +217,6 @@ impl Chat {
             file: file.map(|file| vault.seal(mid.as_bytes(), &file.content)),
         };
         self.add_message(ctx, &new).map_err(to_api)
-    }
-
-    pub(crate) fn chat_give(
-        &mut self,
-        ctx: &mut Context,
-        to: &str,
-        name: String,
-        base64: &str,
-    ) -> Result<Reply, ApiError> {
-        self.needs_chat()?;
-        let thread = self.thread_of(to)?;
-        let to = PeerId::parse(&thread);
-        if to.is_none() && !thread.is_empty() {
-            return Err(ChatError::FileToGroup.into());
-        }
-        if base64.len() > MAX_FILE * 4 / 3 + 8 {
-            return Err(ChatError::FileTooLarge { most: ByteCount(MAX_FILE as u64) }.into());
-        }
-        let content = base64::engine::general_purpose::STANDARD
-            .decode(base64)
-            .map_err(|error| ApiError::new(ErrorKind::BadInput, error))?;
-        if content.is_empty() || content.len() > MAX_FILE {
-            return Err(ChatError::BadFileSize { most: ByteCount(MAX_FILE as u64) }.into());
-        }
-        if self
-            .people
-            .get(&thread)
-            .is_some_and(|known| known.view.link != PersonLink::Gone && !known.view.takes_files)
-        {
-            return Err(ChatError::NoPrivateFiles.into());
-        }
-        let mime = mime_of(&name, &content).to_owned();
-        let file = FilePacket { name, mime, content };
-        if to.is_some() {
-            self.remember(ctx, &thread, true).map_err(to_api)?;
-        }
-        // Receipts name a file by an id that the protocol derives from its name.
-        let id = self.me.zip(to).map(|(me, to)| file.media_id(me.peer(), to)).unwrap_or_default();
-        let mid = format!("{id}#{}", new_mid());
-        let state = if to.is_some() { MessageState::Queued } else { MessageState::Sent };
-        let message = self.store_mine(ctx, &thread, file_name(&file), Some(&file), state, &mid)?;
-        self.order_or_fail(ctx, &thread, &mid.clone(), ServiceCommand::Give { to, mid, file })?;
-        Ok(Reply::ChatSaid { messages: message.into_iter().collect(), note: String::new() })
-    }
-
-    /// The opened file of a message, and its description.
-    fn attachment(&self, ctx: &Context, row: i64) -> Result<(fog_api::ChatFileView, Vec<u8>), ApiError> {
-        let gone = || ChatError::NoFile { row: row.to_string() };
-        let found = ctx.store.chat_message(row).map_err(to_api)?.ok_or_else(gone)?;
-        let sealed = ctx.store.chat_file(row).map_err(to_api)?.ok_or_else(gone)?;
-        let content = self
-            .vault
-            .as_ref()
-            .and_then(|vault| vault.open(found.mid.as_bytes(), &sealed))
-            .ok_or_else(gone)?;
-        Ok((self.message_view(&found).file.unwrap_or_default(), content))
-    }
-
-    pub(crate) fn chat_file(&self, ctx: &Context, row: i64) -> Result<Reply, ApiError> {
-        let (file, content) = self.attachment(ctx, row)?;
-        Ok(Reply::Bytes {
-            mime: file.mime,
-            base64: base64::engine::general_purpose::STANDARD.encode(content),
-        })
-    }
-
-    pub(crate) fn chat_save(&self, ctx: &Context, row: i64, folder: &Path) -> Result<Reply, ApiError> {
-        let (file, content) = self.attachment(ctx, row)?;
-        for name in free_names(&file.name) {
-            let path = folder.join(name);
-            let written = std::fs::File::options()
-                .write(true)
-                .create_new(true)
-                .open(&path)
-                .and_then(|mut file| std::io::Write::write_all(&mut file, &content));
-            match written {
-                Ok(()) => return Ok(Reply::exported(vec![path.display().to_string()])),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(ChatError::CannotWrite { path, why: error.to_string() }.into()),
-            }
-        }
-        Err(ChatError::NoFreeName { name: file.name }.into())
-    }
-
-    pub(crate) fn chat_seen(&mut self, ctx: &mut Context, with: &str) -> Result<Reply, ApiError> {
-        let thread = self.thread_of(with)?;
-        let seen = ctx.store.see_chat(&thread).map_err(to_api)?;
-        if seen.is_empty() {
-            return Ok(Reply::Done);
-        }
-        if let Some(from) = PeerId::parse(&thread).filter(|_| ctx.settings.flag(keys::CHAT_RECEIPTS)) {
-            for row in seen.iter().filter(|row| !row.is_mine) {
-                // A lost read receipt does no harm.
-                let _ = self.order(ServiceCommand::Saw {
-                    from,
-                    mid: row.mid.split('#').next().unwrap_or_default().to_owned(),
-                });
-            }
-        }
-        self.announce_chat();
-        Ok(Reply::Done)
     }
 
     pub(crate) fn chat_again(&mut self, ctx: &mut Context, row: i64) -> Result<Reply, ApiError> {
@@ -442,33 +308,6 @@ impl Chat {
         Ok(Reply::Text(id))
     }
 
-    pub(crate) fn chat_export(&self, ctx: &Context, with: &str, path: &Path) -> Result<Reply, ApiError> {
-        let thread = self.thread_of(with)?;
-        let mut rows = ctx.store.chat_thread(&thread, None, u32::MAX >> 1).map_err(to_api)?;
-        rows.reverse();
-        let messages: Vec<ChatMessage> = rows.iter().map(|row| self.message_view(row)).collect();
-        let text = if path.extension().is_some_and(|ending| ending == "json") {
-            serde_json::to_string_pretty(&messages).unwrap_or_default()
-        } else {
-            messages.iter().map(export_line).collect()
-        };
-        // A pipe would block the engine until something reads from it.
-        let written = fog_runtime::replace_file(path, text.as_bytes());
-        written
-            .map_err(|error| ChatError::CannotWrite { path: path.to_path_buf(), why: error.to_string() })?;
-        Ok(Reply::exported(vec![path.display().to_string()]))
-    }
-
-    pub(crate) fn chat_clear(&mut self, ctx: &mut Context, with: &str) -> Result<Reply, ApiError> {
-        let thread = self.thread_of(with)?;
-        ctx.store.clear_chat(&thread).map_err(to_api)?;
-        if let (Some(peer), Some(driver)) = (PeerId::parse(&thread), &self.driver) {
-            driver.order(ServiceCommand::Forget(peer));
-        }
-        self.announce_chat();
-        Ok(Reply::Done)
-    }
-
     pub(crate) fn chat_wipe(&mut self, ctx: &mut Context) -> Result<Reply, ApiError> {
         // The old nickname must not pass to the next identity, even if the wipe is interrupted.
         ctx.keep_settings(&[(keys::CHAT_NICKNAME.key().to_owned(), None)]);
@@ -481,176 +320,10 @@ impl Chat {
         self.announce_chat();
         Ok(Reply::Done)
     }
-
-    fn slash(
-        &mut self,
-        ctx: &mut Context,
-        to: &str,
-        command: fog_bitchat::Command,
-    ) -> Result<Reply, ApiError> {
-        use fog_bitchat::Command as C;
-        let note = |note: String| Ok(Reply::ChatSaid { messages: Vec::new(), note });
-        match command {
-            C::Message { to, text } => {
-                let thread = self.resolve(&to)?;
-                match text {
-                    Some(text) => Ok(Reply::ChatSaid {
-                        messages: self.say_in(ctx, &thread, &text)?,
-                        note: String::new(),
-                    }),
-                    None => note(format!("open the chat with {to} to write to them")),
-                }
-            }
-            C::Who => {
-                let here = self
-                    .people
-                    .values()
-                    .map(|known| &known.view)
-                    .filter(|person| person.link != PersonLink::Gone);
-                let names: Vec<&str> = here.map(|person| person.label.as_str()).collect();
-                note(if names.is_empty() {
-                    "nobody else is here".to_owned()
-                } else {
-                    format!("here: {}", names.join(", "))
-                })
-            }
-            C::Clear => {
-                self.chat_clear(ctx, to)?;
-                note("the messages of this view are deleted on this device".to_owned())
-            }
-            C::Hug(whom) => self.gesture(ctx, to, &whom, fog_bitchat::hug),
-            C::Slap(whom) => self.gesture(ctx, to, &whom, fog_bitchat::slap),
-            C::Block(None) => {
-                let names: Vec<&str> = self
-                    .people
-                    .values()
-                    .filter(|known| known.view.is_blocked)
-                    .map(|known| known.view.label.as_str())
-                    .collect();
-                note(if names.is_empty() {
-                    "nobody is blocked".to_owned()
-                } else {
-                    format!("blocked: {}", names.join(", "))
-                })
-            }
-            C::Block(Some(who)) => {
-                self.mark(ctx, &who, PersonChange::Blocked(true), "is blocked; what they say is not shown")
-            }
-            C::Unblock(who) => self.mark(ctx, &who, PersonChange::Blocked(false), "is not blocked any more"),
-            C::Favourite(who) => self.mark(ctx, &who, PersonChange::Favourite(true), "is a favourite"),
-            C::NoFavourite(who) => {
-                self.mark(ctx, &who, PersonChange::Favourite(false), "is no favourite any more")
-            }
-            C::Help => note(COMMANDS.map(|(usage, what)| format!("{usage}: {what}")).join("\n")),
-            C::Group(verb) => self.group_command(ctx, to, verb),
-            C::Ping(_) | C::Trace(_) => Err(ApiError::new(ErrorKind::Bug, "this is answered elsewhere")),
-        }
-    }
-
-    fn gesture(
-        &mut self,
-        ctx: &mut Context,
-        to: &str,
-        whom: &str,
-        words: fn(&str, &str) -> String,
-    ) -> Result<Reply, ApiError> {
-        let thread = self.thread_of(to)?;
-        let text = words(&self.nickname(ctx), whom);
-        Ok(Reply::ChatSaid { messages: self.say_in(ctx, &thread, &text)?, note: String::new() })
-    }
-
-    fn mark(
-        &mut self,
-        ctx: &mut Context,
-        who: &str,
-        change: PersonChange,
-        what: &str,
-    ) -> Result<Reply, ApiError> {
-        self.chat_person(ctx, who, change)?;
-        Ok(Reply::ChatSaid { messages: Vec::new(), note: format!("{who} {what}") })
-    }
-}
-
-/// Candidate names for a file: its own name, then `map 2.png`, `map 3.png` and so on.
-fn free_names(name: &str) -> impl Iterator<Item = String> {
-    let (stem, ending) = name
-        .rsplit_once('.')
-        .map_or((name.to_owned(), String::new()), |(stem, ending)| (stem.to_owned(), format!(".{ending}")));
-    let others = (2..1000).map(move |n| format!("{stem} {n}{ending}"));
-    std::iter::once(name.to_owned()).chain(others)
 }
 
 /// Creates an id for a private message, in the form that the apps use.
 pub(crate) fn new_mid() -> String {
     let hex = blake3::Hash::from_bytes(rand::random()).to_hex();
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32]).to_uppercase()
-}
-
-fn export_line(message: &ChatMessage) -> String {
-    let at = jiff::Timestamp::from_millisecond(message.at_ms)
-        .map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
-        .unwrap_or_default();
-    let file = message
-        .file
-        .as_ref()
-        .map(|file| format!(" [file {}, {} bytes]", file.mime, file.size))
-        .unwrap_or_default();
-    // Further lines of a text are indented, so that none looks like another person's message.
-    format!("{at} {}: {}{file}\n", message.name, message.text.replace(['\r', '\n'], "\n    "))
-}
-
-/// Media type of a file, by its first bytes and then by its extension.
-fn mime_of(name: &str, content: &[u8]) -> &'static str {
-    let ending = name.rsplit('.').next().unwrap_or_default().to_lowercase();
-    match content {
-        [0xff, 0xd8, 0xff, ..] => "image/jpeg",
-        [0x89, b'P', b'N', b'G', ..] => "image/png",
-        [b'G', b'I', b'F', b'8', ..] => "image/gif",
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => "audio/wav",
-        [b'O', b'g', b'g', b'S', ..] => "audio/ogg",
-        [b'%', b'P', b'D', b'F', ..] => "application/pdf",
-        _ => match ending.as_str() {
-            "m4a" | "mp4" | "aac" => "audio/mp4",
-            "txt" | "md" | "log" => "text/plain",
-            _ => "application/octet-stream",
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_are_what_they_begin_with() {
-        assert_eq!(mime_of("a.txt", b"\x89PNG\r\n\x1a\n"), "image/png");
-        assert_eq!(mime_of("note.M4A", b"....ftyp"), "audio/mp4");
-        assert_eq!(mime_of("x", b"hello"), "application/octet-stream");
-    }
-
-    #[test]
-    fn a_name_that_is_taken_gets_a_number() {
-        assert_eq!(
-            free_names("map.v2.png").take(3).collect::<Vec<_>>(),
-            ["map.v2.png", "map.v2 2.png", "map.v2 3.png"]
-        );
-        assert_eq!(free_names("file").nth(1).as_deref(), Some("file 2"));
-    }
-
-    #[test]
-    fn a_line_of_an_export_says_when_who_and_what() {
-        let file =
-            Some(fog_api::ChatFileView { name: "a.png".to_owned(), mime: "image/png".to_owned(), size: 9 });
-        let message = ChatMessage {
-            at_ms: 0,
-            name: "anna".to_owned(),
-            text: "a.png".to_owned(),
-            file,
-            ..ChatMessage::default()
-        };
-        assert_eq!(export_line(&message), "1970-01-01 00:00:00 anna: a.png [file image/png, 9 bytes]\n");
-        let ids = [new_mid(), new_mid()];
-        assert!(ids[0] != ids[1] && ids[0].len() == 36);
-    }
 }

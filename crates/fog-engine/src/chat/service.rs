@@ -3,21 +3,22 @@
 //! State that must survive a crash is not kept here: the loop stores it, and only then sends
 //! [`ServiceCommand::Took`].
 
+mod events;
+mod links;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use fog_api::PersonLink;
-use fog_bitchat::{Capabilities, Config, Delivery, Event, Identity, LinkId, Node, PeerId, PeerKeys};
+use fog_bitchat::{Capabilities, Config, Event, Identity, LinkId, Node, PeerId, PeerKeys};
 use fog_ble::PhoneRadio;
-use fog_transport::PacketLink;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::chat::clock::{Clock, Look};
-use crate::chat::store_and_forward::{BundleRelay, Me, Todo};
+use crate::chat::store_and_forward::{BundleRelay, Me};
 use crate::chat::{Change, ChatEvent, PinnedContact, SavedState, ServiceCommand};
 use crate::clock::TimeSource;
 use crate::message;
@@ -28,10 +29,6 @@ const ORDERS: usize = 1024;
 const HEARD: usize = 64;
 /// Wait before a link that accepts nothing is tried again.
 const BLOCKED: Duration = Duration::from_millis(10);
-/// Shortest time between two writes of carried letters and bundles; bundles are written no faster than
-/// `WRITTEN` bytes per second.
-const MAIL_EVERY: Duration = Duration::from_secs(1);
-const WRITTEN: f64 = 1_000_000.0;
 /// Milliseconds that a text waits for its recipient before Fog nodes carry it; `LOOK_EVERY` is the time
 /// between two checks.
 const WAIT: u64 = 10_000;
@@ -320,103 +317,6 @@ impl Running {
         self.links.values().any(|link| link.out.capacity() == 0)
     }
 
-    /// Reports what happened. Returns `false` when the loop is gone.
-    async fn tell(&mut self, now: u64) -> bool {
-        loop {
-            let news = if let Some(event) = self.node.poll_event() {
-                self.news_of(event, now)
-            } else if let Some(todo) = self.fellows.poll() {
-                self.news_of_fellows(todo, now)
-            } else {
-                break;
-            };
-            if let Some(news) = news
-                && !self.to.say(news).await
-            {
-                return false;
-            }
-        }
-        for (request, problem) in std::mem::take(&mut self.changed) {
-            self.groups = self.node.groups_version();
-            self.board = Some((self.node.board_version(), Instant::now()));
-            let (groups, board) = (self.node.groups_state(), self.node.board_state());
-            if !self.to.say(ChatEvent::Changed { request, problem, groups, board }).await {
-                return false;
-            }
-        }
-        // Groups are reported at once: a key that is lost is lost with the messages that need it.
-        let version = self.node.groups_version();
-        if version != self.groups {
-            self.groups = version;
-            if !self.to.say(ChatEvent::Groups(self.node.groups_state())).await {
-                return false;
-            }
-        }
-        let version = self.node.board_version();
-        if self.board.is_none_or(|(told, at)| told != version && at.elapsed() >= MAIL_EVERY) {
-            self.board = Some((version, Instant::now()));
-            if !self.to.say(ChatEvent::Board(self.node.board_state())).await {
-                return false;
-            }
-        }
-        let version = self.fellows.version();
-        if self.bundles.is_none_or(|(told, next)| told != version && Instant::now() >= next) {
-            let state = self.fellows.bundles();
-            let pause = MAIL_EVERY.max(Duration::from_secs_f64(state.len() as f64 / WRITTEN));
-            self.bundles = Some((version, Instant::now() + pause));
-            if !self.to.say(ChatEvent::Bundles { state, carried: self.fellows.carried() as u32 }).await {
-                return false;
-            }
-        }
-        let version = self.node.mail_version();
-        if self.mail.is_none_or(|(told, at)| told != version && at.elapsed() >= MAIL_EVERY) {
-            self.mail = Some((version, Instant::now()));
-            return self
-                .to
-                .say(ChatEvent::Mail { state: self.node.mail_state(), letters: self.node.letters() as u32 })
-                .await;
-        }
-        true
-    }
-
-    fn news_of(&mut self, event: Event, now: u64) -> Option<ChatEvent> {
-        match event {
-            Event::Person(person) => {
-                let link = self.link_of(person.peer);
-                return Some(ChatEvent::Person(person, link));
-            }
-            Event::Fellow { peer, noise } => self.fellows.met(peer, noise, now),
-            Event::FellowGone(peer) => self.fellows.parted(peer, now),
-            Event::FellowSaid(peer, bytes) => self.fellows.heard(peer, &bytes, now),
-            // A bundle still carries the message.
-            Event::Delivery { to, ref id, state: Delivery::Failed } if self.fellows.has(to, id) => {}
-            other => return Some(ChatEvent::Event(other)),
-        }
-        None
-    }
-
-    fn news_of_fellows(&mut self, todo: Todo, now: u64) -> Option<ChatEvent> {
-        let delivery = |to, id, state| Some(ChatEvent::Event(Event::Delivery { to, id, state }));
-        match todo {
-            Todo::Say(peer, bytes) => {
-                self.node.say_to_fellow(peer, bytes, now);
-                None
-            }
-            Todo::Store(turn, state) => Some(ChatEvent::Ratchet { turn, state }),
-            Todo::CarriedMessage(carried) => Some(ChatEvent::CarriedMessage(carried)),
-            Todo::Carried(to, id) => {
-                self.node.mark_carried(to, &id);
-                delivery(to, id, Delivery::Carried)
-            }
-            Todo::Delivered(to, id) => {
-                self.node.arrived(to, id);
-                None
-            }
-            Todo::Expired(to, id) if self.node.is_waiting(to, &id) => None,
-            Todo::Expired(to, id) => delivery(to, id, Delivery::Failed),
-        }
-    }
-
     /// Hands texts whose recipients stay away to Fog nodes that carry them.
     fn entrust(&mut self, now: u64) {
         if now < self.next_look {
@@ -437,17 +337,6 @@ impl Running {
                 self.fellows.send(&me, &keys, &message.id, &message.text, queued, now);
             }
         }
-    }
-
-    fn link_of(&self, peer: PeerId) -> PersonLink {
-        let mut best = PersonLink::Relayed;
-        for link in self.node.links_of(peer).filter_map(|id| self.links.get(&id)) {
-            if link.is_radio {
-                return PersonLink::Bluetooth;
-            }
-            best = PersonLink::Network;
-        }
-        best
     }
 
     fn handle_command(&mut self, order: ServiceCommand) {
@@ -522,117 +411,6 @@ impl Running {
             Change::LeaveGroup(group) => self.node.leave_group(group).map_err(|e| e.to_string()),
         }
     }
-
-    fn open(&mut self, link: PacketLink) {
-        let PacketLink { limit, is_radio, is_sure, out, mut inbound } = link;
-        let id = LinkId(self.next_link);
-        self.next_link += 1;
-        self.links.insert(id, Open { out, is_radio });
-        let heard = self.heard.clone();
-        tokio::spawn(async move {
-            while let Some(packet) = inbound.recv().await {
-                if heard.send(Heard::Packet(id, packet)).await.is_err() {
-                    return;
-                }
-            }
-            // When the thread has ended, everything is closed already.
-            let _ = heard.send(Heard::Closed(id)).await;
-        });
-        let now = self.now();
-        self.node.handle_link_up(id, limit, now);
-        if is_sure {
-            self.node.prefer(id);
-        }
-        self.count_links();
-    }
-
-    fn hear(&mut self, heard: Heard) {
-        let now = self.now();
-        match heard {
-            Heard::Packet(id, packet) => self.node.handle_bytes(id, &packet, now),
-            Heard::Closed(id) => {
-                self.links.remove(&id);
-                self.node.handle_link_down(id, now);
-                self.count_links();
-            }
-            Heard::Radio(fog_ble::News::Link(link)) => self.open(link),
-            Heard::Radio(fog_ble::News::State { state, adapter, problem }) => {
-                use fog_api::RadioState::{CentralOnly, On, Starting, Unavailable};
-                self.radio_view.state = match state {
-                    fog_ble::State::Starting => Starting,
-                    fog_ble::State::On => On,
-                    fog_ble::State::CentralOnly => CentralOnly,
-                    fog_ble::State::Unavailable => Unavailable,
-                };
-                (self.radio_view.adapter, self.radio_view.problem) = (adapter, problem);
-                self.tell_radio();
-            }
-        }
-    }
-
-    fn count_links(&mut self) {
-        let links = self.links.values().filter(|link| link.is_radio).count() as u32;
-        if links != self.radio_view.links {
-            self.radio_view.links = links;
-            self.tell_radio();
-        }
-    }
-
-    fn tell_radio(&self) {
-        let (to, view) = (self.to.clone(), self.radio_view.clone());
-        tokio::spawn(async move { to.say(ChatEvent::Radio(view)).await });
-    }
-
-    fn switch_radio(&mut self, wish: Option<Option<String>>) {
-        // The links of the previous radio are ended first.
-        let before = self.radio.take().map(|running| running.task);
-        self.radio_view =
-            fog_api::RadioView { links: self.radio_view.links, ..fog_api::RadioView::default() };
-        if let Some(adapter) = wish {
-            self.radio_view.state = fog_api::RadioState::Starting;
-            let (heard, config) =
-                (self.heard.clone(), fog_ble::Config { adapter, ..self.radio_config.clone() });
-            let (stop, stopped) = oneshot::channel();
-            let task = tokio::spawn(use_radio(config, heard, stopped, before));
-            self.radio = Some(Radio { stop, task });
-        }
-        self.tell_radio();
-    }
-}
-
-/// Runs the radio until `stopped` closes, then ends its links. The previous radio in `before` ends first.
-async fn use_radio(
-    config: fog_ble::Config,
-    heard: mpsc::Sender<Heard>,
-    mut stopped: oneshot::Receiver<()>,
-    before: Option<JoinHandle<()>>,
-) {
-    if let Some(before) = before {
-        // The task fails only by being dropped.
-        let _ = tokio::time::timeout(RADIO_ENDS, before).await;
-    }
-    let (news, mut told) = mpsc::channel(16);
-    let pass_on = async move {
-        // The radio ends once its news are no longer received.
-        loop {
-            let one = tokio::select! {
-                one = told.recv() => one,
-                _ = &mut stopped => return,
-            };
-            let Some(one) = one else { return };
-            tokio::select! {
-                sent = heard.send(Heard::Radio(one)) => if sent.is_err() { return },
-                _ = &mut stopped => return,
-            }
-        }
-    };
-    let mut radio = std::pin::pin!(fog_ble::run(config, news));
-    tokio::select! {
-        () = &mut radio => return,
-        () = pass_on => {}
-    }
-    // A radio that does not end its links in time is dropped.
-    let _ = tokio::time::timeout(RADIO_ENDS, radio).await;
 }
 
 #[cfg(test)]

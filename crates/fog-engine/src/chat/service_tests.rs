@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+use fog_bitchat::Delivery;
+
 use super::*;
+use crate::chat::store_and_forward::Todo;
 use crate::clock::tests::Fake;
 
 const DAY_MS: i64 = 86_400_000;

@@ -9,7 +9,7 @@ use fog_types::{BlobId, NodeId, TaskId};
 
 use crate::context::Context;
 use crate::exchange::transfers::Fetches;
-use crate::exchange::{Exchange, ExchangeEvent, content};
+use crate::exchange::{Exchange, ExchangeEvent, content_delivery};
 use crate::message::Counted;
 
 impl Exchange {
@@ -63,7 +63,7 @@ impl Exchange {
         if ctx.is_rationed(link.node) {
             if let Some(net) = &ctx.net {
                 net.spawn(async move {
-                    content::turn_away(*link).await;
+                    content_delivery::turn_away(*link).await;
                     drop(counted);
                 });
             }
@@ -82,12 +82,12 @@ impl Exchange {
         let damage = row
             .as_ref()
             .filter(|row| row.open.is_some())
-            .map(|row| content::DamageReport { blob: row.blob, to: ctx.to_self.clone() });
+            .map(|row| content_delivery::DamageReport { blob: row.blob, to: ctx.to_self.clone() });
         let found =
             row.and_then(|row| Some((ctx.store.blob(row.blob).ok()?, row))).map(|(path, row)| (row, path));
         if let Some(net) = &ctx.net {
             net.spawn(async move {
-                content::serve(*link, request, found, damage).await;
+                content_delivery::serve(*link, request, found, damage).await;
                 drop((counted, in_use));
             });
         }

@@ -9,7 +9,7 @@ use fog_transport::{Channel, Link};
 use fog_types::job::{GridOptions, JobFile, Map};
 use fog_types::{BlobId, ByteCount, JobId, JobState, TaskState, UnixMillis};
 
-use crate::exchange::content::{DamageReport, serve};
+use crate::exchange::content_delivery::{DamageReport, serve};
 use crate::exchange::sealed_state::seal_stored;
 use crate::tasks::runner::{TaskEvent, TaskOutcome};
 use crate::test_engine::prelude::*;

@@ -99,7 +99,7 @@ fn handshakes() {
         settle(&mut a, &mut b, START);
         while let Some(event) = b.poll_event() {
             if let Event::Private { from, id, .. } = event {
-                b.took(from, id, START);
+                b.confirm_stored(from, id, START);
             }
         }
         settle(&mut a, &mut b, START);

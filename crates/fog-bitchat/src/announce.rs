@@ -27,7 +27,7 @@ impl Capabilities {
     pub const PRIVATE_MEDIA_RECEIPTS: Self = Self(1 << 9);
     /// A Fog node; the bit is far above those of the protocol. Stated in sessions only: an announce has no
     /// room for it.
-    pub const FELLOW: Self = Self(1 << 40);
+    pub const FOG_PEER: Self = Self(1 << 40);
 }
 
 impl Capabilities {

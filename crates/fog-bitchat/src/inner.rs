@@ -20,7 +20,7 @@ const VOUCHES: u8 = 0x12;
 const FILE: u8 = 0x20;
 const STATE: u8 = 0x21;
 /// Extension of Fog nodes; sent only to peers that stated that they understand it.
-const FELLOW: u8 = 0xf0;
+const FOG_PEER: u8 = 0xf0;
 
 /// Maximum length of the text and of the id of a private message, in bytes.
 pub(crate) const MAX_TEXT: usize = 255;
@@ -51,7 +51,7 @@ pub enum Inner {
     /// Vouches for the peers that the other side verified; only the first 16 are sent.
     Vouches(Vec<Vouch>),
     /// Message of one Fog node to another, decoded by the caller.
-    Fellow(Vec<u8>),
+    FogPeer(Vec<u8>),
     /// Message of an unknown, newer type.
     Unknown(u8),
 }
@@ -213,7 +213,7 @@ impl Inner {
             Self::GroupInvite(body) => (GROUP_INVITE, body.clone()),
             Self::GroupUpdate(body) => (GROUP_UPDATE, body.clone()),
             Self::Vouches(list) => (VOUCHES, vouch::encode(list)?),
-            Self::Fellow(body) => (FELLOW, body.clone()),
+            Self::FogPeer(body) => (FOG_PEER, body.clone()),
             Self::Unknown(kind) => (*kind, Vec::new()),
         };
         let mut out = Vec::with_capacity(body.len() + 1);
@@ -251,7 +251,7 @@ impl Inner {
             GROUP_INVITE => Self::GroupInvite(body.to_vec()),
             GROUP_UPDATE => Self::GroupUpdate(body.to_vec()),
             VOUCHES => Self::Vouches(vouch::decode(body)?),
-            FELLOW => Self::Fellow(body.to_vec()),
+            FOG_PEER => Self::FogPeer(body.to_vec()),
             other => Self::Unknown(other),
         })
     }

@@ -5,7 +5,7 @@
 
 mod board;
 mod clocks;
-mod fellows;
+mod fog_peers;
 mod groups;
 mod letters;
 mod links;
@@ -59,7 +59,7 @@ pub struct Config {
     /// Capabilities of the node.
     pub capabilities: Capabilities,
     /// Whether the node looks for other Fog nodes and exchanges messages with them.
-    pub is_fellow: bool,
+    pub is_fog_peer: bool,
 }
 
 /// Delivery state of a private message.
@@ -153,16 +153,16 @@ pub enum Event {
         state: Delivery,
     },
     /// A Fog node is at the other end of a link and has a session; repeated for each new session.
-    Fellow {
+    FogPeer {
         /// Id of the Fog node.
         peer: PeerId,
         /// Noise key that the session authenticated.
         noise: [u8; 32],
     },
     /// A Fog node lost its last link or its session.
-    FellowGone(PeerId),
+    FogPeerGone(PeerId),
     /// A Fog node sent a message.
-    FellowSaid(PeerId, Vec<u8>),
+    FogPeerMessage(PeerId, Vec<u8>),
     /// A peer answered [`Node::ping`].
     Pong {
         /// Peer that answered.
@@ -234,7 +234,7 @@ pub struct Node {
     /// Sessions begun in the last minute because of packets that this node did not ask for.
     unasked: Vec<private::Unasked>,
     mail: letters::Mail,
-    fellows: fellows::Fellows,
+    fog_peers: fog_peers::FogPeers,
     groups: groups::Groups,
     vouches: vouches::Vouches,
     board: board::Board,
@@ -273,7 +273,7 @@ impl Node {
             doubted: Vec::new(),
             unasked: Vec::new(),
             mail: letters::Mail::default(),
-            fellows: fellows::Fellows::default(),
+            fog_peers: fog_peers::FogPeers::default(),
             groups: groups::Groups::default(),
             vouches: vouches::Vouches::default(),
             board: board::Board::default(),
@@ -342,7 +342,7 @@ impl Node {
             return;
         }
         self.hand_out(now);
-        self.look_for_fellows(now);
+        self.find_fog_peers(now);
         self.tell_groups(now);
         self.tell_vouches(now);
         if now >= self.next_announce {
@@ -422,7 +422,7 @@ impl Node {
         };
         self.events.push_back(event);
         if let Some(peer) = about {
-            self.look_at_fellow(peer);
+            self.update_fog_peer(peer);
         }
     }
 }

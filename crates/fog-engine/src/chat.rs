@@ -140,7 +140,7 @@ pub(crate) struct Linked {
 }
 
 /// A pending request for the distance to a person.
-pub(crate) struct Asker {
+pub(crate) struct PendingPing {
     pub(crate) whom: PeerId,
     /// Whether the route is wanted as well.
     pub(crate) is_trace: bool,
@@ -168,7 +168,7 @@ pub(crate) struct Chat {
     /// Statements of verified people about others, by the person who made them.
     words: BTreeMap<String, Vec<KnownVouch>>,
     /// Requests that wait for the distance to a person.
-    pings: Vec<Asker>,
+    pings: Vec<PendingPing>,
     /// Requests that wait until the thread's state with their change is stored.
     changes: PendingChanges,
     /// States of the thread that could not be stored yet.
@@ -208,7 +208,7 @@ impl Chat {
 
     /// Moves what ends at a time by the milliseconds by which the calendar was set.
     pub(crate) fn clock_was_set(&mut self, ctx: &mut Context, by: i64) {
-        self.move_words(ctx, by);
+        self.move_vouches(ctx, by);
         // A running chat thread notices the change itself.
         if self.driver.is_none() {
             self.moved = self.moved.saturating_add(by);

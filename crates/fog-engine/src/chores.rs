@@ -130,7 +130,7 @@ impl Engine {
         self.sweep_states();
         cleanup::sweep_old(&transfers::folder(self.ctx.store.folder()), lived, TRANSFER_KEPT);
         cleanup::sweep_old(&self.ctx.store.folder().join("set-aside"), lived, ASIDE_KEPT);
-        if let Err(error) = self.exchange.look_back(&mut self.ctx) {
+        if let Err(error) = self.exchange.update_availability(&mut self.ctx) {
             tracing::error!(%error, "history cannot be read");
         }
         self.duty.end_snooze(&mut self.ctx, now);

@@ -130,7 +130,7 @@ impl Engine {
         if !self.check_folder() {
             return self.refuse(message);
         }
-        self.look_at_clock();
+        self.follow_clock();
         self.set_due_by(&message);
         match message {
             EngineMessage::SandboxStatus(sandbox) => self.sandbox = sandbox,
@@ -145,7 +145,7 @@ impl Engine {
                 self.chores();
             }
             EngineMessage::Task(attempt, news) => {
-                if let Err(error) = self.tasks.task_news(&mut self.ctx, attempt, news) {
+                if let Err(error) = self.tasks.handle_task_event(&mut self.ctx, attempt, news) {
                     tracing::error!(%error, "a task's news could not be stored");
                 }
             }
@@ -160,11 +160,11 @@ impl Engine {
                 }
             }
             EngineMessage::Chat(driver, news) => {
-                if let Err(error) = self.chat.chat_news(&mut self.ctx, driver, *news) {
+                if let Err(error) = self.chat.handle_service_event(&mut self.ctx, driver, *news) {
                     tracing::error!(%error, "what was heard in the mesh could not be stored");
                 }
             }
-            EngineMessage::Estimate(news) => self.tasks.estimate_news(&mut self.ctx, *news),
+            EngineMessage::Estimate(news) => self.tasks.handle_estimate_event(&mut self.ctx, *news),
             EngineMessage::Call(command, answer) => self.command(*command, answer),
             EngineMessage::Prepared(prepared, answer) => {
                 let reply = prepared.and_then(|prepared| self.ctx.accept(prepared));
@@ -178,7 +178,7 @@ impl Engine {
     }
 
     /// Moves everything that waits for a time when the calendar was set.
-    pub(crate) fn look_at_clock(&mut self) {
+    pub(crate) fn follow_clock(&mut self) {
         let shift = self.ctx.clock.look();
         if shift == 0 {
             return;

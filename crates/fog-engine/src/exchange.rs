@@ -208,7 +208,7 @@ pub(crate) struct Hosted {
     /// Message about its end, which is repeated until it is answered.
     pub(crate) message: Option<Vec<u8>>,
     /// Progress of preparing that message.
-    pub(crate) telling: Telling,
+    pub(crate) delivery: ResultDelivery,
     pub(crate) last_beat: Option<Instant>,
     /// Number of times its end was reported.
     pub(crate) said: u32,
@@ -233,7 +233,7 @@ pub(crate) struct Untaken {
 
 /// Progress from the end of a hosted job to its message.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Telling {
+pub(crate) struct ResultDelivery {
     /// Whether its files are being sealed.
     pub(crate) is_under_way: bool,
     /// Number of failed attempts.
@@ -242,7 +242,7 @@ pub(crate) struct Telling {
     pub(crate) not_before: Option<Instant>,
 }
 
-impl Telling {
+impl ResultDelivery {
     /// Whether an attempt is due now.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         !self.is_under_way && self.not_before.is_none_or(|at| at <= now)

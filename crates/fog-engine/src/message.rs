@@ -14,7 +14,7 @@ use crate::duty::sensors::Sample;
 use crate::exchange::ExchangeEvent;
 use crate::network::NetworkEvent;
 pub(crate) use crate::network::readers::{Counted, Heard};
-use crate::tasks::estimates::EstimateNews;
+use crate::tasks::estimates::EstimateEvent;
 use crate::tasks::runner::TaskEvent;
 use crate::tasks::submit::Prepared;
 
@@ -42,7 +42,7 @@ pub(crate) enum EngineMessage {
     /// News from the chat thread with this number.
     Chat(u64, Box<ChatEvent>),
     /// News of an estimate.
-    Estimate(Box<EstimateNews>),
+    Estimate(Box<EstimateEvent>),
     Prepared(Box<Result<Prepared, ApiError>>, oneshot::Sender<Result<Reply, ApiError>>),
     /// Identity that was read from a file.
     MovedIn(Box<Result<IdentityBackup, ApiError>>, oneshot::Sender<Result<Reply, ApiError>>),

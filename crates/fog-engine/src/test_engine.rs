@@ -139,5 +139,5 @@ pub(crate) mod prelude {
     pub(crate) use tokio::sync::{mpsc, oneshot};
 
     pub(crate) use crate::message::EngineMessage;
-    pub(crate) use crate::tasks::estimates::EstimateNews;
+    pub(crate) use crate::tasks::estimates::EstimateEvent;
 }

@@ -374,7 +374,7 @@ fn ours(scenario: &Radios, walks: &[Links], texts: &[Text]) -> (Way, Way, f64) {
                 match event {
                     Event::Room { text, .. } => room.extend(said.get(&text).map(|at| time - at)),
                     Event::Private { from, id, .. } if by_peer.contains_key(&from) => {
-                        air.nodes[n].took(from, id, now)
+                        air.nodes[n].confirm_stored(from, id, now)
                     }
                     Event::Delivery { id, state: Delivery::Delivered, .. } => {
                         private.extend(said.remove(&id).map(|at| time - at))

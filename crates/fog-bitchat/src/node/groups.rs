@@ -383,7 +383,7 @@ impl Node {
             let peer = PeerId::of_fingerprint(&member);
             let Ok(body) = group.encode() else { continue };
             let inner = if was_invited { Inner::GroupUpdate(body) } else { Inner::GroupInvite(body) };
-            if self.whisper(peer, &inner, now) {
+            if self.send_in_session(peer, &inner, now) {
                 self.groups.told.insert((group.id, member), group.epoch);
                 if let Some(known) = self.groups.known.get_mut(&group.id)
                     && known.invited.insert(member)

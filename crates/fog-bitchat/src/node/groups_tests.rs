@@ -169,10 +169,10 @@ fn nobody_takes_over_a_group_of_somebody_else() {
     air.nodes[BEN].begin_session(cleo, now);
     air.run(2_000);
     let now = air.now;
-    assert!(air.nodes[BEN].whisper(cleo, &crate::Inner::GroupUpdate(forged.encode().unwrap()), now));
+    assert!(air.nodes[BEN].send_in_session(cleo, &crate::Inner::GroupUpdate(forged.encode().unwrap()), now));
     // Ben also forwards Anna's invitation as if it were his.
     let anna_s = air.nodes[BEN].groups().next().unwrap().encode().unwrap();
-    assert!(air.nodes[BEN].whisper(cleo, &crate::Inner::GroupInvite(anna_s), now));
+    assert!(air.nodes[BEN].send_in_session(cleo, &crate::Inner::GroupInvite(anna_s), now));
     air.run(2_000);
     let known: Vec<u32> = air.nodes[CLEO].groups().map(|group| group.epoch).collect();
     assert_eq!(known, [1]);
@@ -204,12 +204,12 @@ fn what_went_into_a_link_that_was_dead_is_said_again_on_the_next() {
 #[test]
 fn a_member_whose_device_starts_anew_hears_of_a_change_at_once() {
     for pause in [0, 50, 200, 500, 1_000, 3_000, 20_000] {
-        for is_fellow in [false, true] {
+        for is_fog_peer in [false, true] {
             let mut air = made();
             air.cut(ANNA, CLEO);
             air.run(500);
             for n in [ANNA, CLEO] {
-                air.nodes[n].config.is_fellow = is_fellow;
+                air.nodes[n].config.is_fog_peer = is_fog_peer;
                 air.nodes[n].config.capabilities = Capabilities::PREKEYS;
             }
             let mut again = Node::new(identity(CLEO as u8), air.nodes[CLEO].config.clone(), [77; 32]);
@@ -223,7 +223,7 @@ fn a_member_whose_device_starts_anew_hears_of_a_change_at_once() {
             assert_eq!(
                 air.nodes[CLEO].groups().next().map(|group| group.epoch),
                 Some(2),
-                "{pause} {is_fellow}"
+                "{pause} {is_fog_peer}"
             );
         }
     }

@@ -14,7 +14,7 @@ use crate::inner::Inner;
 /// Milliseconds for which a text waits for its recipient before other nodes get a letter with it.
 const WAIT: u64 = 10_000;
 /// Milliseconds before Fog nodes get a letter; mostly they carry the text in a form of their own.
-const WAIT_FOR_FELLOWS: u64 = 20_000;
+const WAIT_FOR_FOG_PEERS_MS: u64 = 20_000;
 /// Maximum number of carriers that get a letter for one text.
 const COURIERS: usize = 3;
 /// Maximum number of letters carried: in total, for people who are no favourites, and for one favourite or
@@ -205,13 +205,13 @@ impl Node {
                 if now.saturating_sub(waiting.queued) < WAIT || waiting.couriers.len() >= COURIERS {
                     continue;
                 }
-                let is_for_fellows =
-                    !waiting.is_with_fellows && now.saturating_sub(waiting.queued) >= WAIT_FOR_FELLOWS;
+                let is_for_fog_peers =
+                    !waiting.is_with_fog_peers && now.saturating_sub(waiting.queued) >= WAIT_FOR_FOG_PEERS_MS;
                 let free = couriers.iter().filter(|courier| {
                     !waiting.couriers.contains(courier)
                         && has.get(courier).is_none_or(|has| *has < MAX_OF_ONE)
                 });
-                let free = free.filter(|courier| is_for_fellows || !self.fellows.is_here(**courier));
+                let free = free.filter(|courier| is_for_fog_peers || !self.fog_peers.is_here(**courier));
                 for courier in free.copied().take(COURIERS - waiting.couriers.len()).collect::<Vec<_>>() {
                     // Other nodes judge the letter by their clocks.
                     let agreed = self.agreed_now(now);

@@ -47,7 +47,7 @@ pub(super) struct Outgoing {
     pub(super) letter: Option<Letter>,
     pub(super) couriers: Vec<PeerId>,
     /// Whether Fog nodes carry the message in a form of their own.
-    pub(super) is_with_fellows: bool,
+    pub(super) is_with_fog_peers: bool,
 }
 
 impl Outgoing {
@@ -121,7 +121,7 @@ impl Node {
             tries: 0,
             letter: None,
             couriers: Vec::new(),
-            is_with_fellows: false,
+            is_with_fog_peers: false,
         });
         self.say(Event::Delivery { to, id, state: Delivery::Queued });
         self.try_one(to, now);
@@ -129,13 +129,13 @@ impl Node {
     }
 
     /// Tells the sender that a private message or file arrived; to be called once it is stored safely.
-    pub fn took(&mut self, from: PeerId, id: String, now: u64) {
-        self.whisper(from, &Inner::Delivered(id), now);
+    pub fn confirm_stored(&mut self, from: PeerId, id: String, now: u64) {
+        self.send_in_session(from, &Inner::Delivered(id), now);
     }
 
     /// Tells the sender that the user read a message.
-    pub fn saw(&mut self, from: PeerId, id: String, now: u64) {
-        self.whisper(from, &Inner::Read(id), now);
+    pub fn confirm_read(&mut self, from: PeerId, id: String, now: u64) {
+        self.send_in_session(from, &Inner::Read(id), now);
     }
 
     /// Drops the messages that wait for a person, without reporting them as failed.
@@ -147,7 +147,7 @@ impl Node {
     pub fn verify(&mut self, peer: PeerId, noise: [u8; 32], now: u64) {
         let question = Verification { noise, nonce: self.fresh::<16>().to_vec() };
         self.questions.insert(peer, question.clone());
-        if !self.whisper(peer, &Inner::Challenge(question), now) {
+        if !self.send_in_session(peer, &Inner::Challenge(question), now) {
             self.begin_session(peer, now);
         }
     }
@@ -172,7 +172,7 @@ impl Node {
     /// Marks a message as carried by Fog nodes in a form of their own; they get no letter with it.
     pub fn mark_carried(&mut self, to: PeerId, id: &str) {
         for waiting in self.outbox.get_mut(&to).into_iter().flatten().filter(|waiting| waiting.id == id) {
-            waiting.is_with_fellows = true;
+            waiting.is_with_fog_peers = true;
         }
     }
 
@@ -182,15 +182,15 @@ impl Node {
     }
 
     fn my_state(&self) -> PeerState {
-        let fellow = if self.config.is_fellow { Capabilities::FELLOW } else { Capabilities::default() };
+        let fog_peer = if self.config.is_fog_peer { Capabilities::FOG_PEER } else { Capabilities::default() };
         PeerState {
-            capabilities: self.config.capabilities.and(fellow),
+            capabilities: self.config.capabilities.and(fog_peer),
             signing: self.identity.keys().signing,
         }
     }
 
     /// Sends a message in a session; returns whether there is one.
-    pub(super) fn whisper(&mut self, to: PeerId, inner: &Inner, now: u64) -> bool {
+    pub(super) fn send_in_session(&mut self, to: PeerId, inner: &Inner, now: u64) -> bool {
         let Ok(open) = inner.encode() else { return false };
         let Ok(sealed) = self.sessions.seal(to, &open, now) else { return false };
         let mut frame = self.frame(Kind::ENCRYPTED, sealed, now).to(to);
@@ -247,7 +247,7 @@ impl Node {
             }
             SessionEvent::Established { peer, early, .. } => {
                 self.proved_present(peer, now);
-                self.whisper(peer, &Inner::State(self.my_state()), now);
+                self.send_in_session(peer, &Inner::State(self.my_state()), now);
                 self.begin_anew_with(peer);
                 self.tell_groups_anew(peer);
                 self.tell_vouches_anew(peer);
@@ -256,7 +256,7 @@ impl Node {
                     self.open(peer, &sealed, self.now_of(peer, now), None, now);
                 }
                 if let Some(question) = self.questions.get(&peer).cloned() {
-                    self.whisper(peer, &Inner::Challenge(question), now);
+                    self.send_in_session(peer, &Inner::Challenge(question), now);
                 }
                 // The other side may have lost the previous session with all that was said in it.
                 for waiting in self.outbox.get_mut(&peer).into_iter().flatten() {
@@ -303,10 +303,10 @@ impl Node {
             Inner::GroupInvite(body) => self.group_came(peer, &body, true, now),
             Inner::GroupUpdate(body) => self.group_came(peer, &body, false, now),
             Inner::Vouches(whom) => self.vouched(peer, whom, now),
-            Inner::Fellow(bytes) => self.fellow_said(peer, bytes),
+            Inner::FogPeer(bytes) => self.handle_fog_peer_message(peer, bytes),
             Inner::Challenge(question) => {
                 if let Some(answer) = question.answer(&self.identity) {
-                    self.whisper(peer, &answer, now);
+                    self.send_in_session(peer, &answer, now);
                 }
             }
             Inner::Response(answer, signature) => {
@@ -344,7 +344,7 @@ impl Node {
             *pinned = keys;
         }
         if is_first {
-            self.whisper(peer, &Inner::State(self.my_state()), now);
+            self.send_in_session(peer, &Inner::State(self.my_state()), now);
         }
         self.person_changed(peer);
         self.try_one(peer, now);
@@ -421,7 +421,7 @@ impl Node {
             }
         }
         for (id, inner) in said {
-            if self.whisper(peer, &inner, now) {
+            if self.send_in_session(peer, &inner, now) {
                 self.say(Event::Delivery { to: peer, id, state: Delivery::Sent });
             }
         }

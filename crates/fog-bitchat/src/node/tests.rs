@@ -6,8 +6,8 @@ use crate::{Raw, SayError};
 mod board;
 #[path = "clocks_tests.rs"]
 mod clocks;
-#[path = "fellows_tests.rs"]
-mod fellows;
+#[path = "fog_peers_tests.rs"]
+mod fog_peers;
 #[path = "groups_tests.rs"]
 mod groups;
 #[path = "letters_tests.rs"]
@@ -42,7 +42,7 @@ impl Air {
             let capabilities = Capabilities::PRIVATE_MEDIA;
             Node::new(
                 identity(n as u8),
-                Config { nickname: (*name).to_owned(), capabilities, is_fellow: false },
+                Config { nickname: (*name).to_owned(), capabilities, is_fog_peer: false },
                 [n as u8; 32],
             )
         };
@@ -112,7 +112,7 @@ impl Air {
                         Event::Private { from, id, .. } | Event::File { from, id: Some(id), .. }
                             if !self.forgets =>
                         {
-                            node.took(*from, id.clone(), times[n])
+                            node.confirm_stored(*from, id.clone(), times[n])
                         }
                         _ => {}
                     }
@@ -166,7 +166,7 @@ fn two_meet_and_talk_in_the_room_and_alone() {
     assert_eq!(air.texts(1), ["hello mesh", &"x".repeat(255)]);
     assert_eq!(air.state(0, "m1"), Some(Delivery::Delivered));
     let now = air.now;
-    air.nodes[1].saw(anna, "m1".to_owned(), now);
+    air.nodes[1].confirm_read(anna, "m1".to_owned(), now);
     air.run(200);
     assert_eq!(air.state(0, "m1"), Some(Delivery::Read));
     assert!(air.nodes[0].person(ben).unwrap().has_session);
@@ -187,7 +187,7 @@ fn nobody_hears_that_a_message_arrived_before_it_was_stored() {
     air.run(1_000);
     assert_eq!((air.texts(1), air.state(0, "m1")), (vec!["hello"], Some(Delivery::Sent)));
     let now = air.now;
-    air.nodes[1].took(anna, "m1".to_owned(), now);
+    air.nodes[1].confirm_stored(anna, "m1".to_owned(), now);
     air.run(200);
     assert_eq!(air.state(0, "m1"), Some(Delivery::Delivered));
 }

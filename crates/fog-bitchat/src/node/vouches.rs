@@ -72,7 +72,7 @@ impl Node {
             let vouches: Vec<Vouch> =
                 others.iter().take(MAX_TOLD).map(|(keys, _)| Vouch::of(keys, &self.identity, now)).collect();
             for list in vouches.chunks(MAX_LISTED) {
-                self.whisper(peer, &Inner::Vouches(list.to_vec()), now);
+                self.send_in_session(peer, &Inner::Vouches(list.to_vec()), now);
             }
         }
     }

@@ -81,7 +81,7 @@ fn nobody_is_told_who_was_not_verified_and_nobody_believes_who_was_not() {
     let now = air.now;
     let list = vec![crate::Vouch::of(&identity(CLEO).keys(), &identity(CLEO), now)];
     let ben = air.me(BEN);
-    air.nodes[ANNA].whisper(ben, &crate::Inner::Vouches(list), now);
+    air.nodes[ANNA].send_in_session(ben, &crate::Inner::Vouches(list), now);
     air.run(1_000);
     assert!(heard(&air, BEN).is_empty(), "a word that is not hers");
     // In a new session the vouches are sent again.

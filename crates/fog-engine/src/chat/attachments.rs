@@ -57,7 +57,7 @@ impl Chat {
         let mid = format!("{id}#{}", new_mid());
         let state = if to.is_some() { MessageState::Queued } else { MessageState::Sent };
         let message = self.store_mine(ctx, &thread, file_name(&file), Some(&file), state, &mid)?;
-        self.order_or_fail(ctx, &thread, &mid.clone(), ServiceCommand::Give { to, mid, file })?;
+        self.order_or_fail(ctx, &thread, &mid.clone(), ServiceCommand::SendFile { to, mid, file })?;
         Ok(Reply::ChatSaid { messages: message.into_iter().collect(), note: String::new() })
     }
 

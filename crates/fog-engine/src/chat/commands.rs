@@ -126,7 +126,7 @@ impl Chat {
     ) -> Result<(), ApiError> {
         let ordered = self.order(order);
         if ordered.is_err() {
-            self.got_further(ctx, thread, mid, MessageState::Failed).map_err(to_api)?;
+            self.set_message_state(ctx, thread, mid, MessageState::Failed).map_err(to_api)?;
         }
         ordered
     }
@@ -165,7 +165,7 @@ impl Chat {
         let Some(to) = PeerId::parse(thread) else {
             let mid = new_mid();
             let message = self.store_mine(ctx, "", text.to_owned(), None, MessageState::Sent, &mid)?;
-            self.order_or_fail(ctx, "", &mid, ServiceCommand::Say(text.to_owned()))?;
+            self.order_or_fail(ctx, "", &mid, ServiceCommand::SendToAll(text.to_owned()))?;
             return Ok(message.into_iter().collect());
         };
         self.remember(ctx, thread, true).map_err(to_api)?;
@@ -184,7 +184,7 @@ impl Chat {
                 ctx,
                 thread,
                 &mid.clone(),
-                ServiceCommand::Tell { to, mid, text: piece.to_owned() },
+                ServiceCommand::SendText { to, mid, text: piece.to_owned() },
             )?;
         }
         Ok(messages)
@@ -230,7 +230,7 @@ impl Chat {
             if PeerId::parse(&found.thread).is_some() { MessageState::Queued } else { MessageState::Sent };
         ctx.store.set_chat_state(&found.thread, &found.mid, begins).map_err(to_api)?;
         if !self.order_again(ctx, &found).map_err(to_api)? {
-            self.got_further(ctx, &found.thread, &found.mid, MessageState::Failed).map_err(to_api)?;
+            self.set_message_state(ctx, &found.thread, &found.mid, MessageState::Failed).map_err(to_api)?;
             return Err(ChatError::MessageUnreadable.into());
         }
         Ok(Reply::Done)
@@ -255,11 +255,11 @@ impl Chat {
         if let (Some(peer), PersonChange::Favourite(on), Some(driver)) =
             (PeerId::parse(&id), change, &self.driver)
         {
-            driver.order(ServiceCommand::Favour(peer, on));
+            driver.order(ServiceCommand::SetFavourite(peer, on));
             // The apps tell each other about favourites this way. It is not a message, so its loss does no
             // harm.
             let sign = if on { "[FAVORITED]:" } else { "[UNFAVORITED]:" };
-            driver.order(ServiceCommand::Tell { to: peer, mid: new_mid(), text: sign.to_owned() });
+            driver.order(ServiceCommand::SendText { to: peer, mid: new_mid(), text: sign.to_owned() });
         }
         if let (Some(peer), PersonChange::Blocked(true)) = (PeerId::parse(&id), change) {
             // Messages that wait for a blocked person are not sent, neither now nor after a restart.
@@ -271,10 +271,10 @@ impl Chat {
                 .map(|(_, row)| row)
                 .filter(|row| row.thread == id)
             {
-                self.got_further(ctx, &id, &row.mid, MessageState::Failed).map_err(to_api)?;
+                self.set_message_state(ctx, &id, &row.mid, MessageState::Failed).map_err(to_api)?;
             }
             if let Some(driver) = &self.driver {
-                driver.order(ServiceCommand::Forget(peer));
+                driver.order(ServiceCommand::DropOutbox(peer));
             }
         }
         Ok(Reply::Done)
@@ -315,7 +315,7 @@ impl Chat {
         ctx.store.wipe_chat(WipeStep::Keys).map_err(to_api)?;
         self.forget_chat(ctx);
         self.finish_wipe(ctx).map_err(to_api)?;
-        self.look_at_chat(ctx).map_err(to_api)?;
+        self.apply_settings(ctx).map_err(to_api)?;
         ctx.announce(EventBody::Settings(ctx.settings.values().clone()));
         self.announce_chat();
         Ok(Reply::Done)

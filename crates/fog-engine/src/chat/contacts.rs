@@ -20,7 +20,7 @@ const REMEMBER_EVERY: Duration = Duration::from_secs(600);
 const MAX_PEOPLE: u32 = if cfg!(test) { 100 } else { 10_000 };
 const PEOPLE_SLACK: usize = 50;
 /// Most statements of one person that are kept, and most of all people together.
-const MAX_WORDS_OF_ONE: usize = 64;
+const MAX_VOUCHES_OF_ONE: usize = 64;
 const MAX_WORDS: usize = 2_000;
 
 impl Chat {
@@ -75,7 +75,7 @@ impl Chat {
         }
     }
 
-    pub(crate) fn person_is_there(
+    pub(crate) fn handle_person(
         &mut self,
         ctx: &mut Context,
         person: fog_bitchat::Person,
@@ -151,7 +151,7 @@ impl Chat {
         self.forget_people(ctx, id);
         if is_other && let Some(driver) = &self.driver {
             driver.order(ServiceCommand::Pin(keys));
-            driver.order(ServiceCommand::Verified(keys, person.is_verified));
+            driver.order(ServiceCommand::SetVerified(keys, person.is_verified));
         }
         Ok(())
     }
@@ -197,11 +197,11 @@ impl Chat {
         if was_verified != view.is_verified
             && let (Some(driver), Some(keys)) = (&self.driver, keys)
         {
-            driver.order(ServiceCommand::Verified(keys, view.is_verified));
+            driver.order(ServiceCommand::SetVerified(keys, view.is_verified));
         }
         if (was_verified, was_blocked) != (view.is_verified, view.is_blocked) {
             // The person's statements about others count now, or do not any more.
-            self.look_at_words(ctx, self.words_of(id));
+            self.refresh_vouches(ctx, self.words_of(id));
         }
         Ok(())
     }
@@ -224,7 +224,7 @@ impl Chat {
             words.retain(|known| known.fingerprint != word.fingerprint);
             words.push(word);
         }
-        let too_many = words.len().saturating_sub(MAX_WORDS_OF_ONE);
+        let too_many = words.len().saturating_sub(MAX_VOUCHES_OF_ONE);
         words.drain(..too_many);
         while self.words.values().map(Vec::len).sum::<usize>() > MAX_WORDS {
             let ends_first = |words: &Vec<KnownVouch>| words.iter().map(|word| word.until).min();
@@ -236,7 +236,7 @@ impl Chat {
             self.words.remove(&by);
         }
         self.write_words(ctx)?;
-        self.look_at_words(ctx, about);
+        self.refresh_vouches(ctx, about);
         Ok(())
     }
 
@@ -272,7 +272,7 @@ impl Chat {
     }
 
     /// Updates the vouching people of these people.
-    pub(crate) fn look_at_words(&mut self, ctx: &mut Context, about: Vec<String>) {
+    pub(crate) fn refresh_vouches(&mut self, ctx: &mut Context, about: Vec<String>) {
         for id in about {
             let vouched_by = self.vouched_by(ctx, &id);
             let Some(known) = self.people.get_mut(&id).filter(|known| known.view.vouched_by != vouched_by)
@@ -286,7 +286,7 @@ impl Chat {
     }
 
     /// Moves the end of all statements by the milliseconds by which the calendar was set.
-    pub(crate) fn move_words(&mut self, ctx: &mut Context, by: i64) {
+    pub(crate) fn move_vouches(&mut self, ctx: &mut Context, by: i64) {
         if by == 0 || self.words.is_empty() {
             return;
         }
@@ -297,7 +297,7 @@ impl Chat {
     }
 
     /// Removes statements whose time has ended.
-    pub(crate) fn forget_old_words(&mut self, ctx: &mut Context) {
+    pub(crate) fn forget_old_vouches(&mut self, ctx: &mut Context) {
         let now = ctx.clock.lived().0.max(0) as u64;
         let late = self.words.values().flatten().filter(|word| word.until <= now);
         let about: Vec<String> =
@@ -310,7 +310,7 @@ impl Chat {
         if let Err(error) = self.write_words(ctx) {
             tracing::error!(%error, "what people say of others cannot be written down");
         }
-        self.look_at_words(ctx, about);
+        self.refresh_vouches(ctx, about);
     }
 }
 

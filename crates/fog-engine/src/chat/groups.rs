@@ -240,7 +240,7 @@ impl Chat {
                 ctx,
                 thread,
                 &mid.clone(),
-                ServiceCommand::SayInGroup { group, mid, text: piece.to_owned() },
+                ServiceCommand::SendToGroup { group, mid, text: piece.to_owned() },
             )?;
         }
         Ok(messages)
@@ -257,7 +257,7 @@ impl Chat {
     }
 
     /// Stores a message of a group; `nickname` is the name that its author uses.
-    pub(crate) fn heard_in_group(
+    pub(crate) fn handle_group_text(
         &mut self,
         ctx: &mut Context,
         nickname: &str,

@@ -104,7 +104,7 @@ impl Chat {
         self.forget_chat(ctx);
         ctx.store.replace_chat_identity(&keys, &people, &states).map_err(to_api)?;
         ctx.keep_settings(&[(keys::CHAT_NICKNAME.key().to_owned(), Some(backup.nickname.into()))]);
-        self.look_at_chat(ctx).map_err(to_api)?;
+        self.apply_settings(ctx).map_err(to_api)?;
         ctx.announce(EventBody::Settings(ctx.settings.values().clone()));
         self.announce_chat();
         Ok(Reply::Text(me.to_string()))

@@ -55,7 +55,7 @@ pub(crate) struct Received<'a> {
 }
 
 impl Chat {
-    pub(crate) fn chat_news(
+    pub(crate) fn handle_service_event(
         &mut self,
         ctx: &mut Context,
         driver: u64,
@@ -72,10 +72,10 @@ impl Chat {
                     self.announce_chat();
                 }
             }
-            ChatEvent::Person(person, link) => self.person_is_there(ctx, person, link)?,
+            ChatEvent::Person(person, link) => self.handle_person(ctx, person, link)?,
             ChatEvent::Refused { to, mid, why } => {
                 tracing::debug!(%to, %why, "not taken");
-                self.got_further(ctx, &to.to_string(), &mid, MessageState::Failed)?;
+                self.set_message_state(ctx, &to.to_string(), &mid, MessageState::Failed)?;
             }
             ChatEvent::Mail { state, letters } => {
                 self.store_state(ctx, LETTERS, state)?;
@@ -114,7 +114,7 @@ impl Chat {
     fn chat_event(&mut self, ctx: &mut Context, event: Event) -> Result<(), StoreError> {
         match event {
             // The driver itself reports people and their links, and handles messages of Fog nodes.
-            Event::Person(_) | Event::Fellow { .. } | Event::FellowGone(_) | Event::FellowSaid(..) => {}
+            Event::Person(_) | Event::FogPeer { .. } | Event::FogPeerGone(_) | Event::FogPeerMessage(..) => {}
             Event::Gone(peer) => {
                 let id = peer.to_string();
                 if let Some(known) = self.people.get_mut(&id) {
@@ -156,10 +156,10 @@ impl Chat {
                 // it again.
                 let is_known = self.people.contains_key(&from.to_string());
                 if is_known
-                    && self.heard_alone(ctx, from, text, at, id.clone())?
+                    && self.handle_private_text(ctx, from, text, at, id.clone())?
                     && let Some(driver) = &self.driver
                 {
-                    driver.order(ServiceCommand::Took { from, mid: id });
+                    driver.order(ServiceCommand::ConfirmStored { from, mid: id });
                 }
             }
             Event::File { from, id, file, at } => {
@@ -185,7 +185,7 @@ impl Chat {
                     },
                 )?;
                 if let (Some(driver), Some(mid)) = (&self.driver, id) {
-                    driver.order(ServiceCommand::Took { from, mid });
+                    driver.order(ServiceCommand::ConfirmStored { from, mid });
                 }
                 if let Some(message) = message.filter(|_| !thread.is_empty()) {
                     ctx.announce(EventBody::Notice(Notice::ChatMessage {
@@ -197,7 +197,7 @@ impl Chat {
             }
             Event::GroupText { group, from, nickname, text, at, id } => {
                 let (thread, from) = (thread_of(group), from.to_string());
-                self.heard_in_group(
+                self.handle_group_text(
                     ctx,
                     &nickname,
                     Received { thread: &thread, from: &from, text, at, mid: id, file: None },
@@ -205,7 +205,7 @@ impl Chat {
             }
             Event::Invited { group, name, from } => self.invited(ctx, group, &name, from),
             Event::Delivery { to, id, state } => {
-                self.got_further(ctx, &to.to_string(), &id, state_of(state))?
+                self.set_message_state(ctx, &to.to_string(), &id, state_of(state))?
             }
             Event::Pong { from, hops, millis, way } => self.pinged(ctx, from, Some((hops, millis, way))),
             Event::NoPong(whom) => self.pinged(ctx, whom, None),
@@ -223,7 +223,7 @@ impl Chat {
     }
 
     /// Handles a private text. Returns whether it is stored, now or before.
-    fn heard_alone(
+    fn handle_private_text(
         &mut self,
         ctx: &mut Context,
         from: PeerId,
@@ -292,7 +292,7 @@ impl Chat {
             true
         };
         if let Some(driver) = &self.driver {
-            driver.order(ServiceCommand::Answered { bundle, is_stored });
+            driver.order(ServiceCommand::CarriedAnswered { bundle, is_stored });
         }
         Ok(())
     }
@@ -416,7 +416,7 @@ impl Chat {
         Ok(gone)
     }
 
-    pub(crate) fn got_further(
+    pub(crate) fn set_message_state(
         &mut self,
         ctx: &mut Context,
         thread: &str,

@@ -26,7 +26,7 @@ const CARRIED_LIFE_MS: i64 = 7 * 24 * 3_600_000;
 
 impl Chat {
     /// Switches chat on or off according to the settings and the daemon's options.
-    pub(crate) fn look_at_chat(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
+    pub(crate) fn apply_settings(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
         if ctx.store.is_wiping_chat()? {
             self.finish_wipe(ctx)?;
         }
@@ -34,7 +34,7 @@ impl Chat {
         if !is_wanted {
             if self.driver.take().is_some() {
                 self.give_up_changes(ctx);
-                self.forget_who_is_there();
+                self.clear_presence();
                 self.announce_chat();
             }
             // Stored messages can be read, searched and exported while chat is off.
@@ -100,8 +100,8 @@ impl Chat {
             self.groups = fog_bitchat::groups_in(&self.written(ctx, GROUPS)?);
             self.board = fog_bitchat::notes_in(&self.written(ctx, BOARD)?);
             self.words = serde_json::from_slice(&self.written(ctx, WORDS)?).unwrap_or_default();
-            self.move_words(ctx, self.moved);
-            self.look_at_words(ctx, self.people.keys().cloned().collect());
+            self.move_vouches(ctx, self.moved);
+            self.refresh_vouches(ctx, self.people.keys().cloned().collect());
             self.left = serde_json::from_slice(&self.written(ctx, LEFT)?).unwrap_or_default();
         }
         Ok(Some(secrets))
@@ -138,7 +138,7 @@ impl Chat {
             Ok(driver) => {
                 self.moved = 0;
                 self.driver = Some(driver);
-                self.say_again_what_waits(ctx)?;
+                self.resend_waiting(ctx)?;
                 self.chat_tick(ctx);
             }
             Err(error) => self.problem = Some(ChatError::CannotStart { why: error.to_string() }.into()),
@@ -158,7 +158,7 @@ impl Chat {
     }
 
     /// Queues stored messages that are not known to have arrived, or gives them up.
-    fn say_again_what_waits(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
+    fn resend_waiting(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
         let now = ctx.clock.lived().0;
         for (stored, row) in ctx.store.chat_waiting()? {
             let life = if row.state == MessageState::Carried { CARRIED_LIFE_MS } else { OUTBOX_LIFE_MS };
@@ -178,14 +178,14 @@ impl Chat {
         let to = PeerId::parse(&row.thread);
         Ok(match body.file {
             None => driver.order(match (to, group_id(&row.thread)) {
-                (Some(to), _) => ServiceCommand::Tell { to, mid, text: body.text },
-                (None, Some(group)) => ServiceCommand::SayInGroup { group, mid, text: body.text },
-                (None, None) => ServiceCommand::Say(body.text),
+                (Some(to), _) => ServiceCommand::SendText { to, mid, text: body.text },
+                (None, Some(group)) => ServiceCommand::SendToGroup { group, mid, text: body.text },
+                (None, None) => ServiceCommand::SendToAll(body.text),
             }),
             Some(file) => {
                 match ctx.store.chat_file(row.id)?.and_then(|sealed| vault.open(row.mid.as_bytes(), &sealed))
                 {
-                    Some(content) => driver.order(ServiceCommand::Give {
+                    Some(content) => driver.order(ServiceCommand::SendFile {
                         to,
                         mid,
                         file: FilePacket { name: file.name, mime: file.mime, content },
@@ -196,7 +196,7 @@ impl Chat {
         })
     }
 
-    fn forget_who_is_there(&mut self) {
+    fn clear_presence(&mut self) {
         for known in self.people.values_mut() {
             known.view.link = PersonLink::Gone;
             known.view.has_session = false;
@@ -222,7 +222,7 @@ impl Chat {
         self.driver = None;
         self.give_up_changes(ctx);
         self.states_lost();
-        self.forget_who_is_there();
+        self.clear_presence();
         self.people.clear();
         self.names = Names::default();
         self.groups.clear();
@@ -245,7 +245,7 @@ impl Chat {
             driver.save_power(is_on_battery);
         }
         self.link_chat(ctx);
-        self.forget_old_words(ctx);
+        self.forget_old_vouches(ctx);
         if self.last_chores.is_some_and(|last| ctx.since(last) <= CHORES) {
             return;
         }

@@ -84,7 +84,7 @@ impl Chat {
     }
 
     /// Handles a link of the mesh that a device opened.
-    pub(crate) fn chat_link_came(&mut self, ctx: &mut Context, link: Link) {
+    pub(crate) fn handle_link(&mut self, ctx: &mut Context, link: Link) {
         if !self.may_link_chat(ctx, link.node) {
             return;
         }

@@ -5,7 +5,7 @@ use fog_bitchat::{Command, PeerId};
 use fog_types::ErrorKind;
 
 use crate::chat::errors::ChatError;
-use crate::chat::{Asker, Chat, ServiceCommand};
+use crate::chat::{Chat, PendingPing, ServiceCommand};
 use crate::context::Context;
 use crate::effects::Answer;
 
@@ -28,7 +28,7 @@ pub(crate) fn is_ping(text: &str) -> bool {
 impl Chat {
     pub(crate) fn chat_ping(&mut self, ctx: &mut Context, text: &str, answer: Answer) {
         match self.ping(text) {
-            Ok((whom, is_trace)) => self.pings.push(Asker { whom, is_trace, answer }),
+            Ok((whom, is_trace)) => self.pings.push(PendingPing { whom, is_trace, answer }),
             Err(error) => ctx.out.answer(answer, Err(error)),
         }
     }
@@ -53,10 +53,10 @@ impl Chat {
         found: Option<(u8, u64, Option<Vec<PeerId>>)>,
     ) {
         let name = self.name_of(whom);
-        let (theirs, others): (Vec<Asker>, Vec<Asker>) =
+        let (theirs, others): (Vec<PendingPing>, Vec<PendingPing>) =
             std::mem::take(&mut self.pings).into_iter().partition(|asker| asker.whom == whom);
         self.pings = others;
-        for Asker { is_trace, answer, .. } in theirs {
+        for PendingPing { is_trace, answer, .. } in theirs {
             let reply = match &found {
                 None => Err(ChatError::NoAnswer { name: name.clone() }.into()),
                 Some((hops, millis, way)) => {

@@ -140,7 +140,7 @@ impl Chat {
         if name == RATCHET
             && let Some(driver) = &self.driver
         {
-            driver.order(ServiceCommand::Stored(self.ratchet_turn));
+            driver.order(ServiceCommand::RatchetStored(self.ratchet_turn));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The chat thread: one node of the mesh, its links and its clock.
 //!
 //! State that must survive a crash is not kept here: the loop stores it, and only then sends
-//! [`ServiceCommand::Took`].
+//! [`ServiceCommand::ConfirmStored`].
 
 mod events;
 mod links;
@@ -84,7 +84,7 @@ impl ChatService {
             let me = identity.keys();
             let mut node = Node::new(
                 identity,
-                Config { nickname: nickname.clone(), capabilities, is_fellow: true },
+                Config { nickname: nickname.clone(), capabilities, is_fog_peer: true },
                 rand::random(),
             );
             for PinnedContact { keys, is_favourite, is_verified } in before.known {
@@ -98,7 +98,7 @@ impl ChatService {
             node.restore_board(&before.board);
             let set_by = before.moved.by.saturating_add(before.moved.gap);
             node.move_times(set_by);
-            let fellows = BundleRelay::restore(
+            let relay = BundleRelay::restore(
                 me.peer(),
                 before.key,
                 &before.bundles,
@@ -107,7 +107,7 @@ impl ChatService {
                 clock.look().now,
             );
             let to = Listener { number, to };
-            runtime.block_on(Running::new(node, (me, nickname), fellows, clock, to, radio).run(inbox));
+            runtime.block_on(Running::new(node, (me, nickname), relay, clock, to, radio).run(inbox));
             runtime.shutdown_timeout(Duration::from_secs(1));
             drop(ending);
         })?;
@@ -189,7 +189,7 @@ struct Open {
 struct Running {
     node: Node,
     me: (PeerKeys, String),
-    fellows: BundleRelay,
+    relay: BundleRelay,
     next_look: u64,
     to: Listener,
     links: BTreeMap<LinkId, Open>,
@@ -224,7 +224,7 @@ impl Running {
     fn new(
         node: Node,
         me: (PeerKeys, String),
-        fellows: BundleRelay,
+        relay: BundleRelay,
         clock: Clock,
         to: Listener,
         radio_config: fog_ble::Config,
@@ -233,7 +233,7 @@ impl Running {
         Self {
             node,
             me,
-            fellows,
+            relay,
             next_look: 0,
             to,
             links: BTreeMap::new(),
@@ -262,7 +262,7 @@ impl Running {
             if !self.tell(now).await {
                 return;
             }
-            let due = self.node.poll_timeout().min(self.fellows.poll_timeout().unwrap_or(u64::MAX));
+            let due = self.node.poll_timeout().min(self.relay.poll_timeout().unwrap_or(u64::MAX));
             let due = Duration::from_millis(due.saturating_sub(now));
             let due = if is_blocked { due.max(BLOCKED) } else { due };
             tokio::select! {
@@ -274,8 +274,8 @@ impl Running {
                 () = tokio::time::sleep(due) => {
                     let now = self.now();
                     self.node.handle_timeout(now);
-                    self.fellows.handle_timeout(now);
-                    self.entrust(now);
+                    self.relay.handle_timeout(now);
+                    self.hand_to_carriers(now);
                 }
             }
         }
@@ -296,12 +296,12 @@ impl Running {
         if set_by != 0 {
             tracing::warn!(millis = set_by, "the calendar was set; what is kept and carried moves with it");
             self.node.handle_clock_set(now, set_by);
-            self.fellows.handle_clock_set(set_by);
+            self.relay.handle_clock_set(set_by);
             self.next_look = now;
         }
         if believed != 0 {
             self.node.move_times(believed);
-            self.fellows.handle_clock_set(believed);
+            self.relay.handle_clock_set(believed);
         }
         now
     }
@@ -318,7 +318,7 @@ impl Running {
     }
 
     /// Hands texts whose recipients stay away to Fog nodes that carry them.
-    fn entrust(&mut self, now: u64) {
+    fn hand_to_carriers(&mut self, now: u64) {
         if now < self.next_look {
             return;
         }
@@ -333,8 +333,8 @@ impl Running {
         for (to, message, queued) in waiting {
             let Some(keys) = self.node.keys_of(to) else { continue };
             let me = Me { keys: self.me.0, name: &self.me.1 };
-            if !self.fellows.has(to, &message.id) {
-                self.fellows.send(&me, &keys, &message.id, &message.text, queued, now);
+            if !self.relay.has(to, &message.id) {
+                self.relay.send(&me, &keys, &message.id, &message.text, queued, now);
             }
         }
     }
@@ -342,12 +342,14 @@ impl Running {
     fn handle_command(&mut self, order: ServiceCommand) {
         let now = self.now();
         let (refused, to, mid) = match order {
-            ServiceCommand::Say(text) => return drop(self.node.say_to_all(&text, now)),
-            ServiceCommand::Tell { to, mid, text } => (self.node.tell(to, mid.clone(), text, now), to, mid),
-            ServiceCommand::Give { to: Some(to), mid, file } => {
+            ServiceCommand::SendToAll(text) => return drop(self.node.say_to_all(&text, now)),
+            ServiceCommand::SendText { to, mid, text } => {
+                (self.node.tell(to, mid.clone(), text, now), to, mid)
+            }
+            ServiceCommand::SendFile { to: Some(to), mid, file } => {
                 (self.node.give(to, mid.clone(), file, now), to, mid)
             }
-            ServiceCommand::Give { to: None, file, .. } => {
+            ServiceCommand::SendFile { to: None, file, .. } => {
                 if let Err(error) = self.node.give_to_all(&file, now) {
                     tracing::warn!(%error, "a file was not given");
                 }
@@ -360,13 +362,17 @@ impl Running {
                 }
                 return;
             }
-            ServiceCommand::Took { from, mid } => return self.node.took(from, mid, now),
-            ServiceCommand::Saw { from, mid } => return self.node.saw(from, mid, now),
-            ServiceCommand::Forget(peer) => return self.node.forget_outbox(peer),
+            ServiceCommand::ConfirmStored { from, mid } => return self.node.confirm_stored(from, mid, now),
+            ServiceCommand::ConfirmRead { from, mid } => return self.node.confirm_read(from, mid, now),
+            ServiceCommand::DropOutbox(peer) => return self.node.forget_outbox(peer),
             ServiceCommand::Verify { peer, noise } => return self.node.verify(peer, noise, now),
             ServiceCommand::Pin(keys) => return self.node.pin(keys),
-            ServiceCommand::Favour(peer, is_favourite) => return self.node.set_favourite(peer, is_favourite),
-            ServiceCommand::Verified(keys, is_verified) => return self.node.set_verified(keys, is_verified),
+            ServiceCommand::SetFavourite(peer, is_favourite) => {
+                return self.node.set_favourite(peer, is_favourite);
+            }
+            ServiceCommand::SetVerified(keys, is_verified) => {
+                return self.node.set_verified(keys, is_verified);
+            }
             ServiceCommand::Change(request, change) => {
                 let problem = self.change(change, now).err();
                 return self.changed.push((request, problem));
@@ -375,12 +381,12 @@ impl Running {
                 self.me.1.clone_from(&name);
                 return self.node.rename(name, now);
             }
-            ServiceCommand::SayInGroup { group, mid, text } => {
+            ServiceCommand::SendToGroup { group, mid, text } => {
                 return told(self.node.say_in_group(group, mid, &text, now));
             }
-            ServiceCommand::Stored(turn) => return self.fellows.stored(turn, now),
-            ServiceCommand::Answered { bundle, is_stored } => {
-                return self.fellows.answered(bundle, is_stored, now);
+            ServiceCommand::RatchetStored(turn) => return self.relay.stored(turn, now),
+            ServiceCommand::CarriedAnswered { bundle, is_stored } => {
+                return self.relay.answered(bundle, is_stored, now);
             }
             ServiceCommand::Link(link) => return self.open(link),
             ServiceCommand::Radio(wish) => return self.switch_radio(wish),

@@ -8,37 +8,37 @@ use crate::chat::clock::Moved;
 /// Command of the event loop to the chat thread.
 pub(crate) enum ServiceCommand {
     /// Send a text to everybody.
-    Say(String),
+    SendToAll(String),
     /// Send a text to one person.
-    Tell { to: PeerId, mid: String, text: String },
+    SendText { to: PeerId, mid: String, text: String },
     /// Send a file to one person, or to everybody.
-    Give { to: Option<PeerId>, mid: String, file: FilePacket },
+    SendFile { to: Option<PeerId>, mid: String, file: FilePacket },
     /// A private message is stored.
-    Took { from: PeerId, mid: String },
+    ConfirmStored { from: PeerId, mid: String },
     /// A private message was read by the user.
-    Saw { from: PeerId, mid: String },
+    ConfirmRead { from: PeerId, mid: String },
     /// Measure the distance to a person.
     Ping(PeerId),
     /// Drop everything that waits for a person.
-    Forget(PeerId),
+    DropOutbox(PeerId),
     /// Ask a person to prove possession of a scanned key.
     Verify { peer: PeerId, noise: [u8; 32] },
     /// Set the remembered keys of a person.
     Pin(PeerKeys),
     /// Set whether a person's letters are carried before those of others.
-    Favour(PeerId, bool),
+    SetFavourite(PeerId, bool),
     /// Set whether the user verified a person.
-    Verified(PeerKeys, bool),
+    SetVerified(PeerKeys, bool),
     /// Change groups or the board, and report both once that is done, with the number of the request.
     Change(u64, Change),
     /// Change the nickname.
     Rename(String),
     /// Send a text to a group.
-    SayInGroup { group: [u8; 16], mid: String, text: String },
+    SendToGroup { group: [u8; 16], mid: String, text: String },
     /// The ratchet keys with this number are stored.
-    Stored(u64),
+    RatchetStored(u64),
     /// A message from a bundle is stored, or cannot be.
-    Answered { bundle: [u8; 16], is_stored: bool },
+    CarriedAnswered { bundle: [u8; 16], is_stored: bool },
     /// Use a new link over a network.
     Link(PacketLink),
     /// Switch Bluetooth on with this adapter, or off.

@@ -3,7 +3,7 @@
 use fog_bitchat::Delivery;
 
 use super::*;
-use crate::chat::store_and_forward::Todo;
+use crate::chat::store_and_forward::BundleEffect;
 use crate::clock::tests::Fake;
 
 const DAY_MS: i64 = 86_400_000;
@@ -14,11 +14,11 @@ fn running(source: Arc<Fake>, gap: i64) -> Running {
     let (to, _) = mpsc::channel(8);
     let mut clock = Clock::new(source, gap);
     let node = Node::new(identity, Config { nickname: "anna".to_owned(), ..Config::default() }, [3; 32]);
-    let fellows = BundleRelay::restore(me.peer(), [4; 32], &[], &[], 0, clock.look().now);
+    let relay = BundleRelay::restore(me.peer(), [4; 32], &[], &[], 0, clock.look().now);
     Running::new(
         node,
         (me, "anna".to_owned()),
-        fellows,
+        relay,
         clock,
         Listener { number: 1, to },
         fog_ble::Config::default(),
@@ -30,13 +30,13 @@ fn running(source: Arc<Fake>, gap: i64) -> Running {
 fn turn(running: &mut Running) -> (bool, bool, usize) {
     let now = running.now();
     running.node.handle_timeout(now);
-    running.fellows.handle_timeout(now);
-    running.entrust(now);
+    running.relay.handle_timeout(now);
+    running.hand_to_carriers(now);
     let events: Vec<Event> = std::iter::from_fn(|| running.node.poll_event()).collect();
     let is_given_up =
         events.iter().any(|event| matches!(event, Event::Delivery { state: Delivery::Failed, .. }));
     let is_rotated =
-        std::iter::from_fn(|| running.fellows.poll()).any(|todo| matches!(todo, Todo::Store(..)));
+        std::iter::from_fn(|| running.relay.poll()).any(|todo| matches!(todo, BundleEffect::Store(..)));
     (is_given_up, is_rotated, fog_bitchat::notes_in(&running.node.board_state()).len())
 }
 

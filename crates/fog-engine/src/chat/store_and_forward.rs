@@ -41,7 +41,7 @@ pub(crate) struct CarriedMessage {
 
 /// Action that the caller must carry out.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Todo {
+pub(crate) enum BundleEffect {
     /// Send bytes to a node that is present.
     Say(PeerId, Vec<u8>),
     /// Store the state of the ratchet, then call [`BundleRelay::stored`] with this number.
@@ -108,7 +108,7 @@ pub(crate) struct BundleRelay {
     handed: u64,
     handed_at: u64,
     is_stored: bool,
-    todo: VecDeque<Todo>,
+    todo: VecDeque<BundleEffect>,
 }
 
 impl BundleRelay {
@@ -134,7 +134,7 @@ impl BundleRelay {
             }
         };
         let handed = ratchet.version();
-        let mut fellows = Self {
+        let mut relay = Self {
             carrier: Carrier::restore(me.0, Quotas::default(), bundles),
             ratchet,
             key,
@@ -150,9 +150,9 @@ impl BundleRelay {
             is_stored: true,
             todo: VecDeque::new(),
         };
-        fellows.handle_clock_set(set_by);
-        fellows.handle_timeout(now);
-        fellows
+        relay.handle_clock_set(set_by);
+        relay.handle_timeout(now);
+        relay
     }
 
     /// Moves all times by the milliseconds by which the clock was set, so that nothing expires for that.
@@ -258,7 +258,7 @@ impl BundleRelay {
         self.is_stored |= turn == self.turn;
         while let Some((_, held)) = self.held.pop_front_if(|(needs, _)| *needs <= turn) {
             match held {
-                Held::Say(peer, bytes) => self.todo.push_back(Todo::Say(peer, bytes)),
+                Held::Say(peer, bytes) => self.todo.push_back(BundleEffect::Say(peer, bytes)),
                 Held::Send { to, mid, token, sealed, life } => {
                     match self.carrier.send(to.0, sealed, token, life, now) {
                         Ok(id) => {
@@ -303,7 +303,7 @@ impl BundleRelay {
         self.look(now);
     }
 
-    pub(crate) fn poll(&mut self) -> Option<Todo> {
+    pub(crate) fn poll(&mut self) -> Option<BundleEffect> {
         self.todo.pop_front()
     }
 
@@ -316,17 +316,17 @@ impl BundleRelay {
         while let Some(effect) = self.carrier.poll_effect() {
             match effect {
                 Effect::Say { peer, bytes } => {
-                    self.todo.push_back(Todo::Say(PeerId(peer), [&[BUNDLE], &bytes[..]].concat()))
+                    self.todo.push_back(BundleEffect::Say(PeerId(peer), [&[BUNDLE], &bytes[..]].concat()))
                 }
                 Effect::Arrived { id, source, payload } => self.arrived(id, source, &payload, now),
-                Effect::Handed { id } => {
-                    self.todo.extend(self.sent.get(&id).cloned().map(|(to, mid)| Todo::Carried(to, mid)))
-                }
+                Effect::Handed { id } => self
+                    .todo
+                    .extend(self.sent.get(&id).cloned().map(|(to, mid)| BundleEffect::Carried(to, mid))),
                 Effect::Delivered { id } => {
-                    self.todo.extend(self.sent.remove(&id).map(|(to, mid)| Todo::Delivered(to, mid)))
+                    self.todo.extend(self.sent.remove(&id).map(|(to, mid)| BundleEffect::Delivered(to, mid)))
                 }
                 Effect::Expired { id } => {
-                    self.todo.extend(self.sent.remove(&id).map(|(to, mid)| Todo::Expired(to, mid)))
+                    self.todo.extend(self.sent.remove(&id).map(|(to, mid)| BundleEffect::Expired(to, mid)))
                 }
                 _ => {}
             }
@@ -336,7 +336,8 @@ impl BundleRelay {
             self.turn += 1;
             (self.handed, self.handed_at, self.is_stored) = (self.ratchet.version(), now, false);
             let beside = Beside { opened: self.opened.iter().copied().collect(), rotated: self.rotated };
-            self.todo.push_back(Todo::Store(self.turn, join(&beside, &self.ratchet.state(&self.key))));
+            self.todo
+                .push_back(BundleEffect::Store(self.turn, join(&beside, &self.ratchet.state(&self.key))));
         }
     }
 
@@ -372,7 +373,7 @@ impl BundleRelay {
             at: content.at.min(now),
             bundle: id,
         };
-        self.todo.push_back(Todo::CarriedMessage(Box::new(carried)));
+        self.todo.push_back(BundleEffect::CarriedMessage(Box::new(carried)));
     }
 }
 

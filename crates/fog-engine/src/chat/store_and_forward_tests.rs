@@ -18,7 +18,7 @@ struct Street {
     is_slow: bool,
     refuses: bool,
     got: Vec<(usize, CarriedMessage)>,
-    states: Vec<Todo>,
+    states: Vec<BundleEffect>,
 }
 
 fn keys(n: usize) -> PeerKeys {
@@ -82,18 +82,18 @@ impl Street {
                 while let Some(todo) = self.nodes[n].poll() {
                     was_quiet = false;
                     match todo {
-                        Todo::Say(to, bytes) => {
+                        BundleEffect::Say(to, bytes) => {
                             let to = who(to);
                             if self.near.contains(&(n, to)) || self.near.contains(&(to, n)) {
                                 self.nodes[to].heard(keys(n).peer(), &bytes, self.now);
                             }
                         }
-                        Todo::Store(..) if self.is_slow => {}
-                        Todo::Store(turn, state) => {
+                        BundleEffect::Store(..) if self.is_slow => {}
+                        BundleEffect::Store(turn, state) => {
                             self.stored[n].1 = state;
                             self.nodes[n].stored(turn, self.now);
                         }
-                        Todo::CarriedMessage(carried) => {
+                        BundleEffect::CarriedMessage(carried) => {
                             self.nodes[n].answered(carried.bundle, !self.refuses, self.now);
                             self.got.push((n, *carried));
                         }
@@ -124,7 +124,7 @@ fn carried() -> Street {
     street.meet(ANNA, BEN);
     assert!(street.write(ANNA, CLEO, "1"));
     assert!(street.nodes[ANNA].has(keys(CLEO).peer(), "1"));
-    assert_eq!(street.states, [Todo::Carried(keys(CLEO).peer(), "1".to_owned())]);
+    assert_eq!(street.states, [BundleEffect::Carried(keys(CLEO).peer(), "1".to_owned())]);
     assert_eq!((street.nodes[BEN].carried(), street.got.len()), (1, 0));
     street
 }
@@ -138,7 +138,7 @@ fn a_text_is_carried_and_its_author_hears_that_it_arrived() {
     assert_eq!(street.got[0].1.keys, keys(ANNA));
     assert_eq!(street.nodes[BEN].carried(), 0);
     street.meet(ANNA, BEN);
-    assert_eq!(street.states.pop(), Some(Todo::Delivered(keys(CLEO).peer(), "1".to_owned())));
+    assert_eq!(street.states.pop(), Some(BundleEffect::Delivered(keys(CLEO).peer(), "1".to_owned())));
     assert!(!street.nodes[ANNA].has(keys(CLEO).peer(), "1"));
 }
 
@@ -152,7 +152,7 @@ fn it_survives_that_every_device_starts_anew() {
     assert_eq!(street.texts(), [(CLEO, "anna", "by hand")]);
     street.again(BEN);
     street.meet(ANNA, BEN);
-    assert_eq!(street.states.pop(), Some(Todo::Delivered(keys(CLEO).peer(), "1".to_owned())));
+    assert_eq!(street.states.pop(), Some(BundleEffect::Delivered(keys(CLEO).peer(), "1".to_owned())));
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn what_is_not_stored_is_not_confirmed() {
     let now = street.now;
     street.nodes[ANNA].handle_timeout(now);
     street.run();
-    assert_eq!(street.states.pop(), Some(Todo::Expired(keys(CLEO).peer(), "1".to_owned())));
+    assert_eq!(street.states.pop(), Some(BundleEffect::Expired(keys(CLEO).peer(), "1".to_owned())));
 }
 
 #[test]
@@ -234,8 +234,8 @@ fn nonsense_and_strangers_are_passed_over() {
     assert_eq!(street.nodes[BEN].carried(), 1);
     // Empty and damaged states begin anew.
     for state in [&[][..], &[0, 0, 0], &[0, 0, 0, 9, 1], &[255; 40]] {
-        let fellows = BundleRelay::restore(keys(ANNA).peer(), [9; 32], state, state, 0, now);
-        assert_eq!(fellows.carried(), 0);
+        let relay = BundleRelay::restore(keys(ANNA).peer(), [9; 32], state, state, 0, now);
+        assert_eq!(relay.carried(), 0);
     }
 }
 

@@ -55,7 +55,7 @@ impl Chat {
         if let Some(from) = PeerId::parse(&thread).filter(|_| ctx.settings.flag(keys::CHAT_RECEIPTS)) {
             for row in seen.iter().filter(|row| !row.is_mine) {
                 // A lost read receipt does no harm.
-                let _ = self.order(ServiceCommand::Saw {
+                let _ = self.order(ServiceCommand::ConfirmRead {
                     from,
                     mid: row.mid.split('#').next().unwrap_or_default().to_owned(),
                 });
@@ -86,7 +86,7 @@ impl Chat {
         let thread = self.thread_of(with)?;
         ctx.store.clear_chat(&thread).map_err(to_api)?;
         if let (Some(peer), Some(driver)) = (PeerId::parse(&thread), &self.driver) {
-            driver.order(ServiceCommand::Forget(peer));
+            driver.order(ServiceCommand::DropOutbox(peer));
         }
         self.announce_chat();
         Ok(Reply::Done)

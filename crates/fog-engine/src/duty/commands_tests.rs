@@ -107,7 +107,7 @@ fn a_pause_ends_by_its_time_or_by_switching_on() {
     assert!(device.engine.status().unwrap().snoozed_until_ms.is_some());
     // The calendar is set; the pause is as long as it was.
     device.clock.set(86_400_000);
-    device.engine.look_at_clock();
+    device.engine.follow_clock();
     device.clock.pass(29 * 60_000);
     device.engine.last_chores = None;
     device.engine.duty.handle_timeout(&mut device.engine.ctx);

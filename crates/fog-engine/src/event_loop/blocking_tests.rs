@@ -17,7 +17,7 @@ use crate::test_engine::{TestEngine, node, test_engine};
 const WISH: fn() -> GridOptions = || GridOptions { replicas: 1, ..GridOptions::default() };
 const MANY: i64 = 4_000;
 
-fn took(device: &mut TestEngine, id: JobId, action: JobAction) -> Duration {
+fn duration_of(device: &mut TestEngine, id: JobId, action: JobAction) -> Duration {
     let begun = Instant::now();
     device.engine.tasks.change_job(&mut device.engine.ctx, id, action).unwrap();
     device.engine.settle();
@@ -33,19 +33,21 @@ fn a_job_of_many_tasks_for_others_is_changed_like_one_of_this_device() {
         for _ in 0..3 {
             let (own, lent) = (device.job(MANY, None, |_| {}), device.job(MANY, Some(WISH()), |_| {}));
             if action == JobAction::Resume {
-                took(&mut device, own, JobAction::Pause);
-                took(&mut device, lent, JobAction::Pause);
+                duration_of(&mut device, own, JobAction::Pause);
+                duration_of(&mut device, lent, JobAction::Pause);
             } else {
                 device.lend(1, TaskId { job: lent, index: 7 }, node(1));
             }
-            least =
-                (least.0.min(took(&mut device, own, action)), least.1.min(took(&mut device, lent, action)));
+            least = (
+                least.0.min(duration_of(&mut device, own, action)),
+                least.1.min(duration_of(&mut device, lent, action)),
+            );
             assert_eq!(
                 device.engine.exchange.requester().tasks_of(lent).count(),
                 if action == JobAction::Resume { MANY as usize } else { 0 }
             );
             assert!(device.engine.ctx.store.leases().unwrap().is_empty());
-            took(
+            duration_of(
                 &mut device,
                 lent,
                 if action == JobAction::Cancel { JobAction::Remove } else { JobAction::Cancel },
@@ -64,7 +66,7 @@ fn a_change_of_a_small_job_does_not_look_at_a_large_one() {
     let small = |device: &mut TestEngine| {
         let id = device.job(2, Some(WISH()), |_| {});
         (0..3)
-            .map(|_| took(device, id, JobAction::Pause) + took(device, id, JobAction::Resume))
+            .map(|_| duration_of(device, id, JobAction::Pause) + duration_of(device, id, JobAction::Resume))
             .min()
             .unwrap()
     };

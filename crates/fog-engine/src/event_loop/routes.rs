@@ -31,7 +31,7 @@ impl Engine {
             NetworkEvent::Said(node, heard, done) => {
                 let handled = match *heard {
                     Heard::Plain(Message::Hello(hello)) => {
-                        self.network.heard_hello(&mut self.ctx, node, &hello);
+                        self.network.handle_hello(&mut self.ctx, node, &hello);
                         Ok(())
                     }
                     heard => self.exchange.handle_message(&mut self.ctx, node, heard),
@@ -41,7 +41,7 @@ impl Engine {
                 }
                 return handled;
             }
-            NetworkEvent::ChatLink(link) => self.chat.chat_link_came(&mut self.ctx, *link),
+            NetworkEvent::ChatLink(link) => self.chat.handle_link(&mut self.ctx, *link),
             NetworkEvent::ContentRequested(link, request, counted) => {
                 return self.exchange.content_requested(&mut self.ctx, link, request, counted);
             }
@@ -93,7 +93,7 @@ impl Engine {
                 self.chat.chat_tick(&mut self.ctx);
             }
             Input::NetworkStopped(gone) => self.exchange.network_stopped(&mut self.ctx, gone),
-            Input::HelloWanted(node) => self.exchange.hello_to(&mut self.ctx, node),
+            Input::HelloWanted(node) => self.exchange.send_hello_to(&mut self.ctx, node),
             // Exchange → network.
             Input::SendHello { node, capacity } => self.network.send_hello(&mut self.ctx, node, capacity),
             // Exchange → payments, and back.
@@ -112,7 +112,7 @@ impl Engine {
             }
             // Duty → tasks, chat.
             Input::FinishingChanged => self.tasks.forget_to_finish(),
-            Input::SettingsChanged => return self.chat.look_at_chat(&mut self.ctx),
+            Input::SettingsChanged => return self.chat.apply_settings(&mut self.ctx),
             // To several.
             Input::SweepStates => self.sweep_states(),
             Input::Sample => self.duty.sample_now(),

@@ -158,7 +158,7 @@ impl Engine {
             this.ctx.store.set_settings(&[(SNOOZE_KEY.to_owned(), Some(until.0.into()))])?;
         }
         this.ctx.remember_clock();
-        this.chat.look_at_chat(&mut this.ctx)?;
+        this.chat.apply_settings(&mut this.ctx)?;
         Ok(this)
     }
 }

@@ -121,7 +121,7 @@ impl Engine {
         if !self.check_folder() {
             return;
         }
-        self.look_at_clock();
+        self.follow_clock();
         self.duty.handle_timeout(&mut self.ctx);
         self.exchange.handle_timeout(&mut self.ctx);
         self.chat.handle_timeout(&mut self.ctx);
@@ -165,7 +165,7 @@ impl Engine {
             tracing::error!(%error, "tasks could not be given to other devices");
         }
         self.settle();
-        self.exchange.say_hello(&mut self.ctx);
+        self.exchange.send_hellos(&mut self.ctx);
         self.settle();
         self.duty.keep_awake(&self.ctx, self.tasks.is_working());
         let open = self.counts();
@@ -192,12 +192,12 @@ impl Engine {
         self.last_tick = Some(self.ctx.now());
         self.was_busy = self.exchange.has_work();
         self.network.count_traffic(&mut self.ctx);
-        self.network.look_at_net(&mut self.ctx);
+        self.network.check_network(&mut self.ctx);
         self.settle();
         self.exchange.tick(&mut self.ctx);
         self.chat.chat_tick(&mut self.ctx);
         self.settle();
-        self.exchange.say_hello(&mut self.ctx);
+        self.exchange.send_hellos(&mut self.ctx);
         self.settle();
         if self.ctx.net.is_some() {
             let (lends, wants) = (self.exchange.capacity(&self.ctx), self.exchange.open_tasks());

@@ -70,7 +70,7 @@ impl Exchange {
         room().unwrap_or(0)
     }
 
-    pub(crate) fn hello_to(&mut self, ctx: &mut Context, node: NodeId) {
+    pub(crate) fn send_hello_to(&mut self, ctx: &mut Context, node: NodeId) {
         let capacity = self.capacity_for(ctx, node);
         if capacity.free == 0
             && (self.is_resting(ctx, node) || self.arriving.values().any(|arriving| arriving.node == node))
@@ -81,7 +81,7 @@ impl Exchange {
     }
 
     /// Sends a hello to the peers when the lent capacity has changed notably, and each minute.
-    pub(crate) fn say_hello(&mut self, ctx: &mut Context) {
+    pub(crate) fn send_hellos(&mut self, ctx: &mut Context) {
         let is_fresh = self.last_hello.as_ref().is_some_and(|(at, _)| ctx.since(*at) < HELLO_GAP);
         self.hello_waits = is_fresh && !ctx.directory.peers.is_empty();
         if ctx.directory.peers.is_empty() || (is_fresh && self.turned_away.is_empty()) {
@@ -91,7 +91,7 @@ impl Exchange {
         if capacity.free > 0 && capacity.duty > 0 {
             for node in std::mem::take(&mut self.turned_away) {
                 if !self.is_resting(ctx, node) && self.capacity_for(ctx, node).free > 0 {
-                    self.hello_to(ctx, node);
+                    self.send_hello_to(ctx, node);
                 } else if ctx.directory.peers.contains_key(&node) {
                     self.turned_away.insert(node);
                 }
@@ -113,7 +113,7 @@ impl Exchange {
             .map(|(node, _)| *node)
             .collect();
         for node in related {
-            self.hello_to(ctx, node);
+            self.send_hello_to(ctx, node);
         }
     }
 

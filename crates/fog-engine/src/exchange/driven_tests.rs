@@ -7,7 +7,7 @@ use fog_store::{HostedRow, NewJob};
 use fog_types::job::GridOptions;
 use fog_types::{BlobId, JobState, NodeId};
 
-use crate::exchange::{Hosted, Telling};
+use crate::exchange::{Hosted, ResultDelivery};
 use crate::network::readers::Heard;
 use crate::test_engine::prelude::*;
 use crate::test_engine::{TestEngine, content, node, test_engine};
@@ -27,7 +27,7 @@ impl TestEngine {
         self.engine.exchange.requester.offered(lease, task, to, now);
         self.engine
             .exchange
-            .worker_said(&mut self.engine.ctx, to, Said::Answer { lease, answer: Answer::Accepted })
+            .handle_worker_message(&mut self.engine.ctx, to, Said::Answer { lease, answer: Answer::Accepted })
             .unwrap();
         lease
     }
@@ -35,7 +35,7 @@ impl TestEngine {
     pub(crate) fn fails(&mut self, lease: LeaseId, at: NodeId, is_hopeless: bool) {
         self.engine
             .exchange
-            .worker_said(
+            .handle_worker_message(
                 &mut self.engine.ctx,
                 at,
                 Said::Failed { lease, problem: "no".to_owned(), is_hopeless },
@@ -106,7 +106,7 @@ fn the_end_of_a_hosted_job_that_could_not_be_told_is_told_later() {
         units: 0,
         permille: None,
         message: None,
-        telling: Telling::default(),
+        delivery: ResultDelivery::default(),
         last_beat: None,
         said: 0,
         last_ship: None,
@@ -120,10 +120,10 @@ fn the_end_of_a_hosted_job_that_could_not_be_told_is_told_later() {
         engine.exchange.host_tick(&mut engine.ctx);
     }
     let (hosted, now) = (&engine.exchange.hosted[&done], engine.ctx.now());
-    assert!(hosted.message.is_none() && hosted.telling.is_due(now));
+    assert!(hosted.message.is_none() && hosted.delivery.is_due(now));
     // A result that cannot be prepared for some minutes is given up, and its requester asks another device.
     for _ in 0..11 {
-        engine.exchange.hosted.get_mut(&done).unwrap().telling.not_before = None;
+        engine.exchange.hosted.get_mut(&done).unwrap().delivery.not_before = None;
         engine.exchange.result_sealed(&mut engine.ctx, done, Err("the disk refused".to_owned())).unwrap();
     }
     let said = engine.exchange.hosted[&done].message.clone().unwrap();
@@ -248,7 +248,7 @@ fn a_deadline_is_a_span_of_time_between_devices_whose_clocks_differ() {
     for ahead in [3_600_000, -3_600_000, 40 * DAY_MS] {
         let mut host = test_engine();
         host.clock.set(ahead);
-        host.engine.look_at_clock();
+        host.engine.follow_clock();
         let (from, to) = (requester.engine.ctx.me().unwrap(), host.engine.ctx.me().unwrap());
         host.meets(from);
         let on = [
@@ -313,7 +313,7 @@ fn what_is_known_of_a_device_does_not_fade_with_a_wrong_calendar() {
     }
     for by in [40 * DAY_MS, -40 * DAY_MS, -DAY_MS] {
         device.clock.set(by);
-        device.engine.look_at_clock();
+        device.engine.follow_clock();
         device.engine.ctx.judge(known, fog_grid::Evidence::saw_receipt);
         device.clock.pass(1000);
     }
@@ -321,7 +321,7 @@ fn what_is_known_of_a_device_does_not_fade_with_a_wrong_calendar() {
     assert!(valid > 19.9, "{valid} of 20 results are left");
     // The stored evidence moves with the calendar too.
     device.clock.set(40 * DAY_MS);
-    device.engine.look_at_clock();
+    device.engine.follow_clock();
     let row = device.engine.ctx.store.peers(10).unwrap().remove(0);
     let stored: fog_grid::Evidence = serde_json::from_str(&row.evidence).unwrap();
     assert_eq!(stored.at_ms, device.engine.ctx.directory.evidence(known).at_ms);

@@ -96,7 +96,7 @@ impl Exchange {
 
     /// Restores the work of the last run.
     pub(crate) fn restore(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
-        self.look_back(ctx)?;
+        self.update_availability(ctx)?;
         self.restore_hosted(ctx)?;
         self.restore_receipts(ctx)?;
         self.restore_lent(ctx)
@@ -136,7 +136,7 @@ impl Exchange {
         for hosted in self.hosted.values_mut() {
             hosted.is_sealing = false;
             // Sealing may have ended with the network's threads.
-            hosted.telling.is_under_way = false;
+            hosted.delivery.is_under_way = false;
         }
         let unfinished: Vec<_> = self
             .waiting

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::disk_room::RoomUse;
 use crate::exchange::content;
 use crate::exchange::worker::shorten;
-use crate::exchange::{Arrival, Arriving, Exchange, ExchangeEvent, Files, Hosted, Telling, Transfer};
+use crate::exchange::{Arrival, Arriving, Exchange, ExchangeEvent, Files, Hosted, ResultDelivery, Transfer};
 use crate::message::EngineMessage;
 use crate::tasks::checkpoint_import;
 use crate::tasks::submit::Prepared;
@@ -95,7 +95,7 @@ impl Exchange {
         self.arriving.insert(lease, arriving);
         ctx.say(node, answer(Answer::Accepted));
         self.fetch_offer(ctx, offer, offer_hash);
-        self.say_hello(ctx);
+        self.send_hellos(ctx);
         Ok(())
     }
 
@@ -271,7 +271,7 @@ impl Exchange {
             units: if has_state { offer.checkpoint.map_or(0, |(units, _)| units) } else { 0 },
             permille: None,
             message: None,
-            telling: Telling::default(),
+            delivery: ResultDelivery::default(),
             last_beat: None,
             said: 0,
             last_ship: None,

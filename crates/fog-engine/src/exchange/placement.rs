@@ -324,7 +324,7 @@ impl Exchange {
     }
 
     /// Updates the availability of this device from its history of four weeks, once an hour.
-    pub(crate) fn look_back(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
+    pub(crate) fn update_availability(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
         let now = ctx.clock.unix();
         let hour = Some(now.0 / HOUR_MILLIS);
         if self.looked_back != hour {

@@ -168,14 +168,14 @@ impl Exchange {
     }
 
     /// Handles a worker's message about a lease.
-    pub(crate) fn worker_said(
+    pub(crate) fn handle_worker_message(
         &mut self,
         ctx: &mut Context,
         node: NodeId,
         message: Message,
     ) -> Result<(), StoreError> {
         let now = ctx.now_ms();
-        let Some(message) = self.spot_check_said(ctx, node, message)? else { return Ok(()) };
+        let Some(message) = self.handle_spot_check_message(ctx, node, message)? else { return Ok(()) };
         match message {
             Message::Answer { lease, answer } => {
                 if let (Answer::Declined(Decline::Full | Decline::Resting), Some(peer)) =
@@ -187,7 +187,7 @@ impl Exchange {
                 self.note_answer(node, lease, answer);
                 if answer == Answer::Declined(Decline::NotWelcome) {
                     // A device that has just restarted does not know this one yet.
-                    self.hello_to(ctx, node);
+                    self.send_hello_to(ctx, node);
                 }
                 self.requester.handle_answer(lease, node, answer, now);
             }
@@ -273,7 +273,7 @@ impl Exchange {
         Ok(())
     }
 
-    pub(crate) fn result_said(
+    pub(crate) fn handle_result(
         &mut self,
         ctx: &mut Context,
         node: NodeId,

@@ -26,20 +26,20 @@ impl Exchange {
         let Some(hosted) = self
             .hosted
             .get(&job)
-            .filter(|hosted| hosted.message.is_none() && hosted.telling.is_due(ctx.now()))
+            .filter(|hosted| hosted.message.is_none() && hosted.delivery.is_due(ctx.now()))
         else {
             return Ok(());
         };
-        let (lease, requester, tries) = (hosted.lease, hosted.requester, hosted.telling.tries);
+        let (lease, requester, tries) = (hosted.lease, hosted.requester, hosted.delivery.tries);
         let row = ctx.store.job(job)?;
         match row.state {
             JobState::Finished => {
                 let sealing = self.seal_result_beside(ctx, job);
                 if sealing.is_err() && tries >= MOST_TELLINGS {
-                    return self.give_up_telling(ctx, job, lease, requester);
+                    return self.give_up_delivery(ctx, job, lease, requester);
                 }
                 if let (Ok(is_under_way), Some(hosted)) = (&sealing, self.hosted.get_mut(&job)) {
-                    hosted.telling.is_under_way = *is_under_way;
+                    hosted.delivery.is_under_way = *is_under_way;
                 }
                 sealing.map(drop)
             }
@@ -56,7 +56,7 @@ impl Exchange {
                     row.problem
                 };
                 let message = Message::Failed { lease, problem: shorten(&problem), is_hopeless };
-                self.keep_saying(ctx, job, requester, &message)
+                self.resend_results(ctx, job, requester, &message)
             }
             JobState::Queued | JobState::Running | JobState::Paused => Ok(()),
         }
@@ -66,7 +66,7 @@ impl Exchange {
     /// disk was full or the program was killed. Otherwise their requesters would receive heartbeats until
     /// the deadline.
     pub(crate) fn tell_ends(&mut self, ctx: &mut Context) {
-        let untold = |hosted: &Hosted| hosted.message.is_none() && hosted.telling.is_due(ctx.now());
+        let untold = |hosted: &Hosted| hosted.message.is_none() && hosted.delivery.is_due(ctx.now());
         let jobs: Vec<JobId> =
             self.hosted.iter().filter(|(_, hosted)| untold(hosted)).map(|(job, _)| *job).collect();
         for job in jobs {
@@ -91,7 +91,7 @@ impl Exchange {
             if let Err(error) = told {
                 tracing::warn!(%job, %error, "the end of a hosted job cannot be said yet");
                 if let Some(hosted) = self.hosted.get_mut(&job) {
-                    hosted.telling.failed(ctx.now());
+                    hosted.delivery.failed(ctx.now());
                 }
             }
         }
@@ -99,7 +99,7 @@ impl Exchange {
 
     /// Reports that the result of a hosted job is lost or cannot be prepared, so that its requester asks
     /// another device.
-    fn give_up_telling(
+    fn give_up_delivery(
         &mut self,
         ctx: &mut Context,
         job: JobId,
@@ -107,11 +107,11 @@ impl Exchange {
         requester: NodeId,
     ) -> Result<(), StoreError> {
         let problem = "it was done, and its result could not be made ready to be fetched".to_owned();
-        self.keep_saying(ctx, job, requester, &Message::Failed { lease, problem, is_hopeless: false })
+        self.resend_results(ctx, job, requester, &Message::Failed { lease, problem, is_hopeless: false })
     }
 
     /// Stores and sends a message about the end of a job; it is repeated until it is answered.
-    pub(crate) fn keep_saying(
+    pub(crate) fn resend_results(
         &mut self,
         ctx: &mut Context,
         job: JobId,
@@ -166,10 +166,10 @@ impl Exchange {
         let Some(hosted) = self.hosted.get_mut(&job).filter(|hosted| hosted.message.is_none()) else {
             return Ok(());
         };
-        hosted.telling.is_under_way = false;
-        let (lease, requester, tries) = (hosted.lease, hosted.requester, hosted.telling.tries);
+        hosted.delivery.is_under_way = false;
+        let (lease, requester, tries) = (hosted.lease, hosted.requester, hosted.delivery.tries);
         let said = match told {
-            Ok(told) => self.say_result(ctx, job, told),
+            Ok(told) => self.send_result(ctx, job, told),
             Err(error) => {
                 tracing::error!(error, "the files of a result could not be made ready for others");
                 Ok(false)
@@ -179,16 +179,16 @@ impl Exchange {
             return Ok(());
         }
         if tries >= MOST_TELLINGS {
-            return self.give_up_telling(ctx, job, lease, requester);
+            return self.give_up_delivery(ctx, job, lease, requester);
         }
         if let Some(hosted) = self.hosted.get_mut(&job) {
-            hosted.telling.failed(ctx.now());
+            hosted.delivery.failed(ctx.now());
         }
         said.map(drop)
     }
 
     /// Reports the result of a hosted job. Returns false when that is impossible now.
-    fn say_result(&mut self, ctx: &mut Context, job: JobId, told: ToTell) -> Result<bool, StoreError> {
+    fn send_result(&mut self, ctx: &mut Context, job: JobId, told: ToTell) -> Result<bool, StoreError> {
         let Some(hosted) = self.hosted.get(&job) else { return Ok(true) };
         let (lease, offer, requester) = (hosted.lease, hosted.offer_hash, hosted.requester);
         let ToTell { task, hash, stdout, stderr, outputs, list } = told;
@@ -227,7 +227,7 @@ impl Exchange {
             problem: shorten(&problem),
             is_hopeless: true,
         });
-        self.keep_saying(ctx, job, requester, &message)?;
+        self.resend_results(ctx, job, requester, &message)?;
         Ok(true)
     }
 

@@ -94,7 +94,7 @@ impl Exchange {
 
     /// Handles a message of a device about a spot check. Returns the message when it concerns anything
     /// else.
-    pub(crate) fn spot_check_said(
+    pub(crate) fn handle_spot_check_message(
         &mut self,
         ctx: &mut Context,
         node: NodeId,

@@ -106,7 +106,7 @@ impl Exchange {
             "it was done, and its result was not fetched for so long that it gave way to others".to_owned();
         let message = Message::Failed { lease, problem, is_hopeless: false };
         ctx.store.give_up_hosted(job, &message.encode())?;
-        self.keep_saying(ctx, job, requester, &message)?;
+        self.resend_results(ctx, job, requester, &message)?;
         self.forget_history(ctx, job);
         Ok(())
     }

@@ -223,7 +223,7 @@ fn the_owner_of_a_job_hears_that_the_devices_near_are_full_or_at_rest() {
         device
             .engine
             .exchange
-            .worker_said(
+            .handle_worker_message(
                 &mut device.engine.ctx,
                 node(n),
                 Said::Answer { lease, answer: Answer::Declined(answer) },

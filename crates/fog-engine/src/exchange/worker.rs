@@ -10,7 +10,7 @@ use fog_types::{BlobId, JobId, JobState, NodeId, TaskId};
 use crate::cleanup;
 use crate::context::Context;
 use crate::effects::Input;
-use crate::exchange::{Exchange, Hosted, Telling};
+use crate::exchange::{Exchange, Hosted, ResultDelivery};
 use crate::message::Heard;
 use crate::tasks::histories::history_path;
 
@@ -36,7 +36,7 @@ impl Exchange {
                 units: 0,
                 permille: None,
                 message: row.message,
-                telling: Telling::default(),
+                delivery: ResultDelivery::default(),
                 last_beat: None,
                 said: 0,
                 last_ship: None,
@@ -65,7 +65,7 @@ impl Exchange {
                 ctx.say(node, Message::Answer { lease, answer: Answer::Declined(Decline::NotWelcome) });
                 return Ok(());
             }
-            Heard::Result(result, signed) => return self.result_said(ctx, node, *result, *signed),
+            Heard::Result(result, signed) => return self.handle_result(ctx, node, *result, *signed),
             Heard::Receipt(receipt, signed) => return self.receipted(ctx, node, &receipt, *signed),
             Heard::Plain(message) => message,
         };
@@ -75,7 +75,7 @@ impl Exchange {
             Message::Prove { lease, mark } => self.asked_to_prove(ctx, node, lease, mark),
             Message::Proof { lease, mark, state } => self.shown(ctx, node, lease, mark, state)?,
             // A peer whose hello has not arrived yet may hold a lease from before.
-            other => self.worker_said(ctx, node, other)?,
+            other => self.handle_worker_message(ctx, node, other)?,
         }
         Ok(())
     }
@@ -241,14 +241,14 @@ impl Exchange {
         let jobs: Vec<JobId> =
             self.hosted.iter().filter(|(_, hosted)| hosted.requester == node).map(|(job, _)| *job).collect();
         for job in jobs {
-            self.say_again(ctx, job);
+            self.resend_result(ctx, job);
         }
         if let Err(error) = self.send_receipts(ctx, Some(node)) {
             tracing::warn!(%error, "receipts are not sent yet");
         }
     }
 
-    fn say_again(&mut self, ctx: &mut Context, job: JobId) {
+    fn resend_result(&mut self, ctx: &mut Context, job: JobId) {
         let Some(hosted) = self.hosted.get_mut(&job) else { return };
         match hosted.message.as_deref().map(Message::decode) {
             Some(Ok(message)) => {
@@ -292,7 +292,7 @@ impl Exchange {
             })
             .collect::<Vec<_>>()
         {
-            self.say_again(ctx, job);
+            self.resend_result(ctx, job);
         }
     }
 }

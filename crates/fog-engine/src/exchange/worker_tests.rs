@@ -214,7 +214,7 @@ async fn nobody_who_is_gone_comes_back_by_what_is_read_late() {
     let mut device = crate::test_engine::test_engine();
     let engine = &mut device.engine;
     engine.network.join_open();
-    engine.network.heard_hello(&mut engine.ctx, node(5), &hello());
+    engine.network.handle_hello(&mut engine.ctx, node(5), &hello());
     assert!(engine.ctx.directory.peers.is_empty(), "it has gone, and counts as there");
     let route = fog_transport::Route {
         transport: "memory",
@@ -240,13 +240,13 @@ async fn a_device_that_begins_anew_all_the_time_is_not_followed_each_time() {
     // The first hello is from a new device, the second may be from one that restarted: both are stored.
     for _ in 0..2 {
         device.clock.pass(1000);
-        device.engine.network.heard_hello(&mut device.engine.ctx, node(5), &hello());
+        device.engine.network.handle_hello(&mut device.engine.ctx, node(5), &hello());
         assert_eq!(seen(&device), device.engine.ctx.clock.unix());
     }
     let last = seen(&device);
     for _ in 0..50 {
         device.clock.pass(20);
-        device.engine.network.heard_hello(&mut device.engine.ctx, node(5), &hello());
+        device.engine.network.handle_hello(&mut device.engine.ctx, node(5), &hello());
     }
     assert_eq!(seen(&device), last, "each one is written to the disk");
 }
@@ -259,7 +259,7 @@ async fn a_device_that_is_another_one_all_the_time_is_not_followed_each_time() {
     let mut followed = 0;
     for n in 0..100 {
         device.clock.pass(50);
-        device.engine.network.heard_hello(
+        device.engine.network.handle_hello(
             &mut device.engine.ctx,
             node(5),
             &fog_grid::Hello { open: n % 2 == 0, has_heard: true, ..hello() },

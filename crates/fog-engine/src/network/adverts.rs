@@ -154,7 +154,7 @@ impl Network {
     }
 
     /// Handles an advert. Returns whether it may be forwarded.
-    pub(crate) fn heard_gossip(
+    pub(crate) fn handle_advert(
         &mut self,
         ctx: &mut Context,
         author: NodeId,

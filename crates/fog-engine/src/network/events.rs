@@ -81,7 +81,7 @@ impl Network {
             }
             NetEvent::Reach(reach) => self.reach = reach,
             NetEvent::Gossip { id, from, author, topic, data } => {
-                let is_fit = self.heard_gossip(ctx, author, &topic, &data);
+                let is_fit = self.handle_advert(ctx, author, &topic, &data);
                 if let Some(net) = &ctx.net {
                     net.transport.judge(id, from, is_fit);
                 }

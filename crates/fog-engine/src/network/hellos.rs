@@ -73,7 +73,7 @@ impl Network {
         }
     }
 
-    pub(crate) fn heard_hello(&mut self, ctx: &mut Context, node: NodeId, hello: &Hello) {
+    pub(crate) fn handle_hello(&mut self, ctx: &mut Context, node: NodeId, hello: &Hello) {
         let Some(me) = ctx.me() else { return };
         // A device is reported connected before its hello: this one is gone, and its hello was read late.
         if !ctx.directory.peers.contains_key(&node) {

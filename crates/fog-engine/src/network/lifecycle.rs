@@ -35,7 +35,7 @@ impl Network {
     pub(crate) fn restart_net(&mut self, ctx: &mut Context) {
         self.retry_at = None;
         self.stop_net(ctx);
-        self.look_at_net(ctx);
+        self.check_network(ctx);
     }
 
     pub(crate) fn stop_net(&mut self, ctx: &mut Context) {
@@ -51,7 +51,7 @@ impl Network {
     }
 
     /// Starts or stops the network according to the joined networks and the rules.
-    pub(crate) fn look_at_net(&mut self, ctx: &mut Context) {
+    pub(crate) fn check_network(&mut self, ctx: &mut Context) {
         let wanted = !self.joined.is_empty() && !ctx.is_stopping;
         let forbidden = if wanted { self.forbidden(ctx) } else { None };
         let should_run = wanted && forbidden.is_none();

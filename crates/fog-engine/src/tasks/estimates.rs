@@ -50,7 +50,7 @@ impl Wanted {
 
 /// News of an estimate for the loop.
 #[expect(clippy::large_enum_variant, reason = "it travels in a box")]
-pub(crate) enum EstimateNews {
+pub(crate) enum EstimateEvent {
     /// The files of a job were read.
     Prepared(Wanted),
     /// The estimate was answered, or is not wanted any more.
@@ -90,7 +90,7 @@ impl Tasks {
             match prepared {
                 // A send fails only when the loop is gone.
                 Ok(prepared) => drop(to.blocking_send(EngineMessage::Estimate(Box::new(
-                    EstimateNews::Prepared(Wanted { prepared, ask, answer }),
+                    EstimateEvent::Prepared(Wanted { prepared, ask, answer }),
                 )))),
                 // A send fails only when the front end is gone.
                 Err(error) => drop(answer.send(Err(error))),
@@ -98,10 +98,10 @@ impl Tasks {
         });
     }
 
-    pub(crate) fn estimate_news(&mut self, ctx: &mut Context, news: EstimateNews) {
+    pub(crate) fn handle_estimate_event(&mut self, ctx: &mut Context, news: EstimateEvent) {
         match news {
-            EstimateNews::Prepared(wanted) => self.want_estimate(ctx, wanted),
-            EstimateNews::Ended => (self.estimates.runs, self.estimates.memory) = (false, 0),
+            EstimateEvent::Prepared(wanted) => self.want_estimate(ctx, wanted),
+            EstimateEvent::Ended => (self.estimates.runs, self.estimates.memory) = (false, 0),
         }
     }
 
@@ -164,7 +164,7 @@ impl Tasks {
                 () = answer.closed() => {}
             }
             // A send fails only when the loop is gone.
-            let _ = to.send(EngineMessage::Estimate(Box::new(EstimateNews::Ended))).await;
+            let _ = to.send(EngineMessage::Estimate(Box::new(EstimateEvent::Ended))).await;
         });
     }
 }

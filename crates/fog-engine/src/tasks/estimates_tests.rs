@@ -31,9 +31,9 @@ impl TestEngine {
                     .unwrap()
             })
         };
-        self.engine.tasks.estimate_news(
+        self.engine.tasks.handle_estimate_event(
             &mut self.engine.ctx,
-            EstimateNews::Prepared(crate::tasks::estimates::Wanted::new(prepared, now, answer)),
+            EstimateEvent::Prepared(crate::tasks::estimates::Wanted::new(prepared, now, answer)),
         );
         answered
     }
@@ -84,7 +84,7 @@ async fn an_estimate_waits_while_the_device_is_off_and_has_its_memory_lent() {
     device.turn();
     assert_eq!(device.engine.tasks.memory_used(&device.engine.ctx), used);
     assert!(first.try_recv().is_err());
-    device.engine.tasks.estimate_news(&mut device.engine.ctx, EstimateNews::Ended);
+    device.engine.tasks.handle_estimate_event(&mut device.engine.ctx, EstimateEvent::Ended);
     // Without room for the second estimate the status says so, and memory that tasks give back is kept for
     // it.
     device.set_memory(600 * MIB);

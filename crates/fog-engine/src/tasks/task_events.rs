@@ -13,13 +13,13 @@ use crate::tasks::Tasks;
 use crate::tasks::runner::TaskEvent;
 
 impl Tasks {
-    pub(crate) fn task_news(
+    pub(crate) fn handle_task_event(
         &mut self,
         ctx: &mut Context,
         attempt: u64,
         news: TaskEvent,
     ) -> Result<(), StoreError> {
-        self.tell_exchange(ctx, attempt, &news);
+        self.report_to_exchange(ctx, attempt, &news);
         let Some(active) = self.active.get_mut(&attempt) else { return Ok(()) };
         match news {
             TaskEvent::Started { pid, units } => {
@@ -94,7 +94,7 @@ impl Tasks {
     }
 
     /// Reports the progress of a task to the exchange, which tells the requester of a hosted one.
-    fn tell_exchange(&mut self, ctx: &mut Context, attempt: u64, news: &TaskEvent) {
+    fn report_to_exchange(&mut self, ctx: &mut Context, attempt: u64, news: &TaskEvent) {
         let Some(active) = self.active.get(&attempt).filter(|active| active.is_hosted) else { return };
         let task = active.claim.task;
         ctx.out.input(match news {

@@ -6,7 +6,7 @@ use fog_bitchat::{Delivery, Event};
 
 use crate::chat::ChatEvent;
 use crate::chat::service::Running;
-use crate::chat::store_and_forward::Todo;
+use crate::chat::store_and_forward::BundleEffect;
 
 /// Shortest time between two writes of carried letters and bundles; bundles are written no faster than
 /// `WRITTEN` bytes per second.
@@ -18,9 +18,9 @@ impl Running {
     pub(super) async fn tell(&mut self, now: u64) -> bool {
         loop {
             let news = if let Some(event) = self.node.poll_event() {
-                self.news_of(event, now)
-            } else if let Some(todo) = self.fellows.poll() {
-                self.news_of_fellows(todo, now)
+                self.handle_node_event(event, now)
+            } else if let Some(todo) = self.relay.poll() {
+                self.handle_relay_effect(todo, now)
             } else {
                 break;
             };
@@ -53,12 +53,12 @@ impl Running {
                 return false;
             }
         }
-        let version = self.fellows.version();
+        let version = self.relay.version();
         if self.bundles.is_none_or(|(told, next)| told != version && Instant::now() >= next) {
-            let state = self.fellows.bundles();
+            let state = self.relay.bundles();
             let pause = MAIL_EVERY.max(Duration::from_secs_f64(state.len() as f64 / WRITTEN));
             self.bundles = Some((version, Instant::now() + pause));
-            if !self.to.say(ChatEvent::Bundles { state, carried: self.fellows.carried() as u32 }).await {
+            if !self.to.say(ChatEvent::Bundles { state, carried: self.relay.carried() as u32 }).await {
                 return false;
             }
         }
@@ -73,41 +73,41 @@ impl Running {
         true
     }
 
-    fn news_of(&mut self, event: Event, now: u64) -> Option<ChatEvent> {
+    fn handle_node_event(&mut self, event: Event, now: u64) -> Option<ChatEvent> {
         match event {
             Event::Person(person) => {
                 let link = self.link_of(person.peer);
                 return Some(ChatEvent::Person(person, link));
             }
-            Event::Fellow { peer, noise } => self.fellows.met(peer, noise, now),
-            Event::FellowGone(peer) => self.fellows.parted(peer, now),
-            Event::FellowSaid(peer, bytes) => self.fellows.heard(peer, &bytes, now),
+            Event::FogPeer { peer, noise } => self.relay.met(peer, noise, now),
+            Event::FogPeerGone(peer) => self.relay.parted(peer, now),
+            Event::FogPeerMessage(peer, bytes) => self.relay.heard(peer, &bytes, now),
             // A bundle still carries the message.
-            Event::Delivery { to, ref id, state: Delivery::Failed } if self.fellows.has(to, id) => {}
+            Event::Delivery { to, ref id, state: Delivery::Failed } if self.relay.has(to, id) => {}
             other => return Some(ChatEvent::Event(other)),
         }
         None
     }
 
-    fn news_of_fellows(&mut self, todo: Todo, now: u64) -> Option<ChatEvent> {
+    fn handle_relay_effect(&mut self, todo: BundleEffect, now: u64) -> Option<ChatEvent> {
         let delivery = |to, id, state| Some(ChatEvent::Event(Event::Delivery { to, id, state }));
         match todo {
-            Todo::Say(peer, bytes) => {
-                self.node.say_to_fellow(peer, bytes, now);
+            BundleEffect::Say(peer, bytes) => {
+                self.node.send_to_fog_peer(peer, bytes, now);
                 None
             }
-            Todo::Store(turn, state) => Some(ChatEvent::Ratchet { turn, state }),
-            Todo::CarriedMessage(carried) => Some(ChatEvent::CarriedMessage(carried)),
-            Todo::Carried(to, id) => {
+            BundleEffect::Store(turn, state) => Some(ChatEvent::Ratchet { turn, state }),
+            BundleEffect::CarriedMessage(carried) => Some(ChatEvent::CarriedMessage(carried)),
+            BundleEffect::Carried(to, id) => {
                 self.node.mark_carried(to, &id);
                 delivery(to, id, Delivery::Carried)
             }
-            Todo::Delivered(to, id) => {
+            BundleEffect::Delivered(to, id) => {
                 self.node.arrived(to, id);
                 None
             }
-            Todo::Expired(to, id) if self.node.is_waiting(to, &id) => None,
-            Todo::Expired(to, id) => delivery(to, id, Delivery::Failed),
+            BundleEffect::Expired(to, id) if self.node.is_waiting(to, &id) => None,
+            BundleEffect::Expired(to, id) => delivery(to, id, Delivery::Failed),
         }
     }
 }

@@ -3,18 +3,18 @@ use super::*;
 const ANNA: usize = 0;
 const BEN: usize = 1;
 
-/// Two nodes that carry letters; `is_fellow` tells which of them are Fog nodes.
-fn two(is_fellow: [bool; 2]) -> Air {
+/// Two nodes that carry letters; `is_fog_peer` tells which of them are Fog nodes.
+fn two(is_fog_peer: [bool; 2]) -> Air {
     let mut air = Air::new(&["anna", "ben"]);
-    for (node, is_fellow) in air.nodes.iter_mut().zip(is_fellow) {
+    for (node, is_fog_peer) in air.nodes.iter_mut().zip(is_fog_peer) {
         node.config.capabilities = Capabilities::PREKEYS;
-        node.config.is_fellow = is_fellow;
+        node.config.is_fog_peer = is_fog_peer;
     }
     air
 }
 
 fn met(air: &Air, n: usize) -> usize {
-    air.events[n].iter().filter(|event| matches!(event, Event::Fellow { .. })).count()
+    air.events[n].iter().filter(|event| matches!(event, Event::FogPeer { .. })).count()
 }
 
 #[test]
@@ -24,17 +24,17 @@ fn fog_nodes_find_each_other_and_talk() {
     air.run(5_000);
     let (anna, ben) = (air.me(ANNA), air.me(BEN));
     let noise = identity(BEN as u8).keys().noise;
-    assert!(air.events[ANNA].contains(&Event::Fellow { peer: ben, noise }));
+    assert!(air.events[ANNA].contains(&Event::FogPeer { peer: ben, noise }));
     assert_eq!((met(&air, ANNA), met(&air, BEN)), (1, 1));
     let long = vec![7; 48 << 10];
-    assert!(air.nodes[ANNA].say_to_fellow(ben, long.clone(), air.now));
-    assert!(!air.nodes[ANNA].say_to_fellow(ben, vec![7; (48 << 10) + 1], air.now));
+    assert!(air.nodes[ANNA].send_to_fog_peer(ben, long.clone(), air.now));
+    assert!(!air.nodes[ANNA].send_to_fog_peer(ben, vec![7; (48 << 10) + 1], air.now));
     air.run(10_000);
-    assert!(air.events[BEN].contains(&Event::FellowSaid(anna, long)));
+    assert!(air.events[BEN].contains(&Event::FogPeerMessage(anna, long)));
     air.cut(ANNA, BEN);
     air.run(100);
-    assert!(air.events[ANNA].contains(&Event::FellowGone(ben)));
-    assert!(!air.nodes[ANNA].say_to_fellow(ben, vec![1], air.now));
+    assert!(air.events[ANNA].contains(&Event::FogPeerGone(ben)));
+    assert!(!air.nodes[ANNA].send_to_fog_peer(ben, vec![1], air.now));
     air.wire(ANNA, BEN);
     air.run(5_000);
     assert_eq!((met(&air, ANNA), met(&air, BEN)), (2, 2));
@@ -47,15 +47,15 @@ fn whoever_is_none_hears_nothing_of_it() {
     air.run(5_000);
     let (anna, ben) = (air.me(ANNA), air.me(BEN));
     assert_eq!((met(&air, ANNA), met(&air, BEN)), (0, 0));
-    assert!(!air.nodes[ANNA].say_to_fellow(ben, vec![1], air.now));
+    assert!(!air.nodes[ANNA].send_to_fog_peer(ben, vec![1], air.now));
     // Messages for Fog nodes from a peer that is none are ignored.
     let now = air.now;
     air.nodes[BEN].begin_session(anna, now);
     air.run(1_000);
     let now = air.now;
-    assert!(air.nodes[BEN].whisper(anna, &crate::Inner::Fellow(vec![1]), now));
+    assert!(air.nodes[BEN].send_in_session(anna, &crate::Inner::FogPeer(vec![1]), now));
     air.run(1_000);
-    assert!(!air.events[ANNA].iter().any(|event| matches!(event, Event::FellowSaid(..))));
+    assert!(!air.events[ANNA].iter().any(|event| matches!(event, Event::FogPeerMessage(..))));
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_session_that_is_lost_begins_their_talk_anew() {
     again.handle_link_up(LinkId(ANNA as u64), 512, air.now);
     air.nodes[BEN] = again;
     let (ben, now) = (air.me(BEN), air.now);
-    air.nodes[ANNA].say_to_fellow(ben, vec![1], now);
+    air.nodes[ANNA].send_to_fog_peer(ben, vec![1], now);
     air.run(60_000);
     assert_eq!((met(&air, ANNA), met(&air, BEN)), (2, 2));
 }

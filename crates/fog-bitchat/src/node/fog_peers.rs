@@ -11,19 +11,19 @@ use crate::identity::PeerId;
 use crate::inner::Inner;
 
 /// Maximum size of a message, in bytes.
-const MAX_SAID: usize = 48 << 10;
+const MAX_MESSAGE: usize = 48 << 10;
 /// Milliseconds between two tries to begin a session with a peer that may be a Fog node.
 const AGAIN: u64 = 120_000;
 /// Milliseconds before the first try of the node with the higher id.
 const FIRST: u64 = 10_000;
 
 #[derive(Default)]
-pub(super) struct Fellows {
+pub(super) struct FogPeers {
     here: BTreeSet<PeerId>,
     tried: BTreeMap<PeerId, u64>,
 }
 
-impl Fellows {
+impl FogPeers {
     pub(super) fn is_here(&self, peer: PeerId) -> bool {
         self.here.contains(&peer)
     }
@@ -31,41 +31,41 @@ impl Fellows {
 
 impl Node {
     /// Sends a message of at most 48 KiB to a Fog node that is here; returns whether it was sent.
-    pub fn say_to_fellow(&mut self, peer: PeerId, bytes: Vec<u8>, now: u64) -> bool {
-        bytes.len() <= MAX_SAID
-            && self.fellows.is_here(peer)
-            && self.whisper(peer, &Inner::Fellow(bytes), now)
+    pub fn send_to_fog_peer(&mut self, peer: PeerId, bytes: Vec<u8>, now: u64) -> bool {
+        bytes.len() <= MAX_MESSAGE
+            && self.fog_peers.is_here(peer)
+            && self.send_in_session(peer, &Inner::FogPeer(bytes), now)
     }
 
-    pub(super) fn fellow_said(&mut self, peer: PeerId, bytes: Vec<u8>) {
-        if self.fellows.is_here(peer) && bytes.len() <= MAX_SAID {
-            self.say(Event::FellowSaid(peer, bytes));
+    pub(super) fn handle_fog_peer_message(&mut self, peer: PeerId, bytes: Vec<u8>) {
+        if self.fog_peers.is_here(peer) && bytes.len() <= MAX_MESSAGE {
+            self.say(Event::FogPeerMessage(peer, bytes));
         }
     }
 
     /// Updates whether a peer counts as a Fog node, after its link, session or state changed.
-    pub(super) fn look_at_fellow(&mut self, peer: PeerId) {
+    pub(super) fn update_fog_peer(&mut self, peer: PeerId) {
         let stated = self.people.get(&peer).and_then(|known| known.stated).unwrap_or_default();
         let is_one =
-            self.config.is_fellow && stated.has(Capabilities::FELLOW) && self.link_to(peer).is_some();
+            self.config.is_fog_peer && stated.has(Capabilities::FOG_PEER) && self.link_to(peer).is_some();
         match self.sessions.noise_key(peer).filter(|_| is_one) {
-            Some(noise) if self.fellows.here.insert(peer) => self.say(Event::Fellow { peer, noise }),
-            None if self.fellows.here.remove(&peer) => self.say(Event::FellowGone(peer)),
+            Some(noise) if self.fog_peers.here.insert(peer) => self.say(Event::FogPeer { peer, noise }),
+            None if self.fog_peers.here.remove(&peer) => self.say(Event::FogPeerGone(peer)),
             _ => {}
         }
     }
 
     /// A session began: the peer may have lost what was said in the previous one.
     pub(super) fn begin_anew_with(&mut self, peer: PeerId) {
-        self.fellows.here.remove(&peer);
+        self.fog_peers.here.remove(&peer);
     }
 
     /// Begins sessions with possible Fog nodes: at once if this id is the lower one, else after 10 s.
-    pub(super) fn look_for_fellows(&mut self, now: u64) {
-        if !self.config.is_fellow {
+    pub(super) fn find_fog_peers(&mut self, now: u64) {
+        if !self.config.is_fog_peer {
             return;
         }
-        self.fellows.tried.retain(|peer, _| self.people.contains_key(peer));
+        self.fog_peers.tried.retain(|peer, _| self.people.contains_key(peer));
         let linked: BTreeSet<PeerId> =
             self.links.values().filter_map(|link| link.peer).map(|(peer, _)| peer).collect();
         for peer in linked {
@@ -75,9 +75,9 @@ impl Node {
             }
             // The other node may believe in a session that this one has lost.
             let first = if self.me < peer { 0 } else { (now + FIRST).saturating_sub(AGAIN) };
-            let last = *self.fellows.tried.entry(peer).or_insert(first);
+            let last = *self.fog_peers.tried.entry(peer).or_insert(first);
             if now.saturating_sub(last) >= AGAIN {
-                self.fellows.tried.insert(peer, now);
+                self.fog_peers.tried.insert(peer, now);
                 self.begin_session(peer, now);
             }
         }

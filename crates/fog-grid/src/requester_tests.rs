@@ -1,8 +1,12 @@
 use fog_types::{BlobId, JobId, WorkUnits};
 use proptest::prelude::*;
 
+use super::timeouts::{NO_PROGRESS, STALL_TIMEOUT_MS, UNREACHABLE_TIMEOUT_MS};
 use super::*;
 use crate::content::{ContentId, ContentKey};
+use crate::lease::GivenUp;
+use crate::message::{Answer, Decline, TaskResult};
+use crate::trust::AcceptanceRule;
 
 fn task(index: u32) -> TaskId {
     TaskId { job: JobId(1), index }

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::MAX_BUNDLE;
+use crate::wire::{Answer, MAX_MESSAGE};
 
 /// A time in 2025, in milliseconds.
 const START: u64 = 1_760_000_000_000;

@@ -1,8 +1,10 @@
 use proptest::prelude::*;
 
+use super::device::STEP_HOLD_MILLIS;
 use super::*;
 use crate::HOURS_IN_WEEK;
-use crate::reading::Charger;
+use crate::policy::OFF_CELL;
+use crate::reading::{Charger, ThermalPressure};
 
 fn on() -> Policy {
     Policy { contributing: true, ..Policy::default() }

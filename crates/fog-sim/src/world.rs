@@ -1,20 +1,19 @@
 //! Event loop of the simulation in virtual time.
 
+mod lenders;
+mod placement;
+mod requesters;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Instant;
 
-use fog_grid::{
-    AcceptanceRule, Answer, Content, ContentId, ContentKey, Decline, Effect, Evidence, LeaseId, Replication,
-    Requester, TaskResult, WorkerState,
-};
-use fog_scheduler::{Machine, Work};
-use fog_types::job::Prefer;
-use fog_types::{BlobId, JobId, NodeId, TaskId, WorkUnits};
+use fog_grid::{AcceptanceRule, Answer, Evidence, LeaseId, Replication, Requester, WorkerState};
+use fog_types::{JobId, NodeId, TaskId, WorkUnits};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::device::{Device, Liars, Mode, Strategy};
+use crate::device::{Device, Liars};
 use crate::report::Report;
 use crate::wire::Sizes;
 
@@ -26,12 +25,8 @@ const BEATS: u64 = 10;
 const STATES: u64 = 2;
 /// Milliseconds between two checks of the timeouts.
 const TICK: u64 = 5_000;
-/// Milliseconds that the files of a result travel.
-const FETCH: u64 = 1_000;
 /// Size of a checkpoint in bytes.
 const STATE: u64 = 256 << 10;
-/// Maximum number of tasks that are placed at once.
-const AT_ONCE: u32 = 64;
 
 /// Scenario of a run.
 #[derive(Debug, Clone)]
@@ -170,10 +165,6 @@ fn node_of(device: u32) -> NodeId {
 
 fn device_of(node: NodeId) -> u32 {
     u32::from_le_bytes([node.0[0], node.0[1], node.0[2], node.0[3]])
-}
-
-fn content() -> Content {
-    Content { id: ContentId([1; 32]), blob: BlobId([2; 32]), size: STATE, key: ContentKey([3; 32]) }
 }
 
 struct World {
@@ -328,21 +319,6 @@ impl World {
         self.at(at, Event::ToRequester { to, from: device, what });
     }
 
-    fn say_all(&mut self, device: u32, make: impl Fn(&Lender) -> ToRequester) {
-        let known_by = self.lenders[device as usize].known_by.clone();
-        for (to, _) in known_by {
-            let what = make(&self.lenders[device as usize]);
-            self.say(device, to, what);
-        }
-    }
-
-    fn hello(&mut self, device: u32) {
-        self.say_all(device, |lender| ToRequester::Hello {
-            free: (lender.device.slots as usize).saturating_sub(lender.runs.len()) as u16,
-            works: lender.device.mode == Mode::Working,
-        });
-    }
-
     fn handle(&mut self, event: Event) {
         match event {
             Event::Change(device) => self.change(device),
@@ -359,400 +335,6 @@ impl World {
             Event::ToDevice(device, what) => self.device_heard(device, what),
             Event::ToRequester { to, from, what } => self.requester_heard(to, from, what),
         }
-    }
-
-    /// Updates the progress of a device to the current time.
-    fn advance(&mut self, device: u32) {
-        let now = self.now;
-        let lender = &mut self.lenders[device as usize];
-        if lender.device.mode == Mode::Working {
-            lender.could += (now - lender.since) as f64 * f64::from(lender.device.slots);
-            let pace = lender.device.speed * lender.device.duty / 1000.0;
-            for run in &mut lender.runs {
-                let more = ((now - run.since) as f64 * pace).min(run.total - run.done).max(0.0);
-                run.done += more;
-                lender.computed += more;
-            }
-        }
-        lender.since = now;
-        for run in &mut lender.runs {
-            run.since = now;
-        }
-    }
-
-    /// Schedules the end of each task of a device, as if nothing changed.
-    fn foresee(&mut self, device: u32) {
-        let lender = &mut self.lenders[device as usize];
-        if lender.device.mode != Mode::Working {
-            return;
-        }
-        let pace = lender.device.speed * lender.device.duty / 1000.0;
-        let mut ends = Vec::new();
-        for run in &mut lender.runs {
-            run.turn += 1;
-            ends.push((((run.total - run.done) / pace).ceil().max(0.0) as u64, run.lease, run.turn));
-        }
-        for (left, lease, turn) in ends {
-            self.at(self.now + left, Event::Finish { device, lease, turn });
-        }
-    }
-
-    fn change(&mut self, device: u32) {
-        self.advance(device);
-        let was = self.lenders[device as usize].device.mode;
-        let length = self.lenders[device as usize].device.next(self.now as f64, &mut self.rng);
-        let is = self.lenders[device as usize].device.mode;
-        self.at(self.now + length as u64, Event::Change(device));
-        if is == Mode::Gone {
-            // In 3 of 10 cases the device goes without warning and loses the work since the last
-            // checkpoint.
-            let is_sudden = self.rng.random_bool(0.3);
-            let lender = &mut self.lenders[device as usize];
-            for run in &mut lender.runs {
-                if is_sudden {
-                    run.done = run.saved;
-                } else {
-                    run.saved = run.done;
-                }
-            }
-            if was != Mode::Gone {
-                self.say_all(device, |_| ToRequester::Reach(false));
-            }
-            return;
-        }
-        if was == Mode::Gone {
-            self.say_all(device, |_| ToRequester::Reach(true));
-        }
-        self.foresee(device);
-        self.hello(device);
-        self.beat(device);
-        self.bundle_later(device);
-    }
-
-    fn bundle_later(&mut self, device: u32) {
-        let lender = &mut self.lenders[device as usize];
-        if !lender.is_bundled && !lender.runs.is_empty() {
-            lender.is_bundled = true;
-            self.at(self.now + BUNDLE, Event::Bundle(device));
-        }
-    }
-
-    fn bundle(&mut self, device: u32) {
-        self.lenders[device as usize].is_bundled = false;
-        if self.lenders[device as usize].device.mode == Mode::Gone {
-            return;
-        }
-        self.advance(device);
-        self.beat(device);
-        self.bundle_later(device);
-    }
-
-    /// Reports the progress of every task and ships the checkpoints.
-    fn beat(&mut self, device: u32) {
-        let lender = &mut self.lenders[device as usize];
-        let standing =
-            if lender.device.mode == Mode::Working { WorkerState::Running } else { WorkerState::Paused };
-        let mut said = Vec::new();
-        for run in &mut lender.runs {
-            said.push((run.from, ToRequester::Beat { lease: run.lease, standing, units: run.done as u64 }));
-            if run.done > run.saved {
-                run.saved = run.done;
-                said.push((run.from, ToRequester::Saved(run.lease, run.done as u64)));
-            }
-        }
-        for (to, what) in said {
-            self.say(device, to, what);
-        }
-    }
-
-    fn finished(&mut self, device: u32, lease: LeaseId, turn: u32) {
-        self.advance(device);
-        let lender = &mut self.lenders[device as usize];
-        let Some(at) = lender.runs.iter().position(|run| run.lease == lease && run.turn == turn) else {
-            return;
-        };
-        if lender.device.mode != Mode::Working || lender.runs[at].done + 1.0 < lender.runs[at].total {
-            return;
-        }
-        let run = lender.runs.swap_remove(at);
-        let is_wrong = self.lies(device, &run);
-        let hash = match (is_wrong, self.lenders[device as usize].device.liars) {
-            (true, Some(group)) => format!("wrong {group}"),
-            _ => "right".to_owned(),
-        };
-        self.given.insert(lease, Given { is_wrong, hash, units: run.total });
-        self.say(device, run.from, ToRequester::Result(lease, WorkUnits(run.total as u64)));
-        self.hello(device);
-    }
-
-    fn lies(&self, device: u32, run: &Run) -> bool {
-        let (Some(group), Some(liars)) = (self.lenders[device as usize].device.liars, self.scenario.liars)
-        else {
-            return false;
-        };
-        match liars.strategy {
-            Strategy::Always => true,
-            Strategy::Sleeper => self.lenders[device as usize].receipts >= 10,
-            Strategy::Patient => self.told.get(&(run.from, run.task.index)).is_some_and(|have| {
-                let members: std::collections::BTreeSet<u32> =
-                    have.iter().filter(|(_, of)| *of == group).map(|(device, _)| *device).collect();
-                members.len() >= 2
-            }),
-        }
-    }
-
-    fn device_heard(&mut self, device: u32, what: ToDevice) {
-        if self.lenders[device as usize].device.mode == Mode::Gone {
-            return;
-        }
-        match what {
-            ToDevice::Offer { from, task, lease, begin } => {
-                let lender = &self.lenders[device as usize];
-                let answer = if lender.device.mode != Mode::Working {
-                    Answer::Declined(Decline::Resting)
-                } else if lender.runs.len() >= lender.device.slots as usize {
-                    Answer::Declined(Decline::Full)
-                } else {
-                    Answer::Accepted
-                };
-                self.say(device, from, ToRequester::Answer(lease, answer));
-                if answer == Answer::Accepted {
-                    self.advance(device);
-                    if let (Some(group), true) = (
-                        self.lenders[device as usize].device.liars,
-                        self.scenario.liars.is_some_and(|l| l.strategy == Strategy::Patient),
-                    ) {
-                        self.told.entry((from, task.index)).or_default().push((device, group));
-                    }
-                    let total = self.askers[from as usize].units[task.index as usize];
-                    let run = Run {
-                        from,
-                        task,
-                        lease,
-                        done: begin.min(total),
-                        saved: begin.min(total),
-                        total,
-                        since: self.now,
-                        turn: 0,
-                    };
-                    self.lenders[device as usize].runs.push(run);
-                    self.foresee(device);
-                    self.bundle_later(device);
-                    self.hello(device);
-                }
-            }
-            ToDevice::Release(lease) => {
-                self.advance(device);
-                let lender = &mut self.lenders[device as usize];
-                let before = lender.runs.len();
-                lender.runs.retain(|run| run.lease != lease);
-                if lender.runs.len() < before {
-                    self.hello(device);
-                }
-            }
-            ToDevice::Receipt => self.lenders[device as usize].receipts += 1,
-        }
-    }
-
-    fn requester_heard(&mut self, to: u32, from: u32, what: ToRequester) {
-        let (node, now) = (node_of(from), self.now);
-        let asker = &mut self.askers[to as usize];
-        let Some(place) = asker.places.get(&from).copied() else { return };
-        match what {
-            ToRequester::Answer(lease, answer) => {
-                if matches!(answer, Answer::Declined(_)) {
-                    asker.neighbours[place as usize].free = 0;
-                }
-                asker.requester.handle_answer(lease, node, answer, now);
-            }
-            ToRequester::Beat { lease, standing, units } => {
-                asker.requester.handle_heartbeat(lease, node, standing, units, None, now);
-            }
-            ToRequester::Saved(lease, units) => {
-                asker.requester.handle_saved(lease, node, units, content(), now)
-            }
-            ToRequester::Result(lease, units) => {
-                let result = TaskResult {
-                    lease,
-                    worker: node,
-                    offer: [0; 32],
-                    units,
-                    active_ms: 0,
-                    memory: 0,
-                    hash: String::new(),
-                    stdout: (content(), 0),
-                    stderr: (content(), 0),
-                    outputs: Vec::new(),
-                    list: None,
-                    history: None,
-                };
-                asker.requester.handle_result(node, result, now);
-            }
-            ToRequester::Hello { free, works } => {
-                let unanswered = asker.requester.handle_room(node) as i32;
-                let neighbour = &mut asker.neighbours[place as usize];
-                neighbour.free = i32::from(free) - unanswered;
-                neighbour.works = works;
-                neighbour.is_here = true;
-            }
-            ToRequester::Reach(is_here) => {
-                asker.neighbours[place as usize].is_here = is_here;
-                asker.requester.handle_reach(node, is_here, now);
-            }
-            ToRequester::Checked(lease) => {
-                let hash = self.given.get(&lease).map(|given| given.hash.clone()).unwrap_or_default();
-                let Asker { requester, neighbours, places, .. } = asker;
-                let evidence = |node: NodeId| {
-                    places
-                        .get(&device_of(node))
-                        .map(|at| neighbours[*at as usize].evidence)
-                        .unwrap_or_default()
-                };
-                requester.handle_checked(lease, Ok(hash), evidence, now);
-            }
-        }
-        self.do_effects(to);
-        self.place_soon(to);
-    }
-
-    fn do_effects(&mut self, asker: u32) {
-        while let Some(effect) = self.askers[asker as usize].requester.poll_effect() {
-            match effect {
-                Effect::Release { node, lease, .. } => self.tell(device_of(node), ToDevice::Release(lease)),
-                Effect::FetchResult { lease, node, .. } => {
-                    let what = ToRequester::Checked(lease);
-                    self.at(self.now + FETCH, Event::ToRequester { to: asker, from: device_of(node), what });
-                }
-                Effect::FetchCheckpoint { task, node, units, content, .. } => {
-                    self.askers[asker as usize].requester.record_checkpoint(task, units, node, content)
-                }
-                Effect::Accept { task, leases, wrong } => self.accept(asker, task, &leases, &wrong),
-                Effect::Fail { .. } => {}
-                Effect::LeaseEnded { node, is_lost, .. } => {
-                    let now = self.now as i64;
-                    if is_lost && let Some(neighbour) = self.neighbour(asker, node) {
-                        neighbour.evidence.saw_lost(now);
-                    }
-                }
-            }
-        }
-    }
-
-    fn neighbour(&mut self, asker: u32, node: NodeId) -> Option<&mut Neighbour> {
-        let asker = &mut self.askers[asker as usize];
-        let place = asker.places.get(&device_of(node))?;
-        asker.neighbours.get_mut(*place as usize)
-    }
-
-    fn accept(&mut self, asker: u32, task: TaskId, right: &[LeaseId], wrong: &[LeaseId]) {
-        if !self.askers[asker as usize].requester.has(task) {
-            self.report.twice += 1;
-            return;
-        }
-        let now = self.now as i64;
-        let nodes: BTreeMap<LeaseId, NodeId> = self.askers[asker as usize]
-            .requester
-            .leases_of(task)
-            .map(|(id, lease)| (id, lease.node))
-            .collect();
-        let is_wrong =
-            right.first().and_then(|lease| self.given.get(lease)).is_some_and(|given| given.is_wrong);
-        self.report.accepted += 1;
-        self.report.wrong += u64::from(is_wrong);
-        self.report.useful += self.askers[asker as usize].units[task.index as usize];
-        for (at, lease) in right.iter().chain(wrong).enumerate() {
-            if let Some(given) = self.given.remove(lease)
-                && at > 0
-            {
-                self.report.checking += given.units;
-            }
-            let Some(node) = nodes.get(lease).copied() else { continue };
-            if let Some(neighbour) = self.neighbour(asker, node) {
-                if at < right.len() && right.len() > 1 {
-                    neighbour.evidence.saw_valid(now);
-                } else if at < right.len() {
-                    neighbour.evidence.saw_unchecked(now);
-                } else {
-                    neighbour.evidence.saw_invalid(now);
-                }
-            }
-            if at < right.len() {
-                self.tell(device_of(node), ToDevice::Receipt);
-            }
-        }
-        self.told.remove(&(asker, task.index));
-        self.askers[asker as usize].requester.settle(task, right, wrong);
-    }
-
-    fn place_soon(&mut self, asker: u32) {
-        let one = &mut self.askers[asker as usize];
-        let has_room =
-            one.requester.open() > 0 && one.neighbours.iter().any(|n| n.is_here && n.works && n.free > 0);
-        if has_room && !one.is_placing {
-            one.is_placing = true;
-            self.at(self.now + 200, Event::Place(asker));
-        }
-    }
-
-    fn place(&mut self, asker: u32) {
-        let now = self.now;
-        let one = &mut self.askers[asker as usize];
-        one.is_placing = false;
-        let mut machines = Vec::new();
-        let mut devices = Vec::new();
-        for neighbour in one.neighbours.iter().filter(|n| {
-            n.is_here && n.works && n.free > 0 && !one.requester.is_resting(node_of(n.device), now)
-        }) {
-            let device = &self.lenders[neighbour.device as usize].device;
-            devices.push(neighbour.device);
-            machines.push(Machine {
-                slots: neighbour.free as u32,
-                memory: 1 << 40,
-                disk: 1 << 40,
-                speed: device.speed,
-                price: 1.0,
-                watts: 15.0,
-                reliability: neighbour.evidence.reliability(),
-                availability: 1.0,
-                bandwidth: 5e6,
-            });
-        }
-        let room: u32 = machines.iter().map(|machine| machine.slots).sum();
-        let places: BTreeMap<u32, usize> =
-            devices.iter().enumerate().map(|(at, device)| (*device, at)).collect();
-        let (mut works, mut tasks) = (Vec::new(), Vec::new());
-        for (task, wants, avoid) in one.requester.wanting(room.min(AT_ONCE) as usize, now) {
-            let work = Work {
-                units: self.scenario.minutes * 60e9,
-                memory: 1 << 28,
-                disk: 1 << 28,
-                input: 1e6,
-                present: Vec::new(),
-                deadline: 1e9,
-                group: task.index,
-                avoid: avoid.iter().filter_map(|node| places.get(&device_of(*node)).copied()).collect(),
-            };
-            for _ in 0..wants {
-                works.push(work.clone());
-                tasks.push(task);
-            }
-        }
-        let placed = fog_scheduler::quick(&machines, &works, Prefer::Balanced);
-        for (task, machine) in tasks.into_iter().zip(placed) {
-            let Some(device) = machine.and_then(|at| devices.get(at)).copied() else { continue };
-            self.leases += 1;
-            let mut lease = [0; 16];
-            lease[..8].copy_from_slice(&self.leases.to_be_bytes());
-            let lease = LeaseId(lease);
-            let one = &mut self.askers[asker as usize];
-            let begin = one.requester.checkpoint(task).map_or(0.0, |(units, _)| units as f64);
-            one.requester.offered(lease, task, node_of(device), now);
-            if let Some(place) = one.places.get(&device) {
-                one.neighbours[*place as usize].free -= 1;
-            }
-            self.tell(device, ToDevice::Offer { from: asker, task, lease, begin });
-        }
-        self.do_effects(asker);
     }
 
     fn finish(mut self, events: u64, begun: Instant) -> Report {

@@ -376,6 +376,7 @@ mod tests {
         for fail in [false, true] {
             store.begin().unwrap();
             assert_eq!(level(&store), 1);
+            set(&mut store, if fail { "a" } else { "b" });
             store.fail_commits(fail);
             assert_eq!(store.commit().is_err(), fail);
             assert_eq!(level(&store), 2);

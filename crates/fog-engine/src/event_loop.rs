@@ -6,6 +6,8 @@ mod routes;
 mod start;
 mod timeouts;
 #[cfg(test)]
+mod timeouts_tests;
+#[cfg(test)]
 mod transaction_tests;
 mod turn;
 

@@ -116,11 +116,7 @@ impl Town {
                 }
             }
             device.clock.pass(STEP_MS);
-            let (at, why) = device.engine.poll_timeout();
-            if at <= device.engine.ctx.now() {
-                device.engine.turn(|engine| engine.handle_timeout(why));
-            }
-            device.engine.follow_up();
+            device.do_what_is_due();
             for other in ids.iter().enumerate().filter(|(other, _)| *other != who).map(|(_, id)| *id) {
                 let is_there = device.engine.ctx.directory.peers.contains_key(&other);
                 if let Some(net) = device.engine.ctx.net.as_ref().filter(|_| !is_there) {

@@ -89,6 +89,19 @@ impl TestEngine {
         self.engine.call(command)
     }
 
+    /// Does what is due now, like the event loop. What stays due would keep the processor busy.
+    pub(crate) fn do_what_is_due(&mut self) {
+        for _ in 0..8 {
+            let (at, why) = self.engine.poll_timeout();
+            if at > self.engine.ctx.now() {
+                return self.engine.follow_up();
+            }
+            self.engine.turn(|engine| engine.handle_timeout(why));
+            self.engine.follow_up();
+        }
+        panic!("{:?} stays due", self.engine.poll_timeout());
+    }
+
     /// Creates a job with this number of tasks; a job for other devices has a wish.
     pub(crate) fn job(
         &mut self,

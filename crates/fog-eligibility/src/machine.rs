@@ -22,6 +22,8 @@ pub struct Eligibility {
     warmth: Stepper,
     pressure: Stepper,
     load: VecDeque<(Moment, f32)>,
+    /// Names of the exclusive programs that ran last.
+    exclusive: String,
     last: Readings,
     now: Moment,
     verdict: Verdict,
@@ -44,6 +46,7 @@ impl Eligibility {
             warmth: Stepper::default(),
             pressure: Stepper::default(),
             load: VecDeque::new(),
+            exclusive: String::new(),
             last: Readings::default(),
             now: Moment::default(),
             verdict,

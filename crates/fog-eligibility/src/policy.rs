@@ -60,6 +60,8 @@ pub struct Policy {
     pub idle_after_seconds: f32,
     /// Whether to stop while a program keeps the system awake or covers the screen. Default true.
     pub respect_media: bool,
+    /// Whether any program is configured that stops work while it runs.
+    pub has_exclusive_programs: bool,
     /// Processor use of other programs above which work stops, percent of the machine averaged over 30 s.
     /// Default 25; work resumes 5 points below.
     pub other_cpu_stop: f32,
@@ -142,6 +144,7 @@ impl Default for Policy {
             run_while_in_use: false,
             idle_after_seconds: 180.0,
             respect_media: true,
+            has_exclusive_programs: false,
             other_cpu_stop: 25.0,
             stop_when_metered: false,
             disk_free_min: 5_000_000_000,

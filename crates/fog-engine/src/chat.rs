@@ -173,6 +173,8 @@ pub(crate) struct Chat {
     changes: PendingChanges,
     /// States of the thread that could not be stored yet.
     states: UnsavedStates,
+    /// Whether the identity was changed by the present input.
+    is_identity_changed: bool,
     /// Number of the latest ratchet keys.
     ratchet_turn: u64,
     radio: RadioView,
@@ -219,6 +221,7 @@ impl Chat {
     pub(crate) fn committed(&mut self) {
         self.states.committed();
         self.changes.committed();
+        self.is_identity_changed = false;
         if let Some(driver) = &self.driver {
             driver.send_orders();
         }
@@ -232,6 +235,11 @@ impl Chat {
             driver.drop_orders();
         }
         (self.states.rolled_back(), self.changes.rolled_back())
+    }
+
+    /// Whether the identity in use is not the stored one.
+    pub(crate) fn is_unlike_rows(&self) -> bool {
+        self.is_identity_changed
     }
 
     /// Forgets the links to a device that has restarted.

@@ -76,17 +76,9 @@ impl Engine {
         }
     }
 
-    /// Checks deadlines and removes old jobs, at most once in ten seconds.
-    pub(crate) fn chores(&mut self) {
-        self.sweep_removed();
-        self.measure_disk();
-        if self.last_chores.is_some_and(|at| self.ctx.since(at) < QUIET_PACE) {
-            return;
-        }
-        self.last_chores = Some(self.ctx.now());
-        let now = self.ctx.clock.unix();
-        let lived = self.ctx.clock.lived();
-        match self.ctx.store.expire_jobs(lived) {
+    /// Ends the jobs whose deadline has passed.
+    pub(crate) fn expire_jobs(&mut self) {
+        match self.ctx.store.expire_jobs(self.ctx.clock.lived()) {
             Ok(late) => {
                 for id in &late {
                     self.tasks.drop_tasks_of(&mut self.ctx, *id, "the deadline passed");
@@ -113,6 +105,18 @@ impl Engine {
             }
             Err(error) => tracing::error!(%error, "deadlines cannot be checked"),
         }
+    }
+
+    /// Checks deadlines and removes old jobs, at most once in ten seconds.
+    pub(crate) fn chores(&mut self) {
+        self.sweep_removed();
+        self.measure_disk();
+        if self.last_chores.is_some_and(|at| self.ctx.since(at) < QUIET_PACE) {
+            return;
+        }
+        self.last_chores = Some(self.ctx.now());
+        self.expire_jobs();
+        let (now, lived) = (self.ctx.clock.unix(), self.ctx.clock.lived());
         let keep_from =
             UnixMillis(lived.0 - (self.ctx.settings.number(keys::KEEP_FINISHED_DAYS) * 86_400_000.0) as i64);
         if let Err(error) = self.ctx.store.remove_jobs(keep_from, None) {

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, Event, Status};
 use fog_runtime::SandboxStatus;
+use fog_types::UnixMillis;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::chat::Chat;
@@ -56,6 +57,8 @@ pub(crate) struct Engine {
     pub(crate) has_lost: bool,
     /// Isolation that is available to workers here; `None` when no worker answers.
     pub(crate) sandbox: Option<SandboxStatus>,
+    /// Earliest deadline of an open job.
+    pub(crate) deadline: Option<UnixMillis>,
     /// Reason why work is due after the present input, if it is.
     pub(crate) due: Option<&'static str>,
     /// Number of times that work was due, by reason.

@@ -155,6 +155,16 @@ impl Context {
         self.store_settings();
     }
 
+    /// Gives up a change of a setting that is not stored: the stored value counts again.
+    pub(crate) fn withdraw_setting(&mut self, key: &str) {
+        self.unstored.settings.remove(key);
+        let stored = self.store.settings().map(|all| all.get(key).cloned());
+        match stored {
+            Ok(value) => self.settings = self.settings.changed(&[(key.to_owned(), value)]),
+            Err(error) => tracing::error!(%error, key, "a setting cannot be read"),
+        }
+    }
+
     fn store_settings(&mut self) -> bool {
         let all: Vec<_> =
             self.unstored.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();

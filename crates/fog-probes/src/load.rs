@@ -25,21 +25,27 @@ fn kept_name(name: &str) -> &str {
 pub(crate) struct Load {
     system: System,
     has_baseline: bool,
+    /// Processes of this program at the last call.
+    own: Vec<Pid>,
 }
 
 impl Load {
     pub(crate) fn new() -> Self {
         let kind = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing().with_cpu_usage());
-        Self { system: System::new_with_specifics(kind), has_baseline: false }
+        Self { system: System::new_with_specifics(kind), has_baseline: false, own: Vec::new() }
     }
 
     /// Processor use of all other programs since the last call, percent of the machine.
     pub(crate) fn others_percent(&mut self, own: &[u32]) -> Option<f32> {
         let mut pids: Vec<Pid> = own.iter().map(|pid| Pid::from_u32(*pid)).collect();
         pids.push(Pid::from_u32(std::process::id()));
+        // Those that have ended since the last call are named as well: sysinfo keeps a file open for each
+        // until then.
+        let mut named = std::mem::replace(&mut self.own, pids.clone());
+        named.extend(&pids);
         self.system.refresh_cpu_usage();
         self.system.refresh_processes_specifics(
-            ProcessesToUpdate::Some(&pids),
+            ProcessesToUpdate::Some(&named),
             true,
             ProcessRefreshKind::nothing().with_cpu(),
         );
@@ -70,6 +76,24 @@ impl Load {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    /// A worker for each task, for months.
+    #[test]
+    fn a_process_that_has_ended_is_forgotten() {
+        let mut load = Load::new();
+        let mut workers = Vec::new();
+        for _ in 0..3 {
+            let mut worker = std::process::Command::new("/bin/sleep").arg("20").spawn().unwrap();
+            load.others_percent(&[worker.id()]);
+            workers.push(Pid::from_u32(worker.id()));
+            assert!(load.system.process(Pid::from_u32(worker.id())).is_some());
+            worker.kill().unwrap();
+            worker.wait().unwrap();
+        }
+        load.others_percent(&[]);
+        let kept = workers.iter().filter(|pid| load.system.process(**pid).is_some()).count();
+        assert_eq!(kept, 0, "dead processes are kept, each with an open file");
+    }
 
     #[test]
     fn programs_with_long_names_are_found() {

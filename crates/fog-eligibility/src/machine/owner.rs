@@ -66,18 +66,19 @@ impl Eligibility {
                 );
             }
         }
-        let running = self.last.exclusive.clone();
-        let standing = flag(running.as_ref().map(|list| !list.is_empty()), Unknown::Allow);
-        let names = running.unwrap_or_default().join(", ");
-        self.gate(
-            Rule::Exclusive,
-            standing,
-            now,
-            out,
-            Value::Text(names),
-            Value::Nothing,
-            Resume::ConditionEnds,
-        );
+        let running = self.last.exclusive.as_ref();
+        if !self.policy.has_exclusive_programs && running.is_none_or(Vec::is_empty) {
+            // The owner has taken the rule away, and it does not hold on.
+            self.gates.remove(&Rule::Exclusive);
+            return !free;
+        }
+        let standing = flag(running.map(|list| !list.is_empty()), Unknown::Allow);
+        // While the rule holds on, it names the programs that ran.
+        if let Some(list) = running.filter(|list| !list.is_empty()) {
+            self.exclusive = list.join(", ");
+        }
+        let names = Value::Text(self.exclusive.clone());
+        self.gate(Rule::Exclusive, standing, now, out, names, Value::Nothing, Resume::ConditionEnds);
         !free
     }
 

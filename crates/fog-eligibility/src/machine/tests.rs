@@ -7,7 +7,7 @@ use crate::policy::OFF_CELL;
 use crate::reading::{Charger, ThermalPressure};
 
 fn on() -> Policy {
-    Policy { contributing: true, ..Policy::default() }
+    Policy { contributing: true, has_exclusive_programs: true, ..Policy::default() }
 }
 
 fn quiet_desktop() -> Readings {
@@ -387,4 +387,21 @@ fn a_start_holds_nobody_up() {
     assert_eq!(machine.verdict().duty, Percent::ZERO);
     machine.handle_readings(Readings { idle: Some(1e6), ..Readings::default() }, Moment(1000));
     assert_eq!(machine.verdict().duty, Percent::FULL);
+}
+
+/// A rule that the owner has taken away does not hold on.
+#[test]
+fn work_goes_on_at_once_when_no_program_is_exclusive_any_more() {
+    let mut machine = Eligibility::new(Policy { has_exclusive_programs: true, ..on() });
+    let playing = Readings { exclusive: Some(vec!["game".to_owned()]), ..quiet_desktop() };
+    machine.handle_readings(playing, Moment(1_000_000));
+    let reason = |machine: &Eligibility| {
+        machine.verdict().stopped_by().map(|reason| (reason.rule, reason.now.clone()))
+    };
+    assert_eq!(reason(&machine), Some((Rule::Exclusive, Value::Text("game".to_owned()))));
+    // It has ended, and the rule holds for its time: the program is still named.
+    machine.handle_readings(Readings { exclusive: Some(Vec::new()), ..quiet_desktop() }, Moment(1_001_000));
+    assert_eq!(reason(&machine), Some((Rule::Exclusive, Value::Text("game".to_owned()))));
+    machine.handle_policy(Policy { has_exclusive_programs: false, ..on() }, Moment(1_001_100));
+    assert_eq!(reason(&machine), None);
 }

@@ -1,6 +1,5 @@
 //! Chat: commands of the user.
 
-use fog_api::settings::keys;
 use fog_api::{
     ApiError, ChatCommand, ChatMessage, EventBody, MessageState, PersonChange, PersonLink, PersonView, Reply,
 };
@@ -309,8 +308,6 @@ impl Chat {
     }
 
     pub(crate) fn chat_wipe(&mut self, ctx: &mut Context) -> Result<Reply, ApiError> {
-        // The old nickname must not pass to the next identity, even if the wipe is interrupted.
-        ctx.keep_settings(&[(keys::CHAT_NICKNAME.key().to_owned(), None)]);
         // The keys are deleted first: from then on the remaining data is unreadable, whatever happens.
         ctx.store.wipe_chat(WipeStep::Keys).map_err(to_api)?;
         self.forget_chat(ctx);

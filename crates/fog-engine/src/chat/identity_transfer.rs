@@ -100,9 +100,9 @@ impl Chat {
             (GROUPS, vault.seal(GROUPS.as_bytes(), &backup.groups())),
         ];
         let keys = own.with_identity(&secrets).seal(&device);
-        // The previous identity says goodbye first.
-        self.forget_chat(ctx);
         ctx.store.replace_chat_identity(&keys, &people, &states).map_err(to_api)?;
+        // The previous identity says goodbye.
+        self.forget_chat(ctx);
         ctx.keep_settings(&[(keys::CHAT_NICKNAME.key().to_owned(), Some(backup.nickname.into()))]);
         self.apply_settings(ctx).map_err(to_api)?;
         ctx.announce(EventBody::Settings(ctx.settings.values().clone()));

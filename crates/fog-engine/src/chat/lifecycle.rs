@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fog_api::settings::keys;
-use fog_api::{MessageState, PersonLink};
+use fog_api::{EventBody, MessageState, PersonLink};
 use fog_bitchat::{FilePacket, PeerId};
 use fog_store::{ChatRow, StoreError, WipeStep};
 use fog_types::UnixMillis;
@@ -212,6 +212,8 @@ impl Chat {
 
     /// Carries out all steps of a wipe, also of one that a crash interrupted.
     pub(crate) fn finish_wipe(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
+        // The old nickname must not pass to the next identity, even if the wipe is interrupted.
+        ctx.keep_settings(&[(keys::CHAT_NICKNAME.key().to_owned(), None)]);
         for step in WipeStep::ALL {
             ctx.store.wipe_chat(step)?;
         }
@@ -232,6 +234,20 @@ impl Chat {
         self.vault = None;
         self.me = None;
         self.credit.clear();
+        self.is_identity_changed = true;
+    }
+
+    /// Goes on with the stored identity, as the change to another one could not be stored.
+    pub(crate) fn reload(&mut self, ctx: &mut Context) {
+        self.forget_chat(ctx);
+        ctx.withdraw_setting(keys::CHAT_NICKNAME.key());
+        if let Err(error) = self.apply_settings(ctx) {
+            tracing::error!(%error, "the stored identity of chat cannot be read");
+        }
+        // If this cannot be stored either, it is not tried again.
+        self.is_identity_changed = false;
+        ctx.announce(EventBody::Settings(ctx.settings.values().clone()));
+        self.announce_chat();
     }
 
     /// Does the periodic work of chat: removes old messages, links devices of joined networks and saves

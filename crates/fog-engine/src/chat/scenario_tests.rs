@@ -171,6 +171,41 @@ async fn a_group_and_a_note_are_there_after_a_kill_once_they_were_answered() {
     );
 }
 
+/// Keys of one identity beside groups and a nickname of another would be neither.
+#[tokio::test]
+async fn an_identity_that_cannot_be_stored_is_not_taken_over() {
+    let mut town = neighbours(2).await;
+    let path = town.devices[0].engine.ctx.store.folder().join("anna.id").display().to_string();
+    let secret = || fog_api::Secret("a long passphrase".to_owned());
+    let out = ChatCommand::MoveOut { path: path.clone(), passphrase: secret() };
+    town.ask_and_wait(0, Command::Chat(out)).await.unwrap();
+    let create = GroupChange::Create { name: "plans".to_owned(), members: Vec::new() };
+    town.ask_and_wait(1, Command::Chat(ChatCommand::Group(create))).await.unwrap();
+    let seen = |town: &Town| {
+        let engine = &town.devices[1].engine;
+        let view = engine.chat.chat_view(&engine.ctx);
+        (
+            view.me,
+            view.groups.len(),
+            engine.ctx.settings.text(fog_api::settings::keys::CHAT_NICKNAME).to_owned(),
+        )
+    };
+    let before = seen(&town);
+    town.devices[1].engine.ctx.store.fail_commits(true);
+    let take = ChatCommand::MoveIn { path, passphrase: secret() };
+    let refused = town.ask_and_wait(1, Command::Chat(take.clone())).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Storage);
+    assert_eq!(seen(&town), before, "the new identity is in use");
+    town.devices[1].engine.ctx.store.fail_commits(false);
+    town.pass(std::time::Duration::from_millis(300)).await;
+    town.restart(1);
+    assert_eq!(seen(&town), before);
+    // With room it is taken over.
+    town.ask_and_wait(1, Command::Chat(take)).await.unwrap();
+    let after = seen(&town);
+    assert!(after.0 != before.0 && after.2 == "anna", "{after:?}");
+}
+
 #[tokio::test]
 async fn messages_outlive_a_restart_and_a_wipe_leaves_none() {
     let mut town = neighbours(2).await;

@@ -116,6 +116,7 @@ pub fn policy_from(
         run_while_in_use: s.flag(keys::RUN_WHILE_IN_USE),
         idle_after_seconds: s.number(keys::IDLE_AFTER) as f32,
         respect_media: s.flag(keys::RESPECT_MEDIA),
+        has_exclusive_programs: !s.list(keys::EXCLUSIVE_PROGRAMS).is_empty(),
         other_cpu_stop: s.number(keys::OTHER_CPU_STOP) as f32,
         stop_when_metered: s.flag(keys::STOP_WHEN_METERED),
         disk_free_min: s.disk_free_min(),

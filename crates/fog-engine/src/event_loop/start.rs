@@ -143,6 +143,7 @@ impl Engine {
             last_measured: None,
             has_lost: false,
             sandbox: None,
+            deadline: None,
             due: Some("the start"),
             turns: BTreeMap::new(),
             last_tick: None,

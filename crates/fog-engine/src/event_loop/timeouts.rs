@@ -97,7 +97,12 @@ impl Engine {
         let ctx = &self.ctx;
         let pace = if self.is_network_busy() { BUSY_PACE } else { QUIET_PACE };
         let periodic = (self.last_tick.map_or_else(|| ctx.now(), |last| last + pace), "periodic work");
+        let deadline = self.deadline.map(|at| {
+            let left = u64::try_from(at.0.saturating_sub(ctx.clock.lived().0)).unwrap_or(0);
+            (ctx.now() + Duration::from_millis(left), "a deadline passes")
+        });
         let others = [
+            deadline,
             self.duty.poll_timeout(ctx),
             ctx.unstored.poll_timeout(ctx.now()),
             self.network.poll_timeout(ctx),
@@ -125,6 +130,10 @@ impl Engine {
         self.duty.handle_timeout(&mut self.ctx);
         self.exchange.handle_timeout(&mut self.ctx);
         self.chat.handle_timeout(&mut self.ctx);
+        if self.deadline.is_some_and(|at| at <= self.ctx.clock.lived()) {
+            self.deadline = None;
+            self.expire_jobs();
+        }
         self.set_due(why);
     }
 
@@ -175,6 +184,10 @@ impl Engine {
         } else {
             QUIET_PACE
         });
+        match self.ctx.store.next_deadline() {
+            Ok(deadline) => self.deadline = deadline,
+            Err(error) => tracing::error!(%error, "deadlines cannot be read"),
+        }
         self.status_changed();
     }
 

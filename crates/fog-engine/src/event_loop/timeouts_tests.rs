@@ -122,6 +122,22 @@ fn the_earliest_time_is_named_with_its_reason() {
 }
 
 #[test]
+fn a_job_ends_when_its_deadline_passes_and_not_at_the_next_look() {
+    let mut device = settled();
+    let id = device.job(1, None, |file| file.deadline_seconds = 4);
+    device.engine.set_due("test");
+    device.engine.follow_up();
+    let (wait, why) = waits(&device);
+    assert!(wait <= Duration::from_secs(4) && why == "a deadline passes", "{wait:?} {why}");
+    device.clock.pass(3_900);
+    device.do_what_is_due();
+    assert_eq!(device.engine.ctx.store.job_state(id).unwrap(), JobState::Queued);
+    device.clock.pass(100);
+    device.do_what_is_due();
+    assert_eq!(device.engine.ctx.store.job_state(id).unwrap(), JobState::Failed);
+}
+
+#[test]
 fn the_reasons_are_counted_in_the_metrics() {
     let mut device = settled();
     device.engine.turn(|engine| engine.handle_timeout("periodic work"));

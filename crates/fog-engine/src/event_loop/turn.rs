@@ -48,20 +48,24 @@ impl Engine {
         for to in unsent {
             let _ = to.send(Err(ApiError::of(error)));
         }
-        // Requests of the owner are in effect all the same.
-        let is_wish = self.ctx.rolled_back(error);
+        let is_other_identity = self.chat.is_unlike_rows();
+        // Requests of the owner are in effect all the same, but for another identity.
+        let is_wish = self.ctx.rolled_back(error) && !is_other_identity;
         for (to, reply) in answers {
             let reply = match *reply {
                 // A network that was left is left.
                 Ok(reply @ Reply::Network(_)) if is_wish => Ok(reply),
                 Ok(Reply::Done | Reply::NotStored { .. }) if is_wish => Ok(self.ctx.done()),
                 // So is what the chat thread did.
-                Ok(_) if is_kept => Err(self.ctx.not_stored_yet(error)),
+                Ok(_) if is_kept && !is_other_identity => Err(self.ctx.not_stored_yet(error)),
                 Ok(_) => Err(ApiError::of(error)),
                 Err(error) => Err(error),
             };
             // The front end may be gone.
             let _ = to.send(reply);
+        }
+        if is_other_identity {
+            self.turn(|this| this.chat.reload(&mut this.ctx));
         }
         if self.network.is_unlike_rows(&self.ctx) {
             self.turn(|this| this.network.reload(&mut this.ctx));

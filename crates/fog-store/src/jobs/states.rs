@@ -102,6 +102,18 @@ impl Store {
         note(transaction, now, kind, Some(id), None, problem)
     }
 
+    /// Returns the earliest deadline of an open job.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn next_deadline(&self) -> Result<Option<UnixMillis>, StoreError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT deadline_ms FROM jobs INDEXED BY jobs_by_deadline
+             WHERE state IN ('queued', 'running', 'paused') ORDER BY deadline_ms LIMIT 1",
+        )?;
+        Ok(query.query_row([], |row| row.get(0)).optional()?.map(UnixMillis))
+    }
+
     /// Ends every job past its deadline and returns them: own jobs fail, hosted ones count as cancelled.
     ///
     /// # Errors

@@ -97,7 +97,7 @@ pub enum Event {
         /// Id of the text, the same on every node.
         id: [u8; 16],
     },
-    /// A private text to this node; [`Node::took`] tells its sender that it arrived.
+    /// A private text to this node; [`Node::confirm_stored`] tells its sender that it arrived.
     Private {
         /// Sender, authenticated by the session or, for a letter, by its seal.
         from: PeerId,
@@ -112,7 +112,7 @@ pub enum Event {
     File {
         /// Sender of the file.
         from: PeerId,
-        /// Id for [`Node::took`] if the file came inside a session; `None` for a public file.
+        /// Id for [`Node::confirm_stored`] if the file came inside a session; `None` for a public file.
         id: Option<String>,
         /// The file.
         file: FilePacket,

@@ -1,7 +1,7 @@
 //! Messages between Fog nodes beside the protocol of the apps: texts to absent people, sealed with a double
 //! ratchet and carried by nodes that are likelier to meet the recipient.
 //!
-//! This module stores and sends nothing itself; it returns [`Todo`]s. Data sealed by the ratchet leaves
+//! This module stores and sends nothing itself; it returns [`BundleEffect`]s. Data sealed by the ratchet leaves
 //! only once the ratchet's state is stored.
 
 use std::collections::{BTreeMap, VecDeque};

@@ -173,7 +173,7 @@ pub(crate) struct Chat {
     changes: PendingChanges,
     /// States of the thread that could not be stored yet.
     states: UnsavedStates,
-    /// Whether the identity was changed by the present input.
+    /// Whether the present input has taken over another identity.
     is_identity_changed: bool,
     /// Number of the latest ratchet keys.
     ratchet_turn: u64,

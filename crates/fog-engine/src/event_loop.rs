@@ -61,6 +61,9 @@ pub(crate) struct Engine {
     pub(crate) deadline: Option<UnixMillis>,
     /// Reason why work is due after the present input, if it is.
     pub(crate) due: Option<&'static str>,
+    /// Number of timeouts in a row after which something stayed due, and the earliest time of the next one.
+    pub(crate) overdue: u32,
+    pub(crate) no_timeout_before: Option<Instant>,
     /// Number of times that work was due, by reason.
     pub(crate) turns: BTreeMap<&'static str, u64>,
     pub(crate) last_tick: Option<Instant>,
@@ -85,12 +88,17 @@ impl Engine {
         }
         while !self.ctx.is_stopping {
             let ((timeout, why), status) = (self.next_timeout(), self.status_due_in());
+            if timeout.is_zero() {
+                // Messages and pieces of work that never end must not put it off.
+                self.time_out(why);
+                continue;
+            }
             tokio::select! {
                 message = inbox.recv() => match message {
                     Some(message) => self.turn(|this| this.handle(message)),
                     None => break,
                 },
-                () = tokio::time::sleep(timeout) => self.turn(|this| this.handle_timeout(why)),
+                () = tokio::time::sleep(timeout) => self.time_out(why),
                 // Pieces of work are done between messages.
                 () = std::future::ready(()), if self.tasks.has_pieces(&self.ctx) => self.turn(Self::do_piece),
                 () = tokio::time::sleep(status.unwrap_or_default()), if status.is_some() => self.announce_status(),

@@ -103,6 +103,7 @@ impl Chat {
         ctx.store.replace_chat_identity(&keys, &people, &states).map_err(to_api)?;
         // The previous identity says goodbye.
         self.forget_chat(ctx);
+        self.is_identity_changed = true;
         ctx.keep_settings(&[(keys::CHAT_NICKNAME.key().to_owned(), Some(backup.nickname.into()))]);
         self.apply_settings(ctx).map_err(to_api)?;
         ctx.announce(EventBody::Settings(ctx.settings.values().clone()));

@@ -234,7 +234,6 @@ impl Chat {
         self.vault = None;
         self.me = None;
         self.credit.clear();
-        self.is_identity_changed = true;
     }
 
     /// Goes on with the stored identity, as the change to another one could not be stored.

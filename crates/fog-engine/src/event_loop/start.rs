@@ -145,6 +145,8 @@ impl Engine {
             sandbox: None,
             deadline: None,
             due: Some("the start"),
+            overdue: 0,
+            no_timeout_before: None,
             turns: BTreeMap::new(),
             last_tick: None,
             was_busy: false,

@@ -10,8 +10,10 @@ use crate::event_loop::{BUSY_PACE, Engine, QUIET_PACE};
 use crate::message::{EngineMessage, Heard};
 use crate::network::NetworkEvent;
 
-/// Shortest wait for what is due, so that nothing that stays due keeps the processor busy.
+/// Shortest time between two timeouts. It doubles while something stays due after it was handled, as on a
+/// full disk, [`MOST_DOUBLED`] times at most.
 const MIN_WAIT: Duration = Duration::from_millis(5);
+const MOST_DOUBLED: u32 = 8;
 
 impl EngineMessage {
     /// Returns the reason why work follows a message of this kind, whatever it changes; `None` when work
@@ -115,10 +117,21 @@ impl Engine {
             .fold(periodic, |first, other| if other.0 < first.0 { other } else { first })
     }
 
-    /// Time until something is due, and the reason.
+    /// Time until the next timeout, and its reason.
     pub(crate) fn next_timeout(&self) -> (Duration, &'static str) {
         let (at, why) = self.poll_timeout();
-        (at.saturating_duration_since(self.ctx.now()).max(MIN_WAIT), why)
+        let at = self.no_timeout_before.map_or(at, |before| before.max(at));
+        (at.saturating_duration_since(self.ctx.now()), why)
+    }
+
+    /// Handles a timeout, and notes when the next one may be.
+    pub(crate) fn time_out(&mut self, why: &'static str) {
+        self.turn(|this| this.handle_timeout(why));
+        self.follow_up();
+        let now = self.ctx.now();
+        let stays_due = self.poll_timeout().0 <= now;
+        self.overdue = if stays_due { (self.overdue + 1).min(MOST_DOUBLED) } else { 0 };
+        self.no_timeout_before = Some(now + MIN_WAIT * (1 << self.overdue));
     }
 
     /// Does what is due at this time.

@@ -64,7 +64,7 @@ fn a_heartbeat_makes_nothing_due_and_a_hello_does() {
 }
 
 #[test]
-fn a_request_for_room_makes_nothing_due_and_a_command_does() {
+fn news_of_the_sandbox_make_nothing_due_and_a_command_does() {
     let mut device = settled();
     assert_eq!(due_after(&mut device, EngineMessage::SandboxStatus(None)), None);
     let (answer, _answered) = oneshot::channel();
@@ -135,6 +135,35 @@ fn a_job_ends_when_its_deadline_passes_and_not_at_the_next_look() {
     device.clock.pass(100);
     device.do_what_is_due();
     assert_eq!(device.engine.ctx.store.job_state(id).unwrap(), JobState::Failed);
+}
+
+/// On a full disk a job cannot be ended: its deadline stays due.
+#[test]
+fn what_stays_due_is_tried_less_and_less() {
+    let mut device = settled();
+    device.job(1, None, |file| file.deadline_seconds = 4);
+    device.engine.set_due("test");
+    device.engine.follow_up();
+    device.engine.ctx.store.fail_commits(true);
+    device.clock.pass(4_000);
+    let mut tries = 0;
+    for _ in 0..10_000 {
+        device.clock.pass(1);
+        let (wait, why) = device.engine.next_timeout();
+        if wait.is_zero() {
+            device.engine.time_out(why);
+            tries += 1;
+        }
+    }
+    assert!((8..=20).contains(&tries), "{tries} tries in 10 s");
+    device.engine.ctx.store.fail_commits(false);
+    device.clock.pass(1_300);
+    let (wait, why) = device.engine.next_timeout();
+    assert!(wait.is_zero(), "{wait:?}");
+    device.engine.time_out(why);
+    assert_eq!(device.engine.ctx.store.job_state(JobId(1)).unwrap(), JobState::Failed);
+    let (wait, _) = device.engine.next_timeout();
+    assert!(wait >= Duration::from_millis(5) && device.engine.overdue == 0, "{wait:?}");
 }
 
 #[test]
